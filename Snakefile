@@ -1,0 +1,47 @@
+# crossseed: does what was found in one model hold in its siblings, and through which map?
+#
+#   snakemake --cores 8 --resources gpu=1                                     the default run
+#   snakemake --cores 8 --resources gpu=1 --configfile config/toy-full.yaml   another run
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+# A --configfile stands for itself: it is not laid over the default run.
+if not workflow.overwrite_configfiles:
+
+    configfile: "config/config.yaml"
+
+
+wildcard_constraints:
+    run=r"[a-z0-9_-]+",
+    cohort=r"[a-z0-9_-]+",
+    seed=r"\d+",
+    source=r"\d+",
+    target=r"\d+",
+    checkpoint=r"final|step\d+",
+    site=r"[a-z0-9_.]+",
+    table=r"[a-z_]+",
+
+
+include: "workflow/rules/common.smk"
+
+
+# Targets
+
+
+rule all:
+    """The report of the configured run."""
+    default_target: True
+    input:
+        f"results/reports/{RUN.run}/index.html",
+
+
+# Stages, in the order in which data flow
+
+
+include: "workflow/rules/cohorts.smk"
+include: "workflow/rules/activations.smk"
+include: "workflow/rules/dictionaries.smk"
+include: "workflow/rules/transfer.smk"
+include: "workflow/rules/report.smk"

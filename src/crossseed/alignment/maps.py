@@ -1,0 +1,131 @@
+"""Maps that carry activations of a target member into the frame of a source member.
+
+Rows are tokens: a map takes b to (b − shift_in) M + shift_out. The orthogonal map minimises
+Σ‖(b − b̄) R − (a − ā)‖² over orthogonal R: R = U Vᵀ from the SVD U S Vᵀ of the
+cross-covariance of b with a (Schönemann 1966).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from crossseed.alignment.moments import Moments
+
+ARMS = ("raw", "mean", "random", "shuffled", "procrustes")
+IDENTIFIED_ABOVE = 0.9
+RANK_TOLERANCE = 1e-6
+
+
+class AffineMap(NamedTuple):
+    """Attributes: matrix_dd (width_in, width_out), shift_in_d (width_in,), shift_out_d (width_out,)."""
+
+    matrix_dd: np.ndarray
+    shift_in_d: np.ndarray
+    shift_out_d: np.ndarray
+
+    def __call__(self, b_nd: np.ndarray) -> np.ndarray:
+        """Activations (tokens, width_in) carried to (tokens, width_out), in b's precision."""
+        dtype = b_nd.dtype
+        offset = self.shift_out_d - self.shift_in_d @ self.matrix_dd
+        return b_nd @ self.matrix_dd.astype(dtype) + offset.astype(dtype)
+
+
+def procrustes(cross_covariance: np.ndarray) -> np.ndarray:
+    """The orthogonal R that maximises tr(Rᵀ C), for C the cross-covariance of b with a.
+
+    Where C has singular values 0, R is arbitrary on that subspace; see `identified_rank`.
+
+    Raises:
+        ValueError: C is not square or not finite.
+    """
+    if cross_covariance.ndim != 2 or cross_covariance.shape[0] != cross_covariance.shape[1]:
+        raise ValueError(f"an orthogonal map needs a square matrix, got {cross_covariance.shape}")
+    if not np.isfinite(cross_covariance).all():
+        raise ValueError("the cross-covariance is not finite")
+    u, _, vt = np.linalg.svd(cross_covariance.astype(np.float64))
+    rotation: np.ndarray = u @ vt
+    return rotation
+
+
+def haar_orthogonal(rng: np.random.Generator, d: int) -> np.ndarray:
+    """A draw from the Haar law on O(d): QR of a Gaussian matrix, signs fixed (Mezzadri 2007)."""
+    q, r = np.linalg.qr(rng.standard_normal((d, d)))
+    signed: np.ndarray = q * np.sign(np.diag(r))
+    return signed
+
+
+def shuffle_within_position(rng: np.random.Generator, position_n: np.ndarray) -> np.ndarray:
+    """A permutation of rows that only exchanges rows of equal position."""
+    order = np.lexsort((rng.random(len(position_n)), position_n))
+    permutation = np.empty(len(position_n), dtype=np.int64)
+    permutation[np.argsort(position_n, kind="stable")] = order
+    return permutation
+
+
+def identity(width: int) -> AffineMap:
+    return AffineMap(np.eye(width), np.zeros(width), np.zeros(width))
+
+
+def arms(moments: Moments, shuffled: Moments, random_dd: np.ndarray) -> dict[str, AffineMap]:
+    """All arms of a transfer, from b (target) to a (source).
+
+    Args:
+        moments: of the paired activations.
+        shuffled: of the same activations with the pairing destroyed.
+        random_dd: a random orthogonal matrix.
+
+    Returns:
+        Maps by arm; every arm but ``raw`` gets the same treatment of the mean.
+    """
+    width = len(moments.mean_b)
+    mean_in, mean_out = moments.mean_b, moments.mean_a
+    matrices = {
+        "mean": np.eye(width),
+        "random": random_dd,
+        "shuffled": procrustes(shuffled.cross_covariance),
+        "procrustes": procrustes(moments.cross_covariance),
+    }
+    centred = {name: AffineMap(matrix, mean_in, mean_out) for name, matrix in matrices.items()}
+    return {"raw": identity(width), **centred}
+
+
+def rotation_distance(matrix_dd: np.ndarray) -> float:
+    """‖R − I‖_F; √(2d) is the expected size for a Haar rotation, 2d − 2 tr R its square."""
+    return float(np.linalg.norm(matrix_dd - np.eye(len(matrix_dd))))
+
+
+def effective_rank(cross_covariance: np.ndarray) -> float:
+    """exp of the entropy of the normalised singular values (Roy & Vetterli 2007)."""
+    s = np.linalg.svd(cross_covariance, compute_uv=False)
+    p = s[s > 0] / s.sum()
+    return float(np.exp(-(p * np.log(p)).sum()))
+
+
+def numerical_rank(cross_covariance: np.ndarray) -> int:
+    """Singular values above 1e-6 of the largest, the precision of float32 products."""
+    s = np.linalg.svd(cross_covariance, compute_uv=False)
+    return int((s > RANK_TOLERANCE * s[0]).sum())
+
+
+def identified_rank(first: Moments, second: Moments) -> int:
+    """Number of the target's principal directions on which two half-sample fits agree.
+
+    A direction v counts where vᵀ R₁ R₂ᵀ v > 0.9; elsewhere the data do not decide R.
+
+    Args:
+        first, second: moments of two disjoint sets of tokens.
+    """
+    agreement = procrustes(first.cross_covariance) @ procrustes(second.cross_covariance).T
+    _, directions = np.linalg.eigh(first.merged(second).covariance_b)
+    agree = np.einsum("dk,de,ek->k", directions, agreement, directions)
+    return int((agree > IDENTIFIED_ABOVE).sum())
+
+
+def gaussian_rows(rng: np.random.Generator, mean_d: np.ndarray, covariance_dd: np.ndarray, n: int) -> np.ndarray:
+    """n float32 rows from the normal law with this mean and covariance."""
+    values, vectors = np.linalg.eigh(covariance_dd)
+    root = vectors * np.sqrt(np.clip(values, 0, None))
+    rows = rng.standard_normal((n, len(values)), dtype=np.float32) @ root.T.astype(np.float32)
+    return rows + mean_d.astype(np.float32)

@@ -1,0 +1,60 @@
+"""The command line: ``crossseed VERB …``, one verb a job.
+
+Each verb reads files named by options and settings from ``--spec``, calls the library once,
+and writes its outputs whole or not at all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import shlex
+import sys
+
+from crossseed import __version__
+from crossseed.errors import UserError
+
+VERBS = {
+    "tokens": "make a cohort's token sets",
+    "train": "train one member of a cohort",
+    "extract": "read a member's activations at all sites",
+    "sae": "train and measure SAEs of one member and site",
+    "align": "fit maps from one member to another",
+    "transfer": "try a member's dictionaries on another member",
+    "cosine": "compare the decoders of two members' dictionaries",
+    "collect": "join the tables of all cells",
+    "report": "draw the figures and write the page of a run",
+    "reference": "print the reference of all config keys",
+}
+JOB_VERBS = tuple(verb for verb in VERBS if verb != "reference")
+
+# Fixed, never taken from --cores: results must not depend on how many cores a run was given.
+NUMERIC_THREADS = "1"
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb; returns the exit status (2 for an error the user can mend)."""
+    argv = sys.argv[1:] if argv is None else argv
+    for name in THREAD_VARIABLES:
+        os.environ[name] = NUMERIC_THREADS
+    parser = argparse.ArgumentParser(prog="crossseed", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"crossseed {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for name, summary in VERBS.items():
+        # Only the verb that runs is imported, so that light verbs stay light.
+        if argv and argv[0] == name:
+            module = importlib.import_module(f"crossseed.verbs.{name}")
+            module.add_arguments(verbs.add_parser(name, help=summary, description=module.__doc__))
+        else:
+            verbs.add_parser(name, help=summary)
+    args = parser.parse_args(argv)
+    if args.verb in JOB_VERBS:
+        print("$ " + shlex.join(["crossseed", *argv]), flush=True)
+    try:
+        module.run(args)
+    except UserError as error:
+        print(f"crossseed {args.verb}: {error}", file=sys.stderr)
+        return 2
+    return 0

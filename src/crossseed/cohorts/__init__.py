@@ -1,0 +1,1 @@
+"""Cohorts of sibling models: one package a kind."""

@@ -1,0 +1,157 @@
+"""The 104,448-parameter Dyck-3 transformer (arXiv 2605.24577, appendix on the model).
+
+Two pre-norm decoder blocks, RMSNorm, no biases, ReLU MLP, three linear heads on one
+normalised residual. Tensor names and shapes follow the study, so that its checkpoints and
+ours are exchangeable.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossseed.cohorts.dyck import sites, task
+
+D_MODEL = sites.D_MODEL
+N_HEADS = 4
+D_HEAD = 16
+D_MLP = 256
+N_LAYERS = sites.N_LAYERS
+NORM_EPS = 1e-5
+INIT_STD = 0.02
+N_CLASSES = {"tok": task.VOCAB, "depth": task.N_DEPTHS, "valid": 2}
+N_PARAMETERS = 104_448
+
+
+class Logits(NamedTuple):
+    """Logits of the three heads, each of shape (batch, positions, classes of the head)."""
+
+    tok: Tensor
+    depth: Tensor
+    valid: Tensor
+
+
+def positional_table() -> Tensor:
+    """The fixed positional table, shape (CONTEXT, D_MODEL), zero beyond column 5."""
+    position = torch.arange(task.CONTEXT, dtype=torch.float64)
+    table = torch.zeros(task.CONTEXT, D_MODEL, dtype=torch.float64)
+    table[:, 0] = position / task.CONTEXT
+    table[:, 1] = 1 / (position + 1)
+    table[:, 2] = torch.log(position + 1) / math.log(task.CONTEXT)
+    table[:, 3] = (position == 0).double()
+    table[:, 4] = torch.cos(2 * math.pi * position / task.CONTEXT)
+    table[:, 5] = torch.sin(2 * math.pi * position / task.CONTEXT)
+    return table.float()
+
+
+class RMSNorm(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(D_MODEL))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, (D_MODEL,), self.gain, NORM_EPS)
+
+
+class Attention(nn.Module):
+    """Causal attention; W_Q, W_K, W_V of shape (heads, d_head, d_model), W_O (heads, d_model, d_head)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.W_Q = nn.Parameter(torch.empty(N_HEADS, D_HEAD, D_MODEL))
+        self.W_K = nn.Parameter(torch.empty(N_HEADS, D_HEAD, D_MODEL))
+        self.W_V = nn.Parameter(torch.empty(N_HEADS, D_HEAD, D_MODEL))
+        self.W_O = nn.Parameter(torch.empty(N_HEADS, D_MODEL, D_HEAD))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, length, _ = x.shape
+        weight = torch.cat([self.W_Q, self.W_K, self.W_V]).view(3 * N_HEADS * D_HEAD, D_MODEL)
+        qkv = F.linear(x, weight).view(batch, length, 3, N_HEADS, D_HEAD)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)
+        z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        out = self.W_O.permute(1, 0, 2).reshape(D_MODEL, N_HEADS * D_HEAD)
+        return F.linear(z.transpose(1, 2).reshape(batch, length, N_HEADS * D_HEAD), out)
+
+
+class MLP(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.W_in = nn.Parameter(torch.empty(D_MLP, D_MODEL))
+        self.W_out = nn.Parameter(torch.empty(D_MODEL, D_MLP))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(F.relu(F.linear(x, self.W_in)), self.W_out)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ln1 = RMSNorm()
+        self.attn = Attention()
+        self.ln2 = RMSNorm()
+        self.mlp = MLP()
+
+
+class DyckTransformer(nn.Module):
+    """Token ids of shape (batch, positions) to `Logits`.
+
+    Args:
+        seed: seeds the initialisation: gains 1, every other entry N(0, 0.02²).
+    """
+
+    W_pos: Tensor
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.W_E = nn.Parameter(torch.empty(task.VOCAB, D_MODEL))
+        self.blocks = nn.ModuleList([Block() for _ in range(N_LAYERS)])
+        self.ln_f = RMSNorm()
+        self.W_U_tok = nn.Parameter(torch.empty(N_CLASSES["tok"], D_MODEL))
+        self.W_U_depth = nn.Parameter(torch.empty(N_CLASSES["depth"], D_MODEL))
+        self.W_U_valid = nn.Parameter(torch.empty(N_CLASSES["valid"], D_MODEL))
+        self.register_buffer("W_pos", positional_table())
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                if not name.endswith("gain"):
+                    parameter.normal_(0.0, INIT_STD, generator=generator)
+
+    def residuals(self, tokens_bt: Tensor, wanted: set[str] | None = None) -> dict[str, Tensor]:
+        """Residual activations by site name.
+
+        Args:
+            tokens_bt: token ids, shape (batch, positions).
+            wanted: sites to keep; nothing beyond the last of them is computed. None keeps
+                only the final residual.
+
+        Returns:
+            For each wanted site, float activations of shape (batch, positions, D_MODEL).
+        """
+        wanted = {sites.LAST} if wanted is None else set(wanted)
+        found: dict[str, Tensor] = {}
+
+        def done(name: str, value: Tensor) -> bool:
+            if name in wanted:
+                found[name] = value
+            return len(found) == len(wanted)
+
+        x = F.embedding(tokens_bt, self.W_E) + self.W_pos[: tokens_bt.shape[1]]
+        if done(sites.FIRST, x):
+            return found
+        for layer, block in enumerate(self.blocks):
+            x = x + block.attn(block.ln1(x))
+            if done(sites.mid(layer), x):
+                return found
+            x = x + block.mlp(block.ln2(x))
+            if done(sites.post(layer), x):
+                return found
+        raise ValueError(f"unknown sites {sorted(wanted - set(found))}; expected some of {sites.SITES}")
+
+    def forward(self, tokens_bt: Tensor) -> Logits:
+        x = self.ln_f(self.residuals(tokens_bt)[sites.LAST])
+        logits = F.linear(x, torch.cat([self.W_U_tok, self.W_U_depth, self.W_U_valid]))
+        return Logits(*logits.split(list(N_CLASSES.values()), dim=-1))

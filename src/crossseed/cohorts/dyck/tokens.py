@@ -1,0 +1,26 @@
+"""Token sets of toy cohorts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crossseed.cohorts.base import SPLITS, TokenSet
+from crossseed.cohorts.dyck import task
+from crossseed.cohorts.dyck.config import Tokens
+from crossseed.seeding import generator
+
+
+def make_tokens(spec: dict[str, Any]) -> dict[str, TokenSet]:
+    """Token sets by split, taken as ranges from one list of distinct sequences."""
+    tokens = Tokens.model_validate(spec)
+    rng = generator("dyck-tokens", tokens.seed)
+    rows = task.sample_distinct(rng, tokens.sequences, (tokens.lengths[0], tokens.lengths[1]))
+    found = {}
+    for split in SPLITS:
+        first, end = getattr(tokens, split)
+        part = rows[first:end]
+        labels = task.label(part)
+        found[split] = TokenSet(
+            part, part != task.PAD, {"depth": labels.depth_nt, "valid": labels.valid_nt}
+        )
+    return found

@@ -1,0 +1,1 @@
+"""The configuration: a typed model, its validation, and the reference page made from it."""

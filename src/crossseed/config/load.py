@@ -1,0 +1,133 @@
+"""Validation of a configuration, with errors that name file, key, value and remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from crossseed.config.schema import RunConfig
+from crossseed.errors import UserError
+
+
+def load_run(config: Mapping[str, Any], files: Iterable[str | Path] = ()) -> RunConfig:
+    """The typed configuration of a run.
+
+    Args:
+        config: the merged configuration.
+        files: config files it was merged from, later ones over earlier ones; they are read
+            only to say in which of them a bad value stands.
+
+    Raises:
+        UserError: every problem found, one a line.
+    """
+    try:
+        return RunConfig.model_validate(_plain(config))
+    except ValidationError as error:
+        sources = [(str(path), _read(path)) for path in files]
+        lines = [_sentence(problem, config, sources) for problem in error.errors()]
+        raise UserError("\n".join(dict.fromkeys(lines))) from None
+
+
+def load_files(*files: str | Path) -> RunConfig:
+    """The typed configuration of one or more YAML files, later ones over earlier ones."""
+    merged: dict[str, Any] = {}
+    for path in files:
+        found = _read(path)
+        if not isinstance(found, dict):
+            raise UserError(f"{path}: expected a mapping of keys to values at the top level")
+        merged.update(found)
+    return load_run(merged, files)
+
+
+def _read(path: str | Path) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not a readable YAML file ({error})") from error
+
+
+def _plain(value: Any) -> Any:
+    """Ordinary dicts and lists, as the workflow engine may hand over its own."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _sentence(problem: Any, config: Mapping[str, Any], sources: list[tuple[str, Any]]) -> str:
+    path = _path_in(config, problem["loc"])
+    key = "".join(
+        f"[{part}]" if isinstance(part, int) else f".{part}" for part in path
+    ).lstrip(".")
+    value = problem["input"]
+    shown = "" if isinstance(value, (Mapping, BaseModel)) else f" = {value!r}"
+    file = next((name for name, content in reversed(sources) if _has(content, path)), None)
+    if problem["type"] == "missing":
+        shown = ""
+        file = ", ".join(name for name, _ in sources) or None
+        said = f"is missing; add it ({_expected(problem['loc'])})"
+    elif problem["type"] == "extra_forbidden":
+        said = _unknown_key(problem["loc"])
+    elif problem["type"] == "value_error":
+        said = str(problem["ctx"]["error"])
+    else:
+        said = f"{problem['msg'][0].lower()}{problem['msg'][1:]}{_described(problem['loc'])}"
+    where = file if file is not None else ("--config" if sources else "config")
+    return f"{where}: {key or 'top level'}{shown}: {said}"
+
+
+def _path_in(config: Any, loc: tuple[Any, ...]) -> list[Any]:
+    """The keys of `loc` that stand in the config: pydantic adds names of union members."""
+    path, value = [], config
+    for position, part in enumerate(loc):
+        last = position == len(loc) - 1
+        if isinstance(value, Mapping) and (part in value or last):
+            path.append(part)
+            value = value.get(part)
+        elif isinstance(value, (list, tuple)) and isinstance(part, int) and part < len(value):
+            path.append(part)
+            value = value[part]
+    return path
+
+
+def _has(content: Any, path: list[Any]) -> bool:
+    for part in path:
+        try:
+            content = content[part]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
+
+
+def _model_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The config model whose field `loc` ends in."""
+    from crossseed.config.reference import walk
+
+    return walk(loc[:-1])
+
+
+def _unknown_key(loc: tuple[Any, ...]) -> str:
+    model = _model_at(loc)
+    known = sorted(model.model_fields) if model else []
+    close = difflib.get_close_matches(str(loc[-1]), known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else "remove it; "
+    return f"unknown key; {hint}known here: {', '.join(known)}"
+
+
+def _described(loc: tuple[Any, ...]) -> str:
+    text = _expected(loc)
+    return f" ({text})" if text else ""
+
+
+def _expected(loc: tuple[Any, ...]) -> str:
+    while loc and isinstance(loc[-1], int):
+        loc = loc[:-1]
+    model = _model_at(loc) if loc else None
+    field = model.model_fields.get(str(loc[-1])) if model else None
+    return (field.description or "").split(";")[0].rstrip(".") if field else ""

@@ -1,0 +1,118 @@
+"""Walks the config model: for the reference page, for error messages, for the rerun test."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from crossseed.config.schema import RunConfig
+
+
+class Leaf(NamedTuple):
+    """One config key: its path (``*`` for a name the user gives), its field, its model."""
+
+    path: str
+    field: FieldInfo
+    model: type[BaseModel]
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Models directly behind an annotation, through unions and `Annotated`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    origin = typing.get_origin(annotation)
+    if origin in (dict, list):
+        return []
+    return [found for part in typing.get_args(annotation) for found in _models(part)]
+
+
+def _values(annotation: Any) -> Any:
+    """The value type of a dict behind an annotation; None if there is none."""
+    if typing.get_origin(annotation) is dict:
+        return typing.get_args(annotation)[1]
+    for part in typing.get_args(annotation):
+        found = _values(part)
+        if found is not None:
+            return found
+    return None
+
+
+def leaves(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[Leaf]:
+    """Every leaf below a model, in order of declaration."""
+    for name, field in model.model_fields.items():
+        path = f"{prefix}{name}"
+        values = _values(field.annotation)
+        inner = _models(values) if values is not None else _models(field.annotation)
+        if not inner:
+            yield Leaf(path, field, model)
+        for found in inner:
+            yield from leaves(found, f"{path}.*." if values is not None else f"{path}.")
+
+
+def walk(loc: tuple[Any, ...]) -> type[BaseModel] | None:
+    """The model at a location of a validation error; None if it leads elsewhere."""
+    current: list[type[BaseModel]] = [RunConfig]
+    values: Any = None
+    for part in loc:
+        if values is not None:
+            current, values = _models(values), None
+            continue
+        tagged = [m for m in current if part in _tags(m)]
+        if tagged:
+            current = tagged
+            continue
+        field = next((m.model_fields[part] for m in current if part in m.model_fields), None)
+        if field is None:
+            return None
+        values = _values(field.annotation)
+        current = [] if values is not None else _models(field.annotation)
+    return current[0] if current else None
+
+
+def _tags(model: type[BaseModel]) -> set[Any]:
+    """Values of the literal field that tells union members apart."""
+    return {
+        value
+        for name in ("kind", "architecture")
+        if name in model.model_fields
+        for value in typing.get_args(model.model_fields[name].annotation)
+    }
+
+
+def _type_text(field: FieldInfo) -> str:
+    text = str(field.annotation).replace("typing.", "")
+    text = text.replace("<class '", "").replace("'>", "")
+    limits = [
+        f"{symbol} {getattr(item, name)}"
+        for item in field.metadata
+        for name, symbol in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+        if getattr(item, name, None) is not None
+    ]
+    return ", ".join([text, *limits])
+
+
+def page() -> str:
+    """The reference of all config keys, as Markdown."""
+    lines = [
+        "# Configuration keys",
+        "",
+        "Made by `crossseed reference`; `*` stands for a name you choose. Keys of an SAE variant",
+        "depend on its `architecture`. Every key without a default must be given.",
+        "",
+        "| key | type | decides |",
+        "|---|---|---|",
+    ]
+    seen = set()
+    for path, field, model in leaves():
+        row = (path, _type_text(field), field.description)
+        if row in seen:
+            continue
+        seen.add(row)
+        default = "" if field.is_required() else f" Default: `{field.default}`."
+        kind = _type_text(field).replace("|", "\\|")
+        lines.append(f"| `{path}` | {kind} | {field.description}{default} |")
+    return "\n".join(lines) + "\n"

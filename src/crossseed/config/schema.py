@@ -1,0 +1,70 @@
+"""The typed model of a run's configuration.
+
+Every leaf says in one sentence what it decides; the reference page is made from these
+sentences. What a leaf changes downstream is decided in `crossseed.specs` alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from crossseed.cohorts.dyck.config import DyckCohort
+from crossseed.config.fields import Model, Name, NonEmpty
+from crossseed.sae import architectures
+from crossseed.sae.config import DictionaryConfig
+
+# Kinds of cohort; with a second one this becomes a union told apart by `kind`.
+AnyCohort = DyckCohort
+
+if TYPE_CHECKING:
+    AnyDictionary = DictionaryConfig
+else:
+    AnyDictionary = architectures.config_union()
+
+
+class TransferStudy(Model):
+    """How dictionaries of one member are tried on another."""
+
+    pairs: Literal["anchor", "all"] = Field(
+        description="`anchor`: the anchor's dictionaries on every other seed; `all`: every "
+        "ordered pair of seeds."
+    )
+    resamples: Annotated[int, Field(ge=100)] = Field(
+        description="Bootstrap resamples of the `eval` sequences behind each 95 % interval."
+    )
+
+
+class RunConfig(Model):
+    """One run: the cohorts it studies and what it measures on them."""
+
+    run: Name = Field(description="Name of the run; its report is `results/reports/{run}/`.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto",
+        description="Where GPU-capable jobs run; `auto` takes a GPU where one is visible. "
+        "Never part of a spec: changing it reruns nothing.",
+    )
+    cohorts: Annotated[
+        dict[Name, AnyCohort],
+        NonEmpty,
+        Field(description="Cohorts by name: sets of sibling models."),
+    ]
+    dictionaries: Annotated[
+        dict[Name, AnyDictionary],
+        NonEmpty,
+        Field(description="SAE variants by name, trained on every member and site."),
+    ]
+    transfer: TransferStudy
+
+    @model_validator(mode="after")
+    def _dictionary_names_distinct(self) -> RunConfig:
+        names = [
+            f"{name}-x{expansion}"
+            for name, variant in self.dictionaries.items()
+            for expansion in variant.expansions
+        ]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two dictionaries would be called {name!r}; rename a variant")
+        return self

@@ -1,0 +1,12 @@
+"""Errors that a person reads: what is wrong, where, and what to do."""
+
+
+class UserError(Exception):
+    """Something the user can mend: a config value, an argument, a damaged file.
+
+    The command line prints the message alone, without a traceback, and exits with 2.
+    """
+
+
+class TrainingDiverged(UserError):
+    """A loss became NaN or infinite; the message names the cell and the step."""

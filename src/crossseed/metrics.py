@@ -1,0 +1,213 @@
+"""Metrics of reconstructions and latents, with bootstrap intervals over sequences.
+
+Every metric is a function of sums over tokens. The sums are kept per *unit*, a group of
+whole sequences; an interval comes from drawing units with replacement. Sums are float64.
+Definitions: the project's metrics page; explained variance under all its names, since six
+definitions are in use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+MAX_UNITS = 256
+INTERVAL = (0.025, 0.975)
+
+
+class Estimate(NamedTuple):
+    """A value on all tokens and its 95 % bootstrap interval (NaN where there is none)."""
+
+    value: float
+    low: float = float("nan")
+    high: float = float("nan")
+
+
+def unit_starts(sequence_n: np.ndarray) -> np.ndarray:
+    """First row of each unit: at most `MAX_UNITS` groups of whole consecutive sequences.
+
+    Args:
+        sequence_n: number of the sequence each token belongs to, non-decreasing.
+    """
+    first = np.flatnonzero(np.r_[True, sequence_n[1:] != sequence_n[:-1]])
+    n_units = min(MAX_UNITS, len(first))
+    return first[np.arange(n_units) * len(first) // n_units]
+
+
+def unit_blocks(starts: np.ndarray, n: int, rows: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Cuts n rows into blocks of whole units, each of about `rows` rows at most.
+
+    Yields:
+        (units, rows, first rows of the units within the block).
+    """
+    bounds = np.r_[starts, n]
+    first = 0
+    while first < len(starts):
+        last = max(int(np.searchsorted(bounds, bounds[first] + rows, side="right")) - 1, first + 1)
+        yield (
+            slice(first, last),
+            slice(int(bounds[first]), int(bounds[last])),
+            bounds[first:last] - bounds[first],
+        )
+        first = last
+
+
+def resample_weights(rng: np.random.Generator, n_units: int, resamples: int) -> np.ndarray:
+    """How often each unit is drawn; first row all ones (the sample itself).
+
+    Returns:
+        float64, shape (1 + resamples, n_units).
+    """
+    drawn = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=resamples)
+    return np.concatenate([np.ones((1, n_units)), drawn])
+
+
+def estimate(values_r: np.ndarray) -> Estimate:
+    """Value and interval from a statistic of each row of `resample_weights`."""
+    if len(values_r) < 3:
+        return Estimate(float(values_r[0]))
+    low, high = np.nanquantile(values_r[1:], INTERVAL)
+    return Estimate(float(values_r[0]), float(low), float(high))
+
+
+def sum_units(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Sums of rows by unit, in float64; shape (units, ...)."""
+    return np.add.reduceat(values, starts, axis=0, dtype=np.float64)
+
+
+class ErrorSums:
+    """Sums behind the explained variances of one reconstruction, by unit.
+
+    Args:
+        n_units: number of units. width: activation size.
+    """
+
+    def __init__(self, n_units: int, width: int) -> None:
+        self.n = np.zeros(n_units)
+        self.x = np.zeros((n_units, width))
+        self.xx = np.zeros(n_units)
+        self.e = np.zeros((n_units, width))
+        self.ee = np.zeros(n_units)
+        self.active = np.zeros(n_units)
+
+    def add(
+        self,
+        units: slice,
+        starts: np.ndarray,
+        x_nd: np.ndarray,
+        xhat_nd: np.ndarray,
+        active_n: np.ndarray | None = None,
+    ) -> None:
+        """Adds rows; `starts` are the first rows of `units` within them.
+
+        Args:
+            x_nd: target, shape (tokens, width). xhat_nd: its reconstruction.
+            active_n: number of active latents per token, for `l0`.
+        """
+        error = xhat_nd - x_nd
+        self.n[units] += np.diff(np.r_[starts, len(x_nd)])
+        self.x[units] += sum_units(x_nd, starts)
+        self.xx[units] += sum_units(np.einsum("nd,nd->n", x_nd, x_nd), starts)
+        self.e[units] += sum_units(error, starts)
+        self.ee[units] += sum_units(np.einsum("nd,nd->n", error, error), starts)
+        if active_n is not None:
+            self.active[units] += sum_units(active_n, starts)
+
+    def ev(self, weights: np.ndarray) -> np.ndarray:
+        """1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ the mean per dimension over the same tokens."""
+        return 1 - (weights @ self.ee) / self._total(weights)
+
+    def _total(self, weights: np.ndarray) -> np.ndarray:
+        mean_part = np.square(weights @ self.x).sum(axis=1) / (weights @ self.n)
+        return weights @ self.xx - mean_part
+
+    def fvu(self, weights: np.ndarray) -> np.ndarray:
+        """1 − ev."""
+        return 1 - self.ev(weights)
+
+    def ev_published(self, weights: np.ndarray) -> np.ndarray:
+        """1 − mean((x − x̂)²) / var(x), the unbiased variance of all entries about one grand
+        mean (arXiv 2605.24577): offsets between dimensions count as explained."""
+        entries = (weights @ self.n) * self.x.shape[1]
+        grand = (weights @ self.x).sum(axis=1)
+        variance = (weights @ self.xx - grand**2 / entries) / (entries - 1)
+        return 1 - (weights @ self.ee) / entries / variance
+
+    def ev_dictlearn(self, weights: np.ndarray) -> np.ndarray:
+        """1 − Σ Var(x − x̂) / Σ Var(x), as dictionary_learning has it: a constant error is free."""
+        constant = np.square(weights @ self.e).sum(axis=1) / (weights @ self.n)
+        return 1 - (weights @ self.ee - constant) / self._total(weights)
+
+    def mse(self, weights: np.ndarray) -> np.ndarray:
+        """Mean squared error over tokens and dimensions, in squared activation units."""
+        return (weights @ self.ee) / (weights @ self.n) / self.x.shape[1]
+
+    def l0(self, weights: np.ndarray) -> np.ndarray:
+        """Mean number of non-zero latents per token."""
+        return (weights @ self.active) / (weights @ self.n)
+
+
+class FiringSums:
+    """Sums behind the correlation of two sets of latents over the same tokens, by unit.
+
+    Args:
+        n_units: number of units. n_latents: dictionary size.
+    """
+
+    def __init__(self, n_units: int, n_latents: int) -> None:
+        shape = (n_units, n_latents)
+        self.n = np.zeros(n_units)
+        self.a, self.b = np.zeros(shape), np.zeros(shape)
+        self.aa, self.bb, self.ab = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+
+    def add(self, units: slice, starts: np.ndarray, a_nf: np.ndarray, b_nf: np.ndarray) -> None:
+        """Adds latents of two encodings of the same tokens, each (tokens, latents)."""
+        self.n[units] += np.diff(np.r_[starts, len(a_nf)])
+        self.a[units] += sum_units(a_nf, starts)
+        self.b[units] += sum_units(b_nf, starts)
+        self.aa[units] += sum_units(a_nf * a_nf, starts)
+        self.bb[units] += sum_units(b_nf * b_nf, starts)
+        self.ab[units] += sum_units(a_nf * b_nf, starts)
+
+    def live(self) -> np.ndarray:
+        """Latents that vary in both encodings; a latent that never fires in one has no
+        correlation and is counted, not averaged in."""
+        n = self.n.sum()
+        return (self._variance(self.a, self.aa, n) > 0) & (self._variance(self.b, self.bb, n) > 0)
+
+    @staticmethod
+    def _variance(first: np.ndarray, second: np.ndarray, n: float) -> np.ndarray:
+        total, squares = first.sum(axis=0), second.sum(axis=0)
+        spread = squares - total**2 / n
+        # Below rounding of the sums a latent is constant.
+        return np.where(spread > 1e-12 * squares, spread, 0.0)
+
+    def correlations(self, weights: np.ndarray) -> np.ndarray:
+        """Pearson r of each live latent; shape (rows of weights, live latents)."""
+        live = self.live()
+        n = (weights @ self.n)[:, None]
+        a, b = weights @ self.a[:, live], weights @ self.b[:, live]
+        covariance = weights @ self.ab[:, live] - a * b / n
+        va = np.maximum(weights @ self.aa[:, live] - a * a / n, 0)
+        vb = np.maximum(weights @ self.bb[:, live] - b * b / n, 0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(va * vb > 0, covariance / np.sqrt(va * vb), np.nan)
+
+
+def mean_correlation(r_rf: np.ndarray) -> Estimate:
+    """Mean over live latents, and its interval; NaN where none is live."""
+    return estimate(_nan_mean(r_rf))
+
+
+def share_above(r_rf: np.ndarray, threshold: float) -> Estimate:
+    """Share of live latents with a correlation above `threshold`, and its interval."""
+    above = np.where(np.isnan(r_rf), np.nan, r_rf > threshold)
+    return estimate(_nan_mean(above))
+
+
+def _nan_mean(values_rf: np.ndarray) -> np.ndarray:
+    counts = np.sum(~np.isnan(values_rf), axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.nansum(values_rf, axis=1) / np.where(counts > 0, counts, np.nan)

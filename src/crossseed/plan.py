@@ -1,0 +1,56 @@
+"""The cells of a run, as the workflow needs them: members, pairs, sites, dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from crossseed.config.schema import RunConfig
+
+
+class Pair(NamedTuple):
+    """A source, whose dictionaries are tried, and a target, whose activations are carried."""
+
+    cohort: str
+    source: int
+    target: int
+    checkpoint: str
+    site: str
+
+
+def sites(run: RunConfig, cohort: str) -> list[str]:
+    return list(run.cohorts[cohort].sites)
+
+
+def dictionaries(run: RunConfig) -> list[tuple[str, list[str]]]:
+    """(name, inits) of every SAE trained on a member and site."""
+    return [
+        (f"{name}-x{expansion}", list(variant.inits))
+        for name, variant in run.dictionaries.items()
+        for expansion in variant.expansions
+    ]
+
+
+def members(run: RunConfig) -> Iterator[tuple[str, int, str]]:
+    """(cohort, seed, checkpoint) of every member."""
+    for cohort, config in run.cohorts.items():
+        for seed in config.seeds:
+            for checkpoint in config.checkpoints:
+                yield cohort, seed, checkpoint
+
+
+def pairs(run: RunConfig) -> Iterator[Pair]:
+    """Every ordered pair measured, members with themselves included."""
+    for cohort, config in run.cohorts.items():
+        sources = config.seeds if run.transfer.pairs == "all" else [config.anchor]
+        for source in sources:
+            for target in config.seeds:
+                for checkpoint in config.checkpoints:
+                    for site in config.sites:
+                        yield Pair(cohort, source, target, checkpoint, site)
+
+
+def figures(run: RunConfig) -> list[str]:
+    """Names of the figures of a run's report."""
+    per_dictionary = [f"{kind}-{name}" for name, _ in dictionaries(run) for kind in ("ev", "firing")]
+    return [*per_dictionary, "decoder-cosine", "training"]

@@ -1,0 +1,41 @@
+"""Progress of long verbs: a line that rewrites itself on a terminal, a line every so often in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+TERMINAL_SECONDS = 0.2
+LOG_SECONDS = 15.0
+
+
+class Progress:
+    """Counts steps of one task.
+
+    Args:
+        task: what is being done, e.g. ``train dyck seed 0``.
+        total: number of steps.
+        start: steps already done (after a resume).
+    """
+
+    def __init__(self, task: str, total: int, start: int = 0) -> None:
+        self.task, self.total, self.start = task, total, start
+        self._stream = sys.stderr
+        self._live = self._stream.isatty()
+        self._began = self._shown = time.monotonic()
+
+    def update(self, done: int, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self._shown < (TERMINAL_SECONDS if self._live else LOG_SECONDS):
+            return
+        self._shown = now
+        rate = (done - self.start) / (now - self._began)
+        left = (self.total - done) / rate if rate > 0 else float("inf")
+        text = f"{self.task}: {done:,}/{self.total:,} ({rate:,.1f}/s, {left:,.0f} s left) {note}"
+        self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        if self._live:
+            self._stream.write("\r\x1b[K")
+            self._stream.flush()

@@ -1,0 +1,1 @@
+"""Sparse autoencoders: architectures, training, and the SAELens folders they are kept in."""

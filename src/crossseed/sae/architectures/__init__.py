@@ -1,0 +1,40 @@
+"""One module an architecture; put another beside them and it is known.
+
+A module offers:
+
+    Config                          its `DictionaryConfig`, with `architecture: Literal[its file name]`
+    saelens_fields(config)          its name and own keys in SAELens's cfg.json
+    activate(pre_nf, cfg)           NumPy: latents from pre-activations, given cfg.json
+    Objective(config, ...)          training: gradients of its loss; see `crossseed.sae.training`
+
+Modules import torch only inside `Objective`, so that planning and analysis do without.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from types import ModuleType
+from typing import Annotated, Any, Union
+
+from pydantic import Field
+
+
+def names() -> list[str]:
+    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+
+
+def module_name(architecture: str) -> str:
+    return f"{__name__}.{architecture}"
+
+
+def module_of(architecture: str) -> ModuleType:
+    """The module of one architecture, imported by name so that editing one architecture's
+    code reruns no dictionary of another's."""
+    return importlib.import_module(module_name(architecture))
+
+
+def config_union() -> Any:
+    """The union of all architectures' configs, told apart by ``architecture``."""
+    configs = tuple(module_of(name).Config for name in names())
+    return Annotated[Union[configs], Field(discriminator="architecture")]  # noqa: UP007

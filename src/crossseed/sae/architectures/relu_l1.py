@@ -1,0 +1,46 @@
+"""ReLU with an L1 penalty: the recipe of the rotation study (arXiv 2605.24577)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from crossseed.config.fields import NotNegative
+from crossseed.sae.config import DictionaryConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from crossseed.sae.training import Gradients, Weights
+
+
+class Config(DictionaryConfig):
+    """ReLU with an L1 penalty on the latents."""
+
+    architecture: Literal["relu_l1"] = Field(description="`relu_l1`: ReLU with an L1 penalty.")
+    l1: NotNegative = Field(
+        description="Weight of the mean over tokens of the summed latents, against the mean "
+        "over tokens and dimensions of the squared error."
+    )
+
+
+def saelens_fields(config: Config, expansion: int) -> dict[str, Any]:
+    return {"architecture": "standard"}
+
+
+def activate(pre_nf: np.ndarray, cfg: dict[str, Any]) -> np.ndarray:
+    """Latents, in place: max(pre, 0)."""
+    return np.maximum(pre_nf, 0, out=pre_nf)
+
+
+class Objective:
+    """Loss = mean over tokens and dimensions of ‖x − x̂‖² + l1 · mean over tokens of Σ h."""
+
+    def __init__(self, config: Config, weights: Weights) -> None:
+        self.config = config
+
+    def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
+        """Adds the loss of a batch and its gradients to `gradients`."""
+        gradients.backpropagate(weights, x_bd, lambda pre: pre.relu_(), l1=self.config.l1)

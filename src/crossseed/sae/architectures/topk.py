@@ -1,0 +1,89 @@
+"""TopK with the AuxK loss against dead latents (Gao et al., arXiv 2406.04093)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from crossseed.config.fields import Count, NotNegative
+from crossseed.sae.config import DictionaryConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from crossseed.sae.training import Gradients, Weights
+
+# np.sort beats np.partition on short rows, where it stays in vector registers.
+SORT_UP_TO_LATENTS = 1024
+
+
+class Config(DictionaryConfig):
+    """The k largest positive pre-activations."""
+
+    architecture: Literal["topk"] = Field(description="`topk`: the k largest pre-activations.")
+    k: Count = Field(description="Latents kept per token.")
+    aux_coefficient: NotNegative = Field(
+        description="Weight of the AuxK loss, in which dead latents reconstruct the error; "
+        "published there: 1/32."
+    )
+    aux_k: Count = Field(description="Dead latents that AuxK lets fire per token.")
+    dead_after_tokens: Count = Field(
+        description="Training tokens without firing after which a latent counts as dead."
+    )
+
+
+def saelens_fields(config: Config, expansion: int) -> dict[str, Any]:
+    return {"architecture": "topk", "k": config.k, "rescale_acts_by_decoder_norm": False}
+
+
+def threshold(pre_nf: np.ndarray, k: int) -> np.ndarray:
+    """The k-th largest pre-activation of each row, at least 0; shape (rows, 1)."""
+    n = pre_nf.shape[1]
+    if k >= n:
+        return np.zeros((len(pre_nf), 1), dtype=pre_nf.dtype)
+    order = np.sort(pre_nf, axis=1) if n <= SORT_UP_TO_LATENTS else np.partition(pre_nf, n - k, axis=1)
+    return np.maximum(order[:, n - k : n - k + 1], 0)
+
+
+def activate(pre_nf: np.ndarray, cfg: dict[str, Any]) -> np.ndarray:
+    """Latents, in place: the k largest pre-activations where positive, else 0."""
+    pre_nf[pre_nf < threshold(pre_nf, cfg["k"])] = 0
+    return np.maximum(pre_nf, 0, out=pre_nf)
+
+
+def activate_torch(pre: Tensor, k: int) -> Tensor:
+    """`activate` on a torch tensor, in place."""
+    import torch
+
+    k = min(k, pre.shape[1])
+    if pre.device.type == "cpu":
+        at_least = torch.from_numpy(threshold(pre.numpy(), k))
+    else:
+        at_least = pre.topk(k, dim=1, sorted=False).values.amin(dim=1, keepdim=True).clamp_min(0)
+    return pre.masked_fill_(pre < at_least, 0).relu_()
+
+
+class Objective:
+    """Loss = mean ‖x − x̂‖² + aux_coefficient · mean ‖(x − x̂) − ê‖², ê by dead latents only;
+    both means over tokens and dimensions."""
+
+    def __init__(self, config: Config, weights: Weights) -> None:
+        self.config = config
+
+    def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
+        """Adds the loss of a batch and its gradients to `gradients`."""
+        config = self.config
+        dead = None
+        if config.aux_coefficient > 0:
+            found = (weights.silent_tokens >= config.dead_after_tokens).nonzero().squeeze(1)
+            dead = found if len(found) else None
+        gradients.backpropagate(
+            weights,
+            x_bd,
+            lambda pre: activate_torch(pre, config.k),
+            dead=dead,
+            activate_dead=lambda pre: activate_torch(pre, config.aux_k),
+            aux_coefficient=config.aux_coefficient,
+        )

@@ -1,0 +1,54 @@
+"""What every SAE variant declares, whatever its architecture."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from crossseed.config.fields import Count, CountOrZero, Distinct, Model, NonEmpty, Positive
+
+
+class DictionaryConfig(Model):
+    """One SAE variant; an architecture's own config adds its parameters."""
+
+    architecture: str
+    expansions: Annotated[
+        list[Count],
+        Distinct,
+        NonEmpty,
+        Field(description="Sizes: latents as multiples of the activation width."),
+    ]
+    inits: Annotated[
+        list[Literal["shared", "independent"]],
+        Distinct,
+        NonEmpty,
+        Field(
+            description="Initialisations: `shared` starts the SAEs of all members from the same "
+            "weights (as published), `independent` each from weights of its own."
+        ),
+    ]
+    steps: Count = Field(description="Adam steps.")
+    batch_tokens: Count = Field(description="Tokens a step.")
+    lr: Positive = Field(description="Adam's learning rate.")
+    warmup_steps: CountOrZero = Field(description="Linear warm-up steps; published: 0.")
+    decay_steps: CountOrZero = Field(
+        description="Steps at the end over which the rate falls linearly to 0; published: 0."
+    )
+    tied_init: bool = Field(
+        description="Start the decoder as the encoder's transpose instead of independently; "
+        "published: false."
+    )
+    standardise: bool = Field(
+        description="Train on activations minus their mean and divided by one common scale, "
+        "folded back into the saved weights; published: false."
+    )
+
+    @model_validator(mode="after")
+    def _schedule_fits(self) -> DictionaryConfig:
+        if self.warmup_steps + self.decay_steps > self.steps:
+            raise ValueError(
+                f"warmup_steps {self.warmup_steps} + decay_steps {self.decay_steps} exceed "
+                f"steps {self.steps}"
+            )
+        return self

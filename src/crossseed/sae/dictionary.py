@@ -1,0 +1,112 @@
+"""A trained dictionary: its arrays, its arithmetic in NumPy, and its SAELens folder.
+
+The folder holds `cfg.json` and `sae_weights.safetensors` under SAELens's names and shapes,
+so that SAELens loads it without this project. Provenance lies under `metadata.crossseed`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from crossseed.errors import UserError
+from crossseed.sae.architectures import module_of, names
+from crossseed.store import REMEDY, canonical_json, read_tensors, write_tensors, write_text
+
+SCHEMA = "sae/1"
+CFG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+
+
+class Dictionary(NamedTuple):
+    """One SAE.
+
+    Attributes:
+        W_enc: (width, latents). b_enc: (latents,). W_dec: (latents, width). b_dec: (width,).
+        cfg: content of SAELens's cfg.json.
+        digest: digest of the weight file.
+    """
+
+    W_enc: np.ndarray
+    b_enc: np.ndarray
+    W_dec: np.ndarray
+    b_dec: np.ndarray
+    cfg: dict[str, Any]
+    digest: str = ""
+
+    def encode(self, x_nd: np.ndarray) -> np.ndarray:
+        """Latents of activations: (tokens, width) to (tokens, latents)."""
+        pre = (x_nd - self.b_dec) @ self.W_enc
+        pre += self.b_enc
+        architecture = self.cfg["metadata"]["crossseed"]["architecture"]
+        latents: np.ndarray = module_of(architecture).activate(pre, self.cfg)
+        return latents
+
+    def decode(self, h_nf: np.ndarray) -> np.ndarray:
+        """Reconstruction from latents: (tokens, latents) to (tokens, width)."""
+        return h_nf @ self.W_dec + self.b_dec
+
+    def unit_decoder(self) -> np.ndarray:
+        """Decoder rows of length 1, (latents, width)."""
+        rows: np.ndarray = self.W_dec / np.linalg.norm(self.W_dec, axis=1, keepdims=True)
+        return rows
+
+
+def cfg_of(config: Any, expansion: int, width: int, site: str) -> dict[str, Any]:
+    """Content of SAELens's cfg.json for a variant, without provenance."""
+    fields: dict[str, Any] = {
+        "d_in": width,
+        "d_sae": expansion * width,
+        "dtype": "float32",
+        "device": "cpu",
+        "apply_b_dec_to_input": True,
+        "normalize_activations": "none",
+        "reshape_activations": "none",
+        **module_of(config.architecture).saelens_fields(config, expansion),
+    }
+    fields["metadata"] = {
+        "hook_name": site,
+        "crossseed": {"architecture": config.architecture},
+    }
+    return fields
+
+
+def save(
+    folder: Path,
+    arrays: dict[str, np.ndarray],
+    cfg: dict[str, Any],
+    spec: dict[str, Any],
+    inputs: dict[str, str],
+) -> None:
+    """Writes the folder; `cfg.json` last, so that a folder with one is whole."""
+    own = {**cfg["metadata"]["crossseed"], "spec": spec, "inputs": inputs}
+    cfg = {**cfg, "metadata": {**cfg["metadata"], "crossseed": own}}
+    write_tensors(folder / WEIGHTS, arrays, SCHEMA, {"cfg": canonical_json(cfg)}, inputs)
+    write_text(folder / CFG, json.dumps(cfg, indent=2, sort_keys=True) + "\n")
+
+
+def load(folder: Path) -> Dictionary:
+    """A dictionary written by `save`.
+
+    Raises:
+        UserError: missing, damaged or edited, or of an unknown architecture.
+    """
+    folder = Path(folder)
+    arrays, header = read_tensors(folder / WEIGHTS, SCHEMA)
+    try:
+        cfg = json.loads((folder / CFG).read_text(encoding="utf-8"))
+        architecture = cfg["metadata"]["crossseed"]["architecture"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{folder / CFG}: missing or not a crossseed cfg.json; {REMEDY}") from error
+    if canonical_json(cfg) != header.spec["cfg"]:
+        raise UserError(f"{folder / CFG}: does not belong to {WEIGHTS} beside it; {REMEDY}")
+    if architecture not in names():
+        raise UserError(f"{folder}: unknown architecture {architecture!r}; known: {names()}")
+    width, n = cfg["d_in"], cfg["d_sae"]
+    shapes = {"W_enc": (width, n), "b_enc": (n,), "W_dec": (n, width), "b_dec": (width,)}
+    for name, shape in shapes.items():
+        if name not in arrays or arrays[name].shape != shape:
+            raise UserError(f"{folder / WEIGHTS}: {name} is not of shape {shape}; {REMEDY}")
+    return Dictionary(**{name: arrays[name] for name in shapes}, cfg=cfg, digest=header.digest)

@@ -1,0 +1,133 @@
+"""The dictionaries of one cell: trained one init after another, measured on `eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossseed.activations import BatchStream, SplitReader, open_split
+from crossseed.errors import UserError
+from crossseed.metrics import (
+    ErrorSums,
+    Estimate,
+    estimate,
+    resample_weights,
+    unit_blocks,
+    unit_starts,
+)
+from crossseed.resume import Resume
+from crossseed.sae.architectures import module_of
+from crossseed.sae.dictionary import WEIGHTS, Dictionary, cfg_of, load, save
+from crossseed.seeding import generator
+from crossseed.store import write_table
+
+BLOCK_ROWS = 8192
+RESAMPLES = 200
+DENSITY_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+COLUMNS = (
+    "cohort",
+    "seed",
+    "checkpoint",
+    "site",
+    "dictionary",
+    "init",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n_tokens",
+)
+
+
+def init_name(spec: dict[str, Any], init: str) -> tuple[object, ...]:
+    """What names the initial weights: the dictionary alone when shared, and the member and
+    site too when independent."""
+    if init == "shared":
+        return (spec["dictionary"],)
+    return (spec["dictionary"], spec["cohort"], spec["seed"], spec["checkpoint"], spec["site"])
+
+
+def train_and_measure(
+    spec: dict[str, Any], activations: Path, out: list[Path], metrics: Path, device: str, code: str
+) -> None:
+    """Trains and saves one dictionary per folder in `out` and writes their metrics.
+
+    Args:
+        spec: the cell's spec.
+        activations: its activation file.
+        out: folders named ``{dictionary}-{init}``.
+        metrics: CSV to write.
+        device: ``cpu`` or ``cuda``.
+        code: digest of the code, for resuming.
+    """
+    from crossseed.sae import training
+
+    config = module_of(spec["variant"]["architecture"]).Config.model_validate(
+        {**spec["variant"], "expansions": [spec["expansion"]], "inits": ["shared"]}
+    )
+    cell = f"{spec['cohort']} seed {spec['seed']} {spec['site']} {spec['dictionary']}"
+    # The order of tokens is the same for every member and init, so that inits differ in
+    # nothing but their initial weights.
+    stream = BatchStream(
+        activations, spec["activations"], config.batch_tokens, spec["dictionary"]
+    )
+    cfg = cfg_of(config, spec["expansion"], stream.width, spec["site"])
+    inputs = {"activations": stream.digest}
+    rows: list[dict[str, Any]] = []
+    for folder in out:
+        init = folder.name.removeprefix(f"{spec['dictionary']}-")
+        own = {**spec, "init": init}
+        start = init_name(spec, init)
+        folder.mkdir(parents=True, exist_ok=True)
+        resume = Resume(folder / WEIGHTS, {"spec": own, "code": code, "inputs": inputs})
+        arrays = training.train(
+            config, spec["expansion"], stream, device, resume, start, f"{cell} {init}"
+        )
+        save(folder, arrays, cfg, own, inputs)
+        resume.discard()
+        initial = training.initial_arrays(
+            stream.width, len(arrays["b_enc"]), config.tied_init, *start
+        )
+        dictionary = load(folder)
+        with open_split(activations, "eval", spec["activations"]) as split:
+            found = measure(dictionary, split, init, *start)
+            n_tokens = split.n_tokens
+        drift = (dictionary.unit_decoder() * initial["W_dec"]).sum(axis=1)
+        found["cosine_to_init"] = Estimate(float(drift.mean()))
+        keys = {name: spec[name] for name in ("cohort", "seed", "checkpoint", "site", "dictionary")}
+        rows += [
+            {**keys, "init": init, "metric": name, **value._asdict(), "n_tokens": n_tokens}
+            for name, value in found.items()
+        ]
+    write_table(metrics, COLUMNS, rows)
+
+
+def measure(dictionary: Dictionary, split: SplitReader, *name: object) -> dict[str, Estimate]:
+    """Held-out metrics of one dictionary on its own member.
+
+    Returns:
+        ev and its aliases, l0, dead latents (no firing in `split`), and quantiles of the
+        firing density (share of tokens on which a latent fires) over latents.
+    """
+    starts = unit_starts(split.sequence_n)
+    weights = resample_weights(generator("bootstrap", *name), len(starts), RESAMPLES)
+    sums = ErrorSums(len(starts), split.width)
+    fired = np.zeros(dictionary.W_enc.shape[1], dtype=np.int64)
+    for units, rows, local in unit_blocks(starts, split.n_tokens, BLOCK_ROWS):
+        x = split.rows(rows)
+        h = dictionary.encode(x)
+        fired += np.count_nonzero(h, axis=0)
+        sums.add(units, local, x, dictionary.decode(h), np.count_nonzero(h, axis=1))
+    if sums.xx.sum() == 0:
+        raise UserError(f"{split.path}: all activations are zero; there is nothing to explain")
+    density = fired / split.n_tokens
+    found = {
+        name: estimate(getattr(sums, name)(weights))
+        for name in ("ev", "ev_published", "fvu", "ev_dictlearn", "mse", "l0")
+    }
+    found["dead_share"] = Estimate(float((fired == 0).mean()))
+    for q in DENSITY_QUANTILES:
+        found[f"density_q{round(100 * q):02d}"] = Estimate(float(np.quantile(density, q)))
+    return found

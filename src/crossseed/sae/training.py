@@ -1,0 +1,355 @@
+"""Training of SAEs with closed-form gradients.
+
+x̂ = W_decᵀ h + b_dec with h = activate((x − b_dec) W_enc + b_enc). Every architecture that
+gates a linear encoder shares `Gradients.backpropagate`: five matrix products a token, the
+elementwise work done on blocks of rows that stay in the processor's cache, no autograd graph,
+no allocation. Decoder rows keep unit norm: the gradient is projected, and after each step
+the norm moves into the encoder (arXiv 2605.24577, appendix on SAEs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossseed.activations import BatchStream
+from crossseed.errors import TrainingDiverged, UserError
+from crossseed.progress import Progress
+from crossseed.resume import Resume
+from crossseed.sae.architectures import module_of
+from crossseed.sae.config import DictionaryConfig
+from crossseed.seeding import generator
+
+# Rows a block on a CPU: 256 rows of 512 latents are half a megabyte.
+BLOCK_BYTES = 512 << 10
+CHECK_EVERY_STEPS = 20
+Activate = Callable[[Tensor], Tensor]
+
+
+class Weights(NamedTuple):
+    """Parameters of one SAE in training.
+
+    Attributes:
+        W_enc: (width, latents). b_enc: (latents,). W_dec: (latents, width), unit rows.
+        b_dec: (width,).
+        silent_tokens: training tokens since each latent last fired, (latents,) int64.
+    """
+
+    W_enc: Tensor
+    b_enc: Tensor
+    W_dec: Tensor
+    b_dec: Tensor
+    silent_tokens: Tensor
+
+
+def initial_arrays(width: int, n_latents: int, tied: bool, *seed: object) -> dict[str, np.ndarray]:
+    """Weights before training: W_enc ~ N(0, 1/width), unit-norm decoder rows, zero biases.
+
+    Args:
+        width: activation size. n_latents: dictionary size.
+        tied: decoder rows are the normalised encoder columns instead of independent draws.
+        seed: names the draw; equal names give equal weights.
+    """
+    rng = generator("sae-initialisation", *seed)
+    W_enc = rng.standard_normal((width, n_latents), dtype=np.float32) / np.float32(np.sqrt(width))
+    W_dec = W_enc.T.copy() if tied else rng.standard_normal((n_latents, width), dtype=np.float32)
+    W_dec /= np.linalg.norm(W_dec, axis=1, keepdims=True)
+    return {
+        "W_enc": W_enc,
+        "b_enc": np.zeros(n_latents, np.float32),
+        "W_dec": W_dec,
+        "b_dec": np.zeros(width, np.float32),
+    }
+
+
+class Gradients:
+    """Gradients of the loss, accumulated over blocks of rows.
+
+    Args:
+        weights: parameters whose shapes and device the buffers take.
+    """
+
+    def __init__(self, weights: Weights) -> None:
+        self.W_enc = torch.zeros_like(weights.W_enc)
+        self.b_enc = torch.zeros_like(weights.b_enc)
+        self.W_dec = torch.zeros_like(weights.W_dec)
+        self.b_dec = torch.zeros_like(weights.b_dec)
+        self.loss = torch.zeros((), device=weights.W_enc.device)
+        self.activity = torch.zeros_like(weights.b_enc)
+        width, n = weights.W_enc.shape
+        on_cpu = weights.W_enc.device.type == "cpu"
+        self.block_rows = max(32, BLOCK_BYTES // (4 * n)) if on_cpu else 1 << 30
+        self._buffers: dict[tuple[str, int], Tensor] = {}
+        self._empty = weights.W_enc.new_empty
+
+    def clear(self) -> None:
+        for tensor in (self.W_enc, self.b_enc, self.W_dec, self.b_dec, self.loss, self.activity):
+            tensor.zero_()
+
+    def _buffer(self, name: str, rows: int, columns: int) -> Tensor:
+        key = (name, rows)
+        if key not in self._buffers:
+            self._buffers[key] = self._empty((rows, columns))
+        return self._buffers[key]
+
+    def backpropagate(
+        self,
+        weights: Weights,
+        x_bd: Tensor,
+        activate: Activate,
+        l1: float = 0.0,
+        dead: Tensor | None = None,
+        activate_dead: Activate | None = None,
+        aux_coefficient: float = 0.0,
+    ) -> None:
+        """Adds the loss and gradients of one batch.
+
+        Loss = mean over tokens and dimensions of ‖x − x̂‖² + l1 · mean over tokens of Σ h
+        (+ the auxiliary loss of dead latents).
+
+        Args:
+            weights: the parameters.
+            x_bd: activations, shape (tokens, width).
+            activate: latents from pre-activations, in place; its gradient must be 1 where
+                the latent is positive and 0 elsewhere.
+            l1: weight of the sparsity penalty.
+            dead: indices of dead latents, or None for no auxiliary loss.
+            activate_dead: as `activate`, for the dead latents alone.
+            aux_coefficient: weight of the auxiliary loss.
+        """
+        batch, width = x_bd.shape
+        n = weights.b_enc.shape[0]
+        scale = 2.0 / (batch * width)
+        l1_row = torch.full_like(weights.b_enc, l1 / batch / scale) if l1 else None
+        error_sum = torch.zeros_like(weights.b_dec)
+        W_enc_t = weights.W_enc.T
+        for x in x_bd.split(self.block_rows):
+            rows = len(x)
+            centred = torch.sub(x, weights.b_dec, out=self._buffer("x", rows, width))
+            h = activate(
+                torch.addmm(
+                    weights.b_enc, centred, weights.W_enc, out=self._buffer("h", rows, n)
+                )
+            )
+            error = torch.addmm(
+                centred, h, weights.W_dec, beta=-1, out=self._buffer("e", rows, width)
+            )
+            g = self._buffer("g", rows, n)
+            if l1_row is None:
+                torch.mm(error, weights.W_dec.T, out=g)
+            else:
+                torch.addmm(l1_row, error, weights.W_dec.T, out=g)
+            torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=g)
+            self.W_dec.addmm_(h.T, error)
+            self.W_enc.addmm_(centred.T, g)
+            self.b_enc += g.sum(dim=0)
+            self.activity += h.sum(dim=0)
+            error_sum += error.sum(dim=0)
+            self.loss += torch.vdot(error.view(-1), error.view(-1)) * (scale / 2)
+            if dead is not None and activate_dead is not None:
+                self._auxiliary(weights, centred, error, dead, activate_dead, aux_coefficient)
+        # b_dec is both subtracted from the input and added to the output.
+        self.b_dec += error_sum
+        torch.addmv(self.b_dec, W_enc_t.T, self.b_enc, alpha=-1, out=self.b_dec)
+        if l1:
+            self.loss += self.activity.sum() * (l1 / batch)
+        for gradient in (self.W_enc, self.b_enc, self.W_dec, self.b_dec):
+            gradient *= scale
+
+    def _auxiliary(
+        self,
+        weights: Weights,
+        centred: Tensor,
+        error: Tensor,
+        dead: Tensor,
+        activate: Activate,
+        coefficient: float,
+    ) -> None:
+        """Dead latents reconstruct what is left over; the target gets no gradient."""
+        W_enc, W_dec = weights.W_enc[:, dead], weights.W_dec[dead]
+        h = activate(torch.addmm(weights.b_enc[dead], centred, W_enc))
+        miss = torch.addmm(error, h, W_dec)  # ê − (x − x̂), as error = x̂ − x
+        g = (miss @ W_dec.T).mul_(h > 0).mul_(coefficient)
+        self.W_dec.index_add_(0, dead, h.T @ miss, alpha=coefficient)
+        self.W_enc.index_add_(1, dead, centred.T @ g)
+        self.b_enc.index_add_(0, dead, g.sum(dim=0))
+
+
+def rate_factor(step: int, config: DictionaryConfig) -> float:
+    """Learning rate at a step, as a share of the configured one."""
+    up = (step + 1) / config.warmup_steps if config.warmup_steps else 1.0
+    down = (config.steps - step) / config.decay_steps if config.decay_steps else 1.0
+    return min(1.0, up, down)
+
+
+class Trainer:
+    """One SAE in training.
+
+    Args:
+        config: the variant.
+        arrays: initial weights, see `initial_arrays`.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    def __init__(self, config: DictionaryConfig, arrays: dict[str, np.ndarray], device: str) -> None:
+        def tensor(name: str) -> Tensor:
+            return torch.from_numpy(arrays[name].copy()).to(device)
+
+        n = len(arrays["b_enc"])
+        silent = torch.zeros(n, dtype=torch.int64, device=device)
+        self.config = config
+        self.weights = Weights(
+            tensor("W_enc"), tensor("b_enc"), tensor("W_dec"), tensor("b_dec"), silent
+        )
+        self.objective = module_of(config.architecture).Objective(config, self.weights)
+        self.gradients = Gradients(self.weights)
+        self.trained = list(self.weights[:4])
+        for parameter, gradient in zip(
+            self.trained,
+            (
+                self.gradients.W_enc,
+                self.gradients.b_enc,
+                self.gradients.W_dec,
+                self.gradients.b_dec,
+            ),
+            strict=True,
+        ):
+            parameter.grad = gradient
+        self.optimizer = torch.optim.Adam(self.trained, lr=config.lr, fused=True)
+        for parameter in self.trained:
+            self.optimizer.state[parameter] = {
+                "step": torch.zeros((), device=device),
+                "exp_avg": torch.zeros_like(parameter),
+                "exp_avg_sq": torch.zeros_like(parameter),
+            }
+
+    @torch.no_grad()
+    def step(self, x_bd: Tensor, step: int) -> None:
+        """One Adam step on a batch of activations, shape (tokens, width)."""
+        weights, gradients = self.weights, self.gradients
+        gradients.clear()
+        self.objective.gradients(weights, x_bd, gradients)
+        fired = gradients.activity > 0
+        weights.silent_tokens.add_(len(x_bd)).masked_fill_(fired, 0)
+        along = torch.linalg.vecdot(gradients.W_dec, weights.W_dec).unsqueeze(1)
+        gradients.W_dec.sub_(along * weights.W_dec)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.config.lr * rate_factor(step, self.config)
+        self.optimizer.step()
+        norms = torch.linalg.vector_norm(weights.W_dec, dim=1)
+        weights.W_dec.div_(norms.unsqueeze(1))
+        weights.W_enc.mul_(norms)
+        weights.b_enc.mul_(norms)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The weights under SAELens names."""
+        names = ("W_enc", "b_enc", "W_dec", "b_dec")
+        return {
+            name: tensor.cpu().numpy().copy()
+            for name, tensor in zip(names, self.trained, strict=True)
+        }
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """Weights and optimiser state, for a resume file."""
+        found = {**self.arrays(), "silent": self.weights.silent_tokens.cpu().numpy().copy()}
+        for i, parameter in enumerate(self.trained):
+            for key, value in self.optimizer.state[parameter].items():
+                found[f"adam/{i}/{key}"] = value.cpu().numpy().copy()
+        return found
+
+    def restore(self, tensors: dict[str, np.ndarray]) -> None:
+        for name, tensor in zip(("W_enc", "b_enc", "W_dec", "b_dec"), self.trained, strict=True):
+            tensor.copy_(torch.from_numpy(tensors[name]))
+        self.weights.silent_tokens.copy_(torch.from_numpy(tensors["silent"]))
+        for i, parameter in enumerate(self.trained):
+            for key, value in self.optimizer.state[parameter].items():
+                value.copy_(torch.from_numpy(tensors[f"adam/{i}/{key}"]))
+
+
+def train(
+    config: DictionaryConfig,
+    expansion: int,
+    stream: BatchStream,
+    device: str,
+    resume: Resume,
+    init: tuple[object, ...],
+    cell: str,
+    after_step: Callable[[int], None] = lambda step: None,
+) -> dict[str, np.ndarray]:
+    """Trains one SAE.
+
+    Args:
+        config: the variant.
+        expansion: latents as a multiple of the activation width.
+        stream: training batches.
+        device: ``cpu`` or ``cuda``.
+        resume: where the state is kept between kills.
+        init: names the initial weights; equal names start equal.
+        cell: the cell's name, for messages.
+        after_step: called with the number of steps done, for tests.
+
+    Returns:
+        W_enc, b_enc, W_dec, b_dec as float32 arrays on the scale of the raw activations.
+
+    Raises:
+        TrainingDiverged: the loss became NaN or infinite.
+    """
+    torch.set_flush_denormal(True)
+    n_latents = expansion * stream.width
+    trainer = Trainer(
+        config, initial_arrays(stream.width, n_latents, config.tied_init, *init), device
+    )
+    mean, scale = (np.zeros(stream.width), 1.0)
+    if config.standardise:
+        mean, scale = stream.mean_and_scale
+        if scale == 0:
+            raise UserError(f"{cell}: activations are constant; there is nothing to train on")
+    step = 0
+    saved = resume.load()
+    if saved is not None:
+        trainer.restore(saved[0])
+        step = saved[1]["step"]
+    progress = Progress(f"train {cell}", config.steps, step)
+    for batch in _scaled(stream(step), mean, scale):
+        if step == config.steps:
+            break
+        trainer.step(torch.from_numpy(batch).to(device), step)
+        step += 1
+        if step % CHECK_EVERY_STEPS == 0 or step == config.steps or config.steps < 100:
+            loss = trainer.gradients.loss.item()
+            if not np.isfinite(loss):
+                resume.discard()
+                raise TrainingDiverged(
+                    f"{cell}: the loss is not finite at step {step}; lower lr ({config.lr}), "
+                    "or set standardise: true"
+                )
+            progress.update(step, f"loss {loss:.5g}")
+        if resume.due():
+            resume.save(trainer.tensors(), {"step": step})
+        after_step(step)
+    progress.close()
+    return _unscaled(trainer.arrays(), mean, scale)
+
+
+def _scaled(source: Iterator[np.ndarray], mean: np.ndarray, scale: float) -> Iterator[np.ndarray]:
+    shift, factor = mean.astype(np.float32), np.float32(1 / scale)
+    plain = not mean.any() and scale == 1.0
+    for batch in source:
+        yield batch if plain else (batch - shift) * factor
+
+
+def _unscaled(arrays: dict[str, np.ndarray], mean: np.ndarray, scale: float) -> dict[str, Any]:
+    """Weights for raw activations from weights for (x − mean) / scale.
+
+    Gates are positively homogeneous, so latents simply grow by `scale`.
+    """
+    return {
+        "W_enc": arrays["W_enc"],
+        "b_enc": (arrays["b_enc"] * scale).astype(np.float32),
+        "W_dec": arrays["W_dec"],
+        "b_dec": (arrays["b_dec"] * scale + mean).astype(np.float32),
+    }

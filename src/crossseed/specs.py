@@ -1,0 +1,173 @@
+"""What each verb is told: its spec, and the digest of the code behind it.
+
+A spec holds exactly the config leaves its verb reads, as plain JSON values. Specs are the
+only way from the configuration to a job, and, with the code digest, the only reason beside
+changed inputs for a job to run again.
+
+Activation files are the one place where a job makes outputs for several cells (one forward
+pass, one file a site). Their readers therefore do not go by the files' time stamps; their
+specs carry an entry ``activations``: a digest of all that decides the content of the file.
+So a new site runs the forward pass again, but no other site's dictionaries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from crossseed.closure import code_digest
+from crossseed.cohorts import base
+from crossseed.config.schema import RunConfig
+from crossseed.sae import architectures
+from crossseed.store import canonical_json, source_of
+
+Spec = dict[str, Any]
+
+
+def verb_code(verb: str, *modules: str) -> str:
+    """Digest of a verb's code and of modules it imports by name."""
+    return code_digest(f"crossseed.verbs.{verb}", *modules)
+
+
+def split_dictionary(run: RunConfig, dictionary: str) -> tuple[str, int]:
+    """Variant and expansion behind a dictionary's name, e.g. ``relu-x8``."""
+    variant, _, expansion = dictionary.rpartition("-x")
+    if variant not in run.dictionaries or not expansion.isdigit():
+        raise ValueError(f"no dictionary {dictionary!r} in this run")
+    return variant, int(expansion)
+
+
+# --- one function a verb: spec, then code -------------------------------------------------
+
+
+def tokens(run: RunConfig, cohort: str) -> Spec:
+    return {"kind": run.cohorts[cohort].kind, **run.cohorts[cohort].tokens_spec()}
+
+
+def train(run: RunConfig, cohort: str, seed: int) -> Spec:
+    config = run.cohorts[cohort]
+    return {"kind": config.kind, "cohort": cohort, **config.training_spec(seed)}
+
+
+def _reading(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    """How activations are read from a trained member."""
+    config = run.cohorts[cohort]
+    return {
+        "kind": config.kind,
+        "cohort": cohort,
+        "seed": seed,
+        "checkpoint": checkpoint,
+        **config.activation_spec(),
+    }
+
+
+def origin(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> str:
+    """Digest of all that decides the activations of a member, at whatever site."""
+    config = run.cohorts[cohort]
+    parts: list[Any] = [
+        [tokens(run, cohort), code(run, "tokens", cohort=cohort)],
+        [train(run, cohort, seed), code(run, "train", cohort=cohort)],
+        [_reading(run, cohort, seed, checkpoint), code(run, "extract", cohort=cohort)],
+    ]
+    if config.needs_anchor(seed):
+        parts.append(train(run, cohort, config.anchor))
+    return hashlib.blake2b(canonical_json(parts).encode(), digest_size=16).hexdigest()
+
+
+def extract(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    return {
+        **_reading(run, cohort, seed, checkpoint),
+        "origin": origin(run, cohort, seed, checkpoint),
+    }
+
+
+def activations(run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str) -> str:
+    """What the readers of an activation file expect it to be made from."""
+    return source_of(origin(run, cohort, seed, checkpoint), site)
+
+
+def sae(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    variant, expansion = split_dictionary(run, dictionary)
+    config = run.dictionaries[variant].model_dump(exclude={"expansions", "inits"})
+    return {
+        "cohort": cohort,
+        "seed": seed,
+        "checkpoint": checkpoint,
+        "site": site,
+        "dictionary": dictionary,
+        "expansion": expansion,
+        "variant": config,
+        "activations": activations(run, cohort, seed, checkpoint, site),
+    }
+
+
+def align(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    return {
+        "cohort": cohort,
+        "source_seed": source,
+        "target_seed": target,
+        "checkpoint": checkpoint,
+        "site": site,
+        "activations": {
+            "source": activations(run, cohort, source, checkpoint, site),
+            "target": activations(run, cohort, target, checkpoint, site),
+        },
+    }
+
+
+def transfer(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    cell = align(run, cohort, source, target, checkpoint, site)
+    return {**cell, "resamples": run.transfer.resamples}
+
+
+def cosine(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    cell = align(run, cohort, source, target, checkpoint, site)
+    del cell["activations"]
+    return cell
+
+
+def collect(run: RunConfig, table: str) -> Spec:
+    return {"table": table}
+
+
+def report(run: RunConfig) -> Spec:
+    """What the page says of the run beyond its tables."""
+    cohorts = {
+        name: {
+            "kind": config.kind,
+            "anchor": config.anchor,
+            "seeds": list(config.seeds),
+            "sites": list(config.sites),
+            "shared": config.training_spec(next_seed(config)).get("share", []),
+        }
+        for name, config in run.cohorts.items()
+    }
+    return {"run": run.run, "cohorts": cohorts}
+
+
+def next_seed(config: base.CohortConfig) -> int:
+    """A seed that is not the anchor, where there is one."""
+    return next((seed for seed in config.seeds if seed != config.anchor), config.anchor)
+
+
+def code(run: RunConfig, verb: str, cohort: str | None = None, dictionary: str | None = None) -> str:
+    """Digest of the code that a verb runs for a cohort's kind or a dictionary's architecture."""
+    modules = []
+    if cohort is not None and verb in {"tokens", "train", "extract"}:
+        part = {"tokens": "tokens", "train": "training", "extract": "members"}[verb]
+        modules.append(base.module_name(run.cohorts[cohort].kind, part))
+    if dictionary is not None:
+        variant, _ = split_dictionary(run, dictionary)
+        modules.append(architectures.module_name(run.dictionaries[variant].architecture))
+    if verb in {"transfer"}:
+        used = {variant.architecture for variant in run.dictionaries.values()}
+        modules += [architectures.module_name(name) for name in sorted(used)]
+    return verb_code(verb, *modules)

@@ -1,0 +1,36 @@
+"""Compare the decoders of two members' dictionaries: init × map, beside the random floor."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from crossseed.decoder_cosine import COLUMNS, compare
+from crossseed.sae.dictionary import load
+from crossseed.store import write_table
+from crossseed.transfer import read_maps
+from crossseed.verbs import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_spec(parser)
+    parser.add_argument("--source", type=Path, nargs="+", required=True, help="the source's SAE folders")
+    parser.add_argument("--target", type=Path, nargs="+", required=True, help="the target's SAE folders")
+    parser.add_argument("--maps", type=Path, required=True, help="maps of the pair")
+    parser.add_argument("--out", type=Path, required=True, help="CSV to write")
+
+
+def run(args: argparse.Namespace) -> None:
+    spec = options.spec_of(args, *options.CELL)
+    sources = options.dictionaries_of(args.source, load)
+    targets = options.dictionaries_of(args.target, load)
+    rotation = read_maps(args.maps).arms["procrustes"].matrix_dd
+    cell = {name: spec[name] for name in options.CELL}
+    rows = [
+        {**cell, "dictionary": name, "init": init, **row}
+        for (name, init), dictionary in sources.items()
+        for row in compare(
+            dictionary.unit_decoder(), targets[name, init].unit_decoder(), rotation
+        )
+    ]
+    write_table(args.out, COLUMNS, rows)

@@ -1,0 +1,34 @@
+"""Read the activations of one member at all sites, in one forward pass over the token sets."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from crossseed.activations import extract, read_tokens
+from crossseed.cohorts.base import module_of
+from crossseed.devices import resolve
+from crossseed.store import source_of
+from crossseed.verbs import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_spec(parser)
+    options.add_device(parser)
+    parser.add_argument("--model", type=Path, required=True, help="checkpoints of the member")
+    parser.add_argument("--tokens", type=Path, required=True, help="token sets of the cohort")
+    parser.add_argument(
+        "--out", type=Path, nargs="+", required=True, help="HDF5 files, each named after its site"
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    spec = options.spec_of(args, "kind", "checkpoint", "dtype", "origin")
+    device = resolve(args.device)
+    member = module_of(spec["kind"], "members").load(args.model, spec["checkpoint"], device)
+    sets, digest = read_tokens(args.tokens)
+    out = {options.site_of(path): path for path in args.out}
+    specs = {
+        site: {**spec, "site": site, "source": source_of(spec["origin"], site)} for site in out
+    }
+    extract(member, sets, digest, out, specs, spec["dtype"])

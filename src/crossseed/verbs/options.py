@@ -1,0 +1,76 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from crossseed.errors import UserError
+
+if TYPE_CHECKING:
+    from crossseed.sae.dictionary import Dictionary
+
+CELL = ("cohort", "source_seed", "target_seed", "checkpoint", "site")
+
+
+def add_spec(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--spec",
+        required=True,
+        help="settings of the job as JSON; the log of every workflow job opens with its command line",
+    )
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+
+
+def spec_of(args: argparse.Namespace, *keys: str) -> dict[str, Any]:
+    """The parsed ``--spec``, which must hold `keys`."""
+    try:
+        spec = json.loads(args.spec)
+    except json.JSONDecodeError as error:
+        raise UserError(f"--spec is not JSON ({error}); copy it from a job's log") from error
+    if not isinstance(spec, dict):
+        raise UserError(f"--spec is a {type(spec).__name__}, expected a JSON object")
+    missing = [key for key in keys if key not in spec]
+    if missing:
+        raise UserError(f"--spec lacks {', '.join(missing)}; copy it from a job's log")
+    return spec
+
+
+def folder_of(path: Path) -> Path:
+    """The folder of a dictionary, given the folder or a file in it."""
+    return path.parent if path.suffix in {".json", ".safetensors"} else path
+
+
+def site_of(path: Path) -> str:
+    """The site an activation file is named after."""
+    return path.name.removesuffix(".h5")
+
+
+def cell_of(spec: dict[str, Any]) -> tuple[object, ...]:
+    """The names that seed a pair's random draws."""
+    return tuple(spec[name] for name in CELL)
+
+
+def dictionaries_of(
+    folders: list[Path], load: Callable[[Path], Dictionary]
+) -> dict[tuple[str, str], Dictionary]:
+    """Dictionaries by (name, init), as their own provenance has them."""
+    found = {}
+    for folder in folders:
+        dictionary = load(folder_of(folder))
+        spec = dictionary.cfg["metadata"]["crossseed"]["spec"]
+        found[spec["dictionary"], spec["init"]] = dictionary
+    return found
+
+
+def one_of(what: str, value: str, known: Iterable[str]) -> str:
+    """`value`, which must be one of `known`."""
+    if value not in known:
+        raise UserError(f"{what} {value!r} is unknown; expected one of {', '.join(known)}")
+    return value

@@ -1,0 +1,33 @@
+"""Train one member of a cohort; resumes bit-exactly after a kill."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from crossseed.closure import code_digest
+from crossseed.cohorts.base import module_name, module_of
+from crossseed.devices import resolve
+from crossseed.verbs import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_spec(parser)
+    options.add_device(parser)
+    parser.add_argument("--anchor", type=Path, nargs="?", help="checkpoints of the anchor, where tensors are shared")
+    parser.add_argument("--out", type=Path, required=True, help="safetensors file of all checkpoints")
+    parser.add_argument("--curve", type=Path, required=True, help="CSV of the training curve")
+    parser.add_argument("--accuracy", type=Path, required=True, help="CSV of held-out accuracies")
+
+
+def run(args: argparse.Namespace) -> None:
+    spec = options.spec_of(args, "kind", "cohort")
+    module_of(spec["kind"], "training").train(
+        spec,
+        device=resolve(args.device),
+        code=code_digest(module_name(spec["kind"], "training")),
+        anchor=args.anchor,
+        out=args.out,
+        curve=args.curve,
+        accuracy=args.accuracy,
+    )

@@ -1,0 +1,108 @@
+# What all rules share: the validated run, each job's spec and code digest, and paths.
+#
+# Needs: the configuration. Makes: nothing.
+
+import os
+from functools import partial
+
+from snakemake.exceptions import WorkflowError
+
+from crossseed import devices, plan, specs
+from crossseed.config.load import load_run
+from crossseed.errors import UserError
+from crossseed.store import canonical_json
+
+try:
+    RUN = load_run(config, workflow.configfiles or workflow.overwrite_configfiles)
+except UserError as error:
+    raise WorkflowError(f"the configuration cannot be run:\n{error}")
+
+DEVICE = devices.resolve(RUN.device)
+# On a CPU nothing asks for a GPU, so that --resources gpu=1 makes no job wait its turn.
+GPU = 1 if DEVICE == "cuda" else 0
+
+# Jobs find the package whatever environment they run in.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={os.path.join(workflow.basedir, 'src')!r}; ")
+
+INTEGERS = {"seed", "source", "target"}
+MODEL = "results/{cohort}/models/seed{seed}/checkpoints.safetensors"
+TOKENS = "results/{cohort}/tokens/tokens.h5"
+ACTIVATIONS = "results/{cohort}/activations/seed{seed}/{checkpoint}/{site}.h5"
+DICTIONARY = "results/{cohort}/dictionaries/seed{seed}/{checkpoint}/{site}/{dictionary}-{init}"
+DICTIONARY_METRICS = "results/{cohort}/dictionaries/seed{seed}/{checkpoint}/{site}/{dictionary}.csv"
+PAIR = "seed{source}-seed{target}/{checkpoint}/{site}"
+MAPS = "results/{cohort}/maps/" + PAIR + ".h5"
+TRANSFER = "results/{cohort}/transfer/" + PAIR + ".csv"
+COSINE = "results/{cohort}/decoder_cosine/" + PAIR + ".csv"
+
+
+def cell(wildcards):
+    """The wildcards of a job as arguments for `crossseed.specs`."""
+    return {k: int(v) if k in INTEGERS else v for k, v in wildcards.items() if k != "run"}
+
+
+def spec(verb, **fixed):
+    """The one parameter through which a rule of this verb depends on the configuration."""
+    return lambda wildcards: canonical_json(
+        getattr(specs, verb)(RUN, **cell(wildcards), **fixed)
+    )
+
+
+def code(verb, cohort=None, dictionary=None):
+    """Digest of the verb's code, for the rule's cohort and dictionary where it has them."""
+    return lambda wildcards: specs.code(
+        RUN, verb, cohort or wildcards.get("cohort"), dictionary
+    )
+
+
+def anchor_model(wildcards):
+    """The anchor's checkpoints where this seed shares tensors with it, else nothing."""
+    cohort = RUN.cohorts[wildcards.cohort]
+    if not cohort.needs_anchor(int(wildcards.seed)):
+        return []
+    return MODEL.format(cohort=wildcards.cohort, seed=cohort.anchor)
+
+
+def activations_of(role):
+    """The activation file of a pair's source or target. `ancient`: one job writes the files
+    of all sites, so a file's age says nothing; the spec carries a digest of its origin."""
+    return lambda wildcards: ancient(
+        ACTIVATIONS.format(seed=wildcards[role], **wildcards)
+    )
+
+
+def weights_of(role):
+    """The weight files of all dictionaries of a pair's source or target."""
+    return lambda wildcards: [
+        DICTIONARY.format(seed=wildcards[role], dictionary=name, init=init, **wildcards)
+        + "/sae_weights.safetensors"
+        for name, inits in plan.dictionaries(RUN)
+        for init in inits
+    ]
+
+
+def maps_of(wildcards):
+    """The maps of a pair; nothing for a member with itself."""
+    return [] if wildcards.source == wildcards.target else MAPS.format(**wildcards)
+
+
+def cells_of_table(wildcards):
+    """The tables of all cells that a table of the run joins."""
+    members = list(plan.members(RUN))
+    pairs = [pair._asdict() for pair in plan.pairs(RUN)]
+    crossed = [pair for pair in pairs if pair["source"] != pair["target"]]
+    seeds = [f"results/{cohort}/models/seed{seed}" for cohort, seed, _ in members]
+    return {
+        "accuracy": lambda: [f"{folder}/accuracy.csv" for folder in dict.fromkeys(seeds)],
+        "training": lambda: [f"{folder}/training.csv" for folder in dict.fromkeys(seeds)],
+        "dictionaries": lambda: [
+            DICTIONARY_METRICS.format(
+                cohort=cohort, seed=seed, checkpoint=checkpoint, site=site, dictionary=name
+            )
+            for cohort, seed, checkpoint in members
+            for site in plan.sites(RUN, cohort)
+            for name, _ in plan.dictionaries(RUN)
+        ],
+        "transfer": lambda: [TRANSFER.format(**pair) for pair in pairs],
+        "decoder_cosine": lambda: [COSINE.format(**pair) for pair in crossed],
+    }[wildcards.table]()

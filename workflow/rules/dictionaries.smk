@@ -1,0 +1,46 @@
+# Dictionaries: the SAEs of every member and site.
+#
+# Needs: an activation file.
+# Makes: one SAELens folder per (seed, checkpoint, site, variant, expansion, init), and a
+#        table of held-out metrics per job.
+#
+# One rule a variant and expansion; a job trains all its inits.
+
+for dictionary, inits in plan.dictionaries(RUN):
+
+    rule:
+        name:
+            f"sae_{dictionary.replace('-', '_')}"
+        input:
+            activations=ancient(ACTIVATIONS),
+        output:
+            cfg=expand(f"{DICTIONARY}/cfg.json", dictionary=dictionary, init=inits, allow_missing=True),
+            weights=expand(
+                f"{DICTIONARY}/sae_weights.safetensors",
+                dictionary=dictionary,
+                init=inits,
+                allow_missing=True,
+            ),
+            metrics=expand(DICTIONARY_METRICS, dictionary=dictionary, allow_missing=True),
+        params:
+            spec=spec("sae", dictionary=dictionary),
+            code=code("sae", dictionary=dictionary),
+        log:
+            f"results/{{cohort}}/logs/sae/seed{{seed}}/{{checkpoint}}/{{site}}/{dictionary}.log",
+        benchmark:
+            f"results/{{cohort}}/benchmarks/sae/seed{{seed}}/{{checkpoint}}/{{site}}/{dictionary}.tsv"
+        threads: 1
+        resources:
+            gpu=GPU,
+            mem_mb=2000,
+            runtime=240,
+        conda:
+            "../../envs/crossseed.yaml"
+        shell:
+            "python -m crossseed sae"
+            " --spec {params.spec:q}"
+            " --device {DEVICE:q}"
+            " --activations {input.activations:q}"
+            " --out {output.weights:q}"
+            " --metrics {output.metrics:q}"
+            " &> {log:q}"

@@ -1,0 +1,76 @@
+# Report: the run's tables, its figures, and the page that reads them out.
+#
+# Needs: the tables of all cells.
+# Makes: results/reports/{run}/ with tables/*.csv, figures/*.svg and .png, index.html.
+
+REPORT = "results/reports/{run}"
+TABLES = ("accuracy", "training", "dictionaries", "transfer", "decoder_cosine")
+
+
+rule collect:
+    """One table of the run from the tables of its cells."""
+    input:
+        cells_of_table,
+    output:
+        report(
+            f"{REPORT}/tables/{{table}}.csv",
+            category="Tables",
+            caption="../report/table.rst",
+        ),
+    params:
+        spec=spec("collect"),
+        code=code("collect"),
+    log:
+        f"{REPORT}/logs/collect_{{table}}.log",
+    benchmark:
+        f"{REPORT}/benchmarks/collect_{{table}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/crossseed.yaml"
+    shell:
+        "python -m crossseed collect"
+        " --spec {params.spec:q}"
+        " --cells {input:q}"
+        " --out {output:q}"
+        " &> {log:q}"
+
+
+rule report:
+    """The figures, and the page with the answer in sentences made from the numbers."""
+    input:
+        expand(f"{REPORT}/tables/{{table}}.csv", table=TABLES, allow_missing=True),
+    output:
+        page=report(f"{REPORT}/index.html", category="Report", caption="../report/page.rst"),
+        figures=report(
+            expand(
+                f"{REPORT}/figures/{{figure}}.{{format}}",
+                figure=plan.figures(RUN),
+                format=("svg", "png"),
+                allow_missing=True,
+            ),
+            category="Figures",
+            caption="../report/figure.rst",
+        ),
+    params:
+        spec=spec("report"),
+        code=code("report"),
+        folder=REPORT,
+    log:
+        f"{REPORT}/logs/report.log",
+    benchmark:
+        f"{REPORT}/benchmarks/report.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/crossseed.yaml"
+    shell:
+        "python -m crossseed report"
+        " --spec {params.spec:q}"
+        " --results results"
+        " --folder {params.folder:q}"
+        " &> {log:q}"

@@ -1,0 +1,97 @@
+# Transfer: maps between members, and what a dictionary is worth through each of them.
+#
+# Needs: activations of two members, the source's dictionaries (the target's too for cosines).
+# Makes: one file of maps, one transfer table and one cosine table per pair and site.
+
+
+rule align:
+    """Every map from a target into a source, fitted on the same paired tokens."""
+    input:
+        source=activations_of("source"),
+        target=activations_of("target"),
+    output:
+        MAPS,
+    params:
+        spec=spec("align"),
+        code=code("align"),
+    log:
+        f"results/{{cohort}}/logs/align/{PAIR}.log",
+    benchmark:
+        f"results/{{cohort}}/benchmarks/align/{PAIR}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    conda:
+        "../../envs/crossseed.yaml"
+    shell:
+        "python -m crossseed align"
+        " --spec {params.spec:q}"
+        " --source {input.source:q}"
+        " --target {input.target:q}"
+        " --out {output:q}"
+        " &> {log:q}"
+
+
+rule transfer:
+    """The source's dictionaries on the target, arm by arm, on held-out tokens."""
+    input:
+        source=activations_of("source"),
+        target=activations_of("target"),
+        dictionaries=weights_of("source"),
+        maps=maps_of,
+    output:
+        TRANSFER,
+    params:
+        spec=spec("transfer"),
+        code=code("transfer"),
+    log:
+        f"results/{{cohort}}/logs/transfer/{PAIR}.log",
+    benchmark:
+        f"results/{{cohort}}/benchmarks/transfer/{PAIR}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/crossseed.yaml"
+    shell:
+        "python -m crossseed transfer"
+        " --spec {params.spec:q}"
+        " --source {input.source:q}"
+        " --target {input.target:q}"
+        " --dictionaries {input.dictionaries:q}"
+        " --maps {input.maps:q}"
+        " --out {output:q}"
+        " &> {log:q}"
+
+
+rule cosine:
+    """Decoder cosines of a pair: init × map, beside the random floor."""
+    input:
+        source=weights_of("source"),
+        target=weights_of("target"),
+        maps=MAPS,
+    output:
+        COSINE,
+    params:
+        spec=spec("cosine"),
+        code=code("cosine"),
+    log:
+        f"results/{{cohort}}/logs/cosine/{PAIR}.log",
+    benchmark:
+        f"results/{{cohort}}/benchmarks/cosine/{PAIR}.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    conda:
+        "../../envs/crossseed.yaml"
+    shell:
+        "python -m crossseed cosine"
+        " --spec {params.spec:q}"
+        " --source {input.source:q}"
+        " --target {input.target:q}"
+        " --maps {input.maps:q}"
+        " --out {output:q}"
+        " &> {log:q}"
