@@ -245,7 +245,11 @@ class BatchStream:
 
         Estimated on the first buffer of tokens at most, sums in float64.
         """
-        rows = self._resident if self._resident is not None else self._read(range(0, self._chunks_per_buffer))
+        rows = (
+            self._resident
+            if self._resident is not None
+            else self._read(range(self._chunks_per_buffer))
+        )
         mean = rows.mean(axis=0, dtype=np.float64)
         spread = np.square(rows - mean.astype(np.float32)).mean(dtype=np.float64)
         return mean, float(np.sqrt(spread))

@@ -52,5 +52,7 @@ def pairs(run: RunConfig) -> Iterator[Pair]:
 
 def figures(run: RunConfig) -> list[str]:
     """Names of the figures of a run's report."""
-    per_dictionary = [f"{kind}-{name}" for name, _ in dictionaries(run) for kind in ("ev", "firing")]
+    per_dictionary = [
+        f"{kind}-{name}" for name, _ in dictionaries(run) for kind in ("ev", "firing")
+    ]
     return [*per_dictionary, "decoder-cosine", "training"]

@@ -146,19 +146,16 @@ def report(run: RunConfig) -> Spec:
             "anchor": config.anchor,
             "seeds": list(config.seeds),
             "sites": list(config.sites),
-            "shared": config.training_spec(next_seed(config)).get("share", []),
+            **config.report_spec(),
         }
         for name, config in run.cohorts.items()
     }
     return {"run": run.run, "cohorts": cohorts}
 
 
-def next_seed(config: base.CohortConfig) -> int:
-    """A seed that is not the anchor, where there is one."""
-    return next((seed for seed in config.seeds if seed != config.anchor), config.anchor)
-
-
-def code(run: RunConfig, verb: str, cohort: str | None = None, dictionary: str | None = None) -> str:
+def code(
+    run: RunConfig, verb: str, cohort: str | None = None, dictionary: str | None = None
+) -> str:
     """Digest of the code that a verb runs for a cohort's kind or a dictionary's architecture."""
     modules = []
     if cohort is not None and verb in {"tokens", "train", "extract"}:

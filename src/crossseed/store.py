@@ -152,20 +152,19 @@ def create_h5(
         spec: what made the file.
         inputs: digest of each input artefact by role.
     """
-    with writing(path) as temporary:
-        with h5py.File(temporary, "w", track_order=False) as file:
-            yield file
-            groups = {name: arrays_digest(_group_arrays(file, name)) for name in sorted(file)}
-            for name, digest in groups.items():
-                file[name].attrs["digest"] = digest
-            attributes = {
-                "schema": schema,
-                "spec": canonical_json(spec),
-                "inputs": canonical_json(dict(inputs)),
-                "version": __version__,
-            }
-            file.attrs.update(attributes)
-            file.attrs["digest"] = _seal(schema, attributes["spec"], attributes["inputs"], groups)
+    with writing(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
+        yield file
+        groups = {name: arrays_digest(_group_arrays(file, name)) for name in sorted(file)}
+        for name, digest in groups.items():
+            file[name].attrs["digest"] = digest
+        attributes = {
+            "schema": schema,
+            "spec": canonical_json(spec),
+            "inputs": canonical_json(dict(inputs)),
+            "version": __version__,
+        }
+        file.attrs.update(attributes)
+        file.attrs["digest"] = _seal(schema, attributes["spec"], attributes["inputs"], groups)
 
 
 def _group_arrays(file: h5py.File, name: str) -> dict[str, h5py.Dataset]:
@@ -198,7 +197,9 @@ def open_h5(path: Path, schema: str, verify: Sequence[str] | None = None) -> Ite
         raise UserError(f"{path}: {reason}; {REMEDY}") from error
     with file:
         if not {"schema", "spec", "inputs", "digest", "version"} <= set(file.attrs):
-            raise UserError(f"{path}: not written by crossseed (no schema, spec or digest); {REMEDY}")
+            raise UserError(
+                f"{path}: not written by crossseed (no schema, spec or digest); {REMEDY}"
+            )
         if file.attrs["schema"] != schema:
             raise UserError(
                 f"{path}: schema is {file.attrs['schema']!r}, expected {schema!r}; {REMEDY}"
@@ -257,9 +258,7 @@ def write_tensors(
         save_file(arrays, temporary, metadata=metadata)
 
 
-def read_tensors(
-    path: Path, schema: str, prefix: str = ""
-) -> tuple[dict[str, np.ndarray], Header]:
+def read_tensors(path: Path, schema: str, prefix: str = "") -> tuple[dict[str, np.ndarray], Header]:
     """Arrays of a safetensors artefact and its header.
 
     Args:
@@ -276,7 +275,8 @@ def read_tensors(
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError, ValueError) as error:
         reason = "does not exist" if not path.exists() else "is truncated or not safetensors"
         raise UserError(f"{path}: {reason}; {REMEDY}") from error

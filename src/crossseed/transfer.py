@@ -87,7 +87,9 @@ def _paired_blocks(
         yield number, rows, source.rows(rows), target.rows(rows)
 
 
-def fit_maps(source: SplitReader, target: SplitReader, *cell: object) -> tuple[Moments, dict[str, Any]]:
+def fit_maps(
+    source: SplitReader, target: SplitReader, *cell: object
+) -> tuple[Moments, dict[str, Any]]:
     """Fits every arm on paired activations, in one pass.
 
     Args:

@@ -123,7 +123,9 @@ def identified_rank(first: Moments, second: Moments) -> int:
     return int((agree > IDENTIFIED_ABOVE).sum())
 
 
-def gaussian_rows(rng: np.random.Generator, mean_d: np.ndarray, covariance_dd: np.ndarray, n: int) -> np.ndarray:
+def gaussian_rows(
+    rng: np.random.Generator, mean_d: np.ndarray, covariance_dd: np.ndarray, n: int
+) -> np.ndarray:
     """n float32 rows from the normal law with this mean and covariance."""
     values, vectors = np.linalg.eigh(covariance_dd)
     root = vectors * np.sqrt(np.clip(values, 0, None))

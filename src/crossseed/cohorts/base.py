@@ -83,6 +83,10 @@ class CohortConfig(Model):
         """Leaves that decide how activations are stored."""
 
     @abstractmethod
+    def report_spec(self) -> dict[str, Any]:
+        """What the page says of the cohort: ``shared`` tensors, activation ``width``."""
+
+    @abstractmethod
     def needs_anchor(self, seed: int) -> bool:
         """Whether this seed starts from weights of the trained anchor."""
 
@@ -110,9 +114,7 @@ class Member(Protocol):
 
     digest: str
 
-    def activations(
-        self, tokens_nt: np.ndarray, sites: list[str]
-    ) -> dict[str, np.ndarray]:
+    def activations(self, tokens_nt: np.ndarray, sites: list[str]) -> dict[str, np.ndarray]:
         """Float32 activations by site, each of shape (sequences, positions, width)."""
 
     def width(self, site: str) -> int:

@@ -62,9 +62,7 @@ def _plain(value: Any) -> Any:
 
 def _sentence(problem: Any, config: Mapping[str, Any], sources: list[tuple[str, Any]]) -> str:
     path = _path_in(config, problem["loc"])
-    key = "".join(
-        f"[{part}]" if isinstance(part, int) else f".{part}" for part in path
-    ).lstrip(".")
+    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     value = problem["input"]
     shown = "" if isinstance(value, (Mapping, BaseModel)) else f" = {value!r}"
     file = next((name for name, content in reversed(sources) if _has(content, path)), None)

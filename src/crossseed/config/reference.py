@@ -107,7 +107,7 @@ def page() -> str:
         "|---|---|---|",
     ]
     seen = set()
-    for path, field, model in leaves():
+    for path, field, _model in leaves():
         row = (path, _type_text(field), field.description)
         if row in seen:
             continue

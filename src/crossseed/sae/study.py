@@ -70,9 +70,7 @@ def train_and_measure(
     cell = f"{spec['cohort']} seed {spec['seed']} {spec['site']} {spec['dictionary']}"
     # The order of tokens is the same for every member and init, so that inits differ in
     # nothing but their initial weights.
-    stream = BatchStream(
-        activations, spec["activations"], config.batch_tokens, spec["dictionary"]
-    )
+    stream = BatchStream(activations, spec["activations"], config.batch_tokens, spec["dictionary"])
     cfg = cfg_of(config, spec["expansion"], stream.width, spec["site"])
     inputs = {"activations": stream.digest}
     rows: list[dict[str, Any]] = []

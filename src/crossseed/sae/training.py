@@ -80,7 +80,7 @@ class Gradients:
         self.b_dec = torch.zeros_like(weights.b_dec)
         self.loss = torch.zeros((), device=weights.W_enc.device)
         self.activity = torch.zeros_like(weights.b_enc)
-        width, n = weights.W_enc.shape
+        _width, n = weights.W_enc.shape
         on_cpu = weights.W_enc.device.type == "cpu"
         self.block_rows = max(32, BLOCK_BYTES // (4 * n)) if on_cpu else 1 << 30
         self._buffers: dict[tuple[str, int], Tensor] = {}
@@ -131,9 +131,7 @@ class Gradients:
             rows = len(x)
             centred = torch.sub(x, weights.b_dec, out=self._buffer("x", rows, width))
             h = activate(
-                torch.addmm(
-                    weights.b_enc, centred, weights.W_enc, out=self._buffer("h", rows, n)
-                )
+                torch.addmm(weights.b_enc, centred, weights.W_enc, out=self._buffer("h", rows, n))
             )
             error = torch.addmm(
                 centred, h, weights.W_dec, beta=-1, out=self._buffer("e", rows, width)
@@ -195,7 +193,9 @@ class Trainer:
         device: ``cpu`` or ``cuda``.
     """
 
-    def __init__(self, config: DictionaryConfig, arrays: dict[str, np.ndarray], device: str) -> None:
+    def __init__(
+        self, config: DictionaryConfig, arrays: dict[str, np.ndarray], device: str
+    ) -> None:
         def tensor(name: str) -> Tensor:
             return torch.from_numpy(arrays[name].copy()).to(device)
 
@@ -205,7 +205,7 @@ class Trainer:
         self.weights = Weights(
             tensor("W_enc"), tensor("b_enc"), tensor("W_dec"), tensor("b_dec"), silent
         )
-        self.objective = module_of(config.architecture).Objective(config, self.weights)
+        self.objective = module_of(config.architecture).Objective(config)
         self.gradients = Gradients(self.weights)
         self.trained = list(self.weights[:4])
         for parameter, gradient in zip(

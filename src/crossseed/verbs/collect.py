@@ -22,7 +22,9 @@ TABLES = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
-    parser.add_argument("--cells", type=Path, nargs="+", required=True, help="CSVs to join, in order")
+    parser.add_argument(
+        "--cells", type=Path, nargs="+", required=True, help="CSVs to join, in order"
+    )
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
 
 

@@ -14,8 +14,12 @@ from crossseed.verbs import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
-    parser.add_argument("--source", type=Path, nargs="+", required=True, help="the source's SAE folders")
-    parser.add_argument("--target", type=Path, nargs="+", required=True, help="the target's SAE folders")
+    parser.add_argument(
+        "--source", type=Path, nargs="+", required=True, help="the source's SAE folders"
+    )
+    parser.add_argument(
+        "--target", type=Path, nargs="+", required=True, help="the target's SAE folders"
+    )
     parser.add_argument("--maps", type=Path, required=True, help="maps of the pair")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
 
@@ -29,8 +33,6 @@ def run(args: argparse.Namespace) -> None:
     rows = [
         {**cell, "dictionary": name, "init": init, **row}
         for (name, init), dictionary in sources.items()
-        for row in compare(
-            dictionary.unit_decoder(), targets[name, init].unit_decoder(), rotation
-        )
+        for row in compare(dictionary.unit_decoder(), targets[name, init].unit_decoder(), rotation)
     ]
     write_table(args.out, COLUMNS, rows)

@@ -15,7 +15,9 @@ from crossseed.verbs import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     options.add_device(parser)
-    parser.add_argument("--activations", type=Path, required=True, help="activation file of the site")
+    parser.add_argument(
+        "--activations", type=Path, required=True, help="activation file of the site"
+    )
     parser.add_argument(
         "--out",
         type=Path,

@@ -14,8 +14,12 @@ from crossseed.verbs import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     options.add_device(parser)
-    parser.add_argument("--anchor", type=Path, nargs="?", help="checkpoints of the anchor, where tensors are shared")
-    parser.add_argument("--out", type=Path, required=True, help="safetensors file of all checkpoints")
+    parser.add_argument(
+        "--anchor", type=Path, nargs="?", help="checkpoints of the anchor, where tensors are shared"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="safetensors file of all checkpoints"
+    )
     parser.add_argument("--curve", type=Path, required=True, help="CSV of the training curve")
     parser.add_argument("--accuracy", type=Path, required=True, help="CSV of held-out accuracies")
 

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dictionaries", type=Path, nargs="+", required=True, help="the source's SAE folders"
     )
-    parser.add_argument("--maps", type=Path, nargs="?", help="maps of the pair; none for a member itself")
+    parser.add_argument(
+        "--maps", type=Path, nargs="?", help="maps of the pair; none for a member itself"
+    )
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -107,7 +108,7 @@ class Tokens(Model):
                     "sequences there are; raise `sequences` or lower the end"
                 )
         ordered = sorted(ranges.items(), key=lambda item: item[1])
-        for (one, (_, end)), (other, (first, _)) in zip(ordered, ordered[1:], strict=False):
+        for (one, (_, end)), (other, (first, _)) in itertools.pairwise(ordered):
             if first < end:
                 raise ValueError(
                     f"splits {one} = {ranges[one]} and {other} = {ranges[other]} overlap; every "
@@ -170,3 +171,6 @@ class DyckCohort(CohortConfig):
 
     def activation_spec(self) -> dict[str, Any]:
         return {"dtype": self.activation_dtype}
+
+    def report_spec(self) -> dict[str, Any]:
+        return {"shared": sorted(self.share), "width": sites.D_MODEL}

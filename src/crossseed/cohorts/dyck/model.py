@@ -143,13 +143,16 @@ class DyckTransformer(nn.Module):
         if done(sites.FIRST, x):
             return found
         for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
             x = x + block.attn(block.ln1(x))
             if done(sites.mid(layer), x):
                 return found
             x = x + block.mlp(block.ln2(x))
             if done(sites.post(layer), x):
                 return found
-        raise ValueError(f"unknown sites {sorted(wanted - set(found))}; expected some of {sites.SITES}")
+        raise ValueError(
+            f"unknown sites {sorted(wanted - set(found))}; expected some of {sites.SITES}"
+        )
 
     def forward(self, tokens_bt: Tensor) -> Logits:
         x = self.ln_f(self.residuals(tokens_bt)[sites.LAST])

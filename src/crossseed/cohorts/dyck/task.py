@@ -128,7 +128,9 @@ def sample_train(rng: np.random.Generator, n: int, lengths: tuple[int, int]) -> 
     low, high = lengths
     row_lengths = rng.integers(low, high + 1, size=n)
     valid = rng.random(n) < P_VALID_ROW
-    content = rng.integers(FIRST_BRACKET, FIRST_BRACKET + N_BRACKETS, size=(high, n), dtype=np.uint8)
+    content = rng.integers(
+        FIRST_BRACKET, FIRST_BRACKET + N_BRACKETS, size=(high, n), dtype=np.uint8
+    )
     n_valid = int(valid.sum())
     content[:, valid] = _valid_content(rng, n_valid, high)
     return _rows(content, row_lengths)

@@ -65,8 +65,23 @@ def longest_content(step: int, training: Training) -> int:
     return low + int((high - low) * step / training.short_first_steps)
 
 
-def training_batches(seed: int, training: Training, start: int) -> Iterator[tuple[np.ndarray, ...]]:
-    """(tokens, depth, valid) of the steps from `start` on, each of shape (rows, longest row).
+class Batch(NamedTuple):
+    """One step's sequences, trimmed to the longest.
+
+    Attributes:
+        tokens, depth, valid: inputs and targets, each of shape (rows, longest row).
+        weight: tokens in the batch over the mean of its pool. Batches of short rows count for
+            less, so that every token counts the same, as in batches of mixed length.
+    """
+
+    tokens: np.ndarray
+    depth: np.ndarray
+    valid: np.ndarray
+    weight: np.float32
+
+
+def training_batches(seed: int, training: Training, start: int) -> Iterator[Batch]:
+    """The batches of the steps from `start` on.
 
     A pure function of (seed, step): pool p is drawn from a generator of its own.
     """
@@ -82,12 +97,16 @@ def training_batches(seed: int, training: Training, start: int) -> Iterator[tupl
         first = start - pool * per_pool if pool == start // per_pool else 0
         for rows in order[first : training.steps - pool * per_pool]:
             longest = int(row_lengths[rows].max())
-            yield tuple(a[rows, :longest] for a in (tokens, labels.depth_nt, labels.valid_nt))
+            yield Batch(
+                tokens[rows, :longest],
+                labels.depth_nt[rows, :longest],
+                labels.valid_nt[rows, :longest],
+                np.float32(row_lengths[rows].mean() / row_lengths.mean()),
+            )
 
 
-def loss_of(model: DyckTransformer, batch: tuple[Tensor, ...]) -> Tensor:
+def loss_of(model: DyckTransformer, tokens: Tensor, depth: Tensor, valid: Tensor) -> Tensor:
     """Sum over the three heads of the mean cross-entropy over unmasked positions."""
-    tokens = batch[0]
     padding = tokens == task.PAD
     losses = [
         F.cross_entropy(
@@ -95,7 +114,7 @@ def loss_of(model: DyckTransformer, batch: tuple[Tensor, ...]) -> Tensor:
             target.masked_fill(padding, IGNORED).flatten(),
             ignore_index=IGNORED,
         )
-        for logits, target in zip(model(tokens), batch, strict=True)
+        for logits, target in zip(model(tokens), (tokens, depth, valid), strict=True)
     ]
     return torch.stack(losses).sum()
 
@@ -141,7 +160,7 @@ class Stepper:
     def _gradients(self, batch: tuple[Tensor, ...]) -> Tensor:
         self.optimizer.zero_grad(set_to_none=not self.cuda)
         with self._precision():
-            loss = loss_of(self.model, batch)
+            loss = loss_of(self.model, *batch[:3]) * batch[3]
         loss.backward()
         return loss.detach()
 
@@ -165,8 +184,9 @@ class Stepper:
             self._step(static)
         self._graphs[tuple(batch[0].shape)] = (graph, static)
 
-    def __call__(self, batch: tuple[np.ndarray, ...], lr: float) -> None:
-        tensors = tuple(torch.from_numpy(a).to(self.device, torch.long) for a in batch)
+    def __call__(self, batch: Batch, lr: float) -> None:
+        inputs = tuple(torch.from_numpy(a).to(self.device, torch.long) for a in batch[:3])
+        tensors = (*inputs, torch.tensor(batch.weight, device=self.device))
         if not self.cuda:
             for group in self.optimizer.param_groups:
                 group["lr"] = lr

@@ -5,7 +5,7 @@ A module offers:
     Config                          its `DictionaryConfig`, with `architecture: Literal[its file name]`
     saelens_fields(config)          its name and own keys in SAELens's cfg.json
     activate(pre_nf, cfg)           NumPy: latents from pre-activations, given cfg.json
-    Objective(config, ...)          training: gradients of its loss; see `crossseed.sae.training`
+    Objective(config)               training: gradients of its loss; see `crossseed.sae.training`
 
 Modules import torch only inside `Objective`, so that planning and analysis do without.
 """

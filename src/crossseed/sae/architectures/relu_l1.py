@@ -38,7 +38,7 @@ def activate(pre_nf: np.ndarray, cfg: dict[str, Any]) -> np.ndarray:
 class Objective:
     """Loss = mean over tokens and dimensions of ‖x − x̂‖² + l1 · mean over tokens of Σ h."""
 
-    def __init__(self, config: Config, weights: Weights) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:

@@ -43,7 +43,9 @@ def threshold(pre_nf: np.ndarray, k: int) -> np.ndarray:
     n = pre_nf.shape[1]
     if k >= n:
         return np.zeros((len(pre_nf), 1), dtype=pre_nf.dtype)
-    order = np.sort(pre_nf, axis=1) if n <= SORT_UP_TO_LATENTS else np.partition(pre_nf, n - k, axis=1)
+    order = (
+        np.sort(pre_nf, axis=1) if n <= SORT_UP_TO_LATENTS else np.partition(pre_nf, n - k, axis=1)
+    )
     return np.maximum(order[:, n - k : n - k + 1], 0)
 
 
@@ -69,7 +71,7 @@ class Objective:
     """Loss = mean ‖x − x̂‖² + aux_coefficient · mean ‖(x − x̂) − ê‖², ê by dead latents only;
     both means over tokens and dimensions."""
 
-    def __init__(self, config: Config, weights: Weights) -> None:
+    def __init__(self, config: Config) -> None:
         self.config = config
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:

@@ -1,0 +1,67 @@
+# make run     the default run, from nothing: environment, models, dictionaries, report
+# make test    all tests
+# make check   format, lint, types, workflow lint
+# make bench   benchmarks, in an environment of their own
+#
+# CORES=8 overrides the number of cores; CONFIG=config/toy-full.yaml chooses another run.
+
+PYTHON ?= python3
+CORES ?= $(shell nproc)
+CONFIG ?=
+VENV := .venv
+BIN := $(VENV)/bin
+BENCH_VENV := .venv-bench
+
+.DEFAULT_GOAL := help
+.PHONY: help env run test test-fast check format lock docs bench clean-env
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+env: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit("Python >= 3.11 is needed, this is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+run: env
+	$(BIN)/snakemake --cores $(CORES) --resources gpu=1 $(if $(CONFIG),--configfile $(CONFIG))
+
+test: env
+	$(BIN)/python -m pytest
+
+test-fast: env
+	$(BIN)/python -m pytest -m 'not slow'
+
+check: env
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakemake --lint
+
+format: env
+	$(BIN)/ruff format src tests benchmarks
+	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/snakefmt Snakefile workflow/rules
+
+# Writes what is installed now as the new pins.
+lock: env
+	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new
+	mv constraints.new constraints.txt
+
+docs: env
+	$(BIN)/crossseed reference > docs/configuration.md
+
+bench: env $(BENCH_VENV)/.installed
+	$(BIN)/python benchmarks/run.py --peer $(BENCH_VENV)/bin/python
+
+# The peers want versions of their own, so they live apart from the project's environment.
+$(BENCH_VENV)/.installed: benchmarks/constraints.txt
+	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c benchmarks/constraints.txt torch==2.13.0
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c benchmarks/constraints.txt sae-lens
+	touch $@

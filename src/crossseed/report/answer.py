@@ -1,0 +1,200 @@
+"""The answer of a run in sentences. Every figure in them is read from the tables, and each
+judgement is a comparison of figures, so that another run may say the opposite."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from crossseed.report import tables as t
+
+# A difference in explained variance or correlation below this is called none.
+NOTICEABLE = 0.05
+NULLS = ("mean", "random", "shuffled", "gaussian")
+ARM_WORDS = {
+    "mean": "mean shift alone",
+    "random": "random rotation",
+    "shuffled": "rotation fitted on shuffled tokens",
+    "gaussian": "Gaussian noise with the target's mean and covariance",
+    "procrustes": "Procrustes rotation",
+    "raw": "raw",
+    "self": "own model",
+}
+
+
+class Spread(NamedTuple):
+    """Median and range of a quantity over pairs and sites."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
+
+
+def spread(values: pd.Series) -> Spread | None:
+    if values.empty:
+        return None
+    return Spread(float(values.median()), float(values.min()), float(values.max()))
+
+
+def spreads(tables: t.Tables, cohort: str, dictionary: str, metric: str) -> dict[str, Spread]:
+    """Spread by arm over the sites where the models' activations differ."""
+    skip = t.same_sites(tables.transfer, cohort)
+    found = t.values(tables.transfer, cohort, dictionary, metric, skip)
+    return {arm: s for arm, values in found.items() if (s := spread(values)) is not None}
+
+
+def reconstruction(ev: dict[str, Spread]) -> list[str]:
+    """What explained variance says of one cohort and dictionary."""
+    raw, rotated, itself = ev["raw"], ev["procrustes"], ev["self"]
+    sentences = [
+        f"On held-out tokens the dictionary explains {itself} of the variance of its own model, "
+        f"{raw} of another seed's raw activations, and {rotated} after one Procrustes rotation "
+        "(median, and range over pairs and sites)."
+    ]
+    best = max((ev[name].median, name) for name in NULLS if name in ev)
+    if rotated.median - raw.median < NOTICEABLE:
+        sentences.append("The rotation gains nothing noticeable over the raw activations.")
+    elif rotated.median - best[0] < NOTICEABLE:
+        sentences.append(
+            f"That gain is no evidence of shared features: {ARM_WORDS[best[1]]}, which shares "
+            f"none, is explained to {ev[best[1]]}. Explained variance of the dictionary's own "
+            "input is a statement about first and second moments here."
+        )
+    else:
+        sentences.append(
+            f"The best control, {ARM_WORDS[best[1]]}, is explained to {ev[best[1]]}: "
+            f"{rotated.median - best[0]:.2f} less than the Procrustes arm."
+        )
+    return sentences
+
+
+def features(firing: dict[str, Spread], alignment: dict[str, Spread]) -> list[str]:
+    """What firing correlation and the fit of the map say of one cohort and dictionary."""
+    rotated, raw = firing.get("procrustes"), firing.get("raw")
+    nulls = [(firing[name].median, name) for name in NULLS if name in firing]
+    if rotated is None or raw is None or not nulls:
+        return ["No latent is live in both models, so nothing can be said of single features."]
+    best = max(nulls)
+    opening = (
+        f"Token by token, the same latents fire with a correlation of {rotated} after the "
+        f"rotation, {raw} raw, and {firing[best[1]]} under the best control "
+        f"({ARM_WORDS[best[1]]})."
+    )
+    if rotated.median - best[0] < NOTICEABLE:
+        verdict = "The rotation carries no feature beyond what its control carries."
+    else:
+        verdict = (
+            f"So the rotation does carry features, to a correlation {rotated.median - best[0]:.2f} "
+            "above its control"
+        )
+        verdict += (
+            "; most latents still fire differently."
+            if rotated.median < 0.5
+            else ", and most of each latent's firing."
+        )
+    fit = (
+        f"The map itself explains {alignment['procrustes']} of the source's activations from "
+        f"the target's, against {alignment['shuffled']} when fitted on shuffled tokens."
+    )
+    return [opening, verdict, fit]
+
+
+def decoder_cosines(tables: t.Tables, cohort: str, dictionary: str) -> list[str]:
+    """What decoder cosines say, split by init and basis, and what that makes of the
+    published 98 % of columns above .5 (arXiv 2605.24577)."""
+    skip = t.same_sites(tables.transfer, cohort)
+    rows = tables.decoder_cosine
+    rows = rows[(rows.cohort == cohort) & (rows.dictionary == dictionary) & ~rows.site.isin(skip)]
+    by = dict(rows.groupby(["init", "map"]))
+    shared, independent = by.get(("shared", "raw")), by.get(("independent", "raw"))
+    rotated = by.get(("independent", "rotated"))
+    if shared is None or independent is None or rotated is None:
+        return []
+    floor = float(rows.random_floor.mean())
+    sentences = [
+        f"Between SAEs that start from the same weights the raw decoder cosine is "
+        f"{shared.mean_max_cosine.mean():.2f}, {_percent(shared['share_above_0.5'].mean())} of "
+        f"the columns lie above .5, and {_percent(shared.same_index_share.mean())} of the best "
+        "matches have the same index. Between SAEs with independent starts it is "
+        f"{independent.mean_max_cosine.mean():.2f} raw and {rotated.mean_max_cosine.mean():.2f} "
+        f"after rotation, with {_percent(independent['share_above_0.5'].mean())} raw above .5; "
+        f"random directions give {floor:.2f}."
+    ]
+    drift = tables.dictionaries
+    drift = drift[
+        (drift.cohort == cohort)
+        & (drift.dictionary == dictionary)
+        & (drift.init == "shared")
+        & (drift.metric == "cosine_to_init")
+        & ~drift.site.isin(skip)
+    ]
+    excess_shared = float(shared.mean_max_cosine.mean()) - floor
+    excess_independent = float(independent.mean_max_cosine.mean()) - floor
+    if excess_shared > NOTICEABLE and excess_independent < NOTICEABLE:
+        sentences.append(
+            "The published “98 % of decoder columns agree” compares SAEs of one initialisation: "
+            f"their columns still have a cosine of {drift.value.mean():.2f} with their own starting "
+            "values, so they agree because they never left a common start, not because the models "
+            "share features. With independent starts the agreement is gone."
+        )
+    elif excess_independent >= NOTICEABLE:
+        sentences.append(
+            "Here raw columns agree above the floor even with independent starts, so in this "
+            "cohort the published figure is not explained by the initialisation alone."
+        )
+    else:
+        sentences.append("Here even a shared start leaves no agreement above the floor.")
+    return sentences
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def accuracy(tables: t.Tables) -> pd.DataFrame:
+    """Final held-out accuracies: one row a cohort and seed, one column a distribution and head."""
+    rows = tables.accuracy
+    last = rows[rows.step == rows.groupby(["cohort", "seed"]).step.transform("max")]
+    return last.pivot(index=["cohort", "seed"], columns=["distribution", "head"], values="accuracy")
+
+
+def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, Any]:
+    """All that the page says of one cohort."""
+    skip = sorted(t.same_sites(tables.transfer, cohort))
+    rows = t.crossed(tables.transfer[tables.transfer.cohort == cohort])
+    sections = []
+    for dictionary in sorted(rows.dictionary.unique()):
+        ev = spreads(tables, cohort, dictionary, "ev")
+        firing = spreads(tables, cohort, dictionary, "firing_r")
+        alignment = spreads(tables, cohort, dictionary, "alignment_ev")
+        l0 = spreads(tables, cohort, dictionary, "l0")
+        if not {"raw", "procrustes", "self"} <= set(ev):
+            continue
+        sentences = reconstruction(ev) + features(firing, alignment)
+        sentences += decoder_cosines(tables, cohort, dictionary)
+        if "self" in l0 and l0["self"].median > info["width"]:
+            sentences.append(
+                f"This dictionary is not sparse: {l0['self'].median:.0f} latents are active per "
+                f"token in {info['width']} dimensions."
+            )
+        arms = ("self", "raw", *NULLS, "procrustes")
+        sections.append(
+            {
+                "dictionary": dictionary,
+                "sentences": sentences,
+                "rows": [
+                    {
+                        "arm": ARM_WORDS[arm],
+                        "ev": ev.get(arm),
+                        "firing": firing.get(arm),
+                        "alignment": alignment.get(arm),
+                    }
+                    for arm in arms
+                ],
+            }
+        )
+    return {"name": cohort, "same_sites": skip, "sections": sections, **info}

@@ -1,0 +1,264 @@
+"""The figures of a run: every value beside its nulls, intervals drawn, labels on the lines."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from crossseed.report import tables as t
+
+# Okabe and Ito's palette: told apart under all common forms of colour blindness.
+ARMS = {
+    "self": ("#000000", "own model", "-"),
+    "procrustes": ("#0072B2", "Procrustes", "-"),
+    "gaussian": ("#CC79A7", "Gaussian", ":"),
+    "shuffled": ("#E69F00", "shuffled", "--"),
+    "mean": ("#009E73", "mean shift", "--"),
+    "random": ("#999999", "random rotation", ":"),
+    "raw": ("#D55E00", "raw", "-"),
+}
+EV_FLOOR = -1.5
+LABEL_GAP = 0.055
+STYLE = {
+    "svg.hashsalt": "crossseed",
+    "svg.fonttype": "path",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "figure.dpi": 120,
+    "savefig.dpi": 160,
+}
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Writes `stem`.svg and `stem`.png, without dates, so that equal figures are equal bytes."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None}, bbox_inches="tight")
+    figure.savefig(stem.with_suffix(".png"), metadata={"Software": None}, bbox_inches="tight")
+
+
+def panels(n: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    sns.set_theme(style="ticks", rc=STYLE)
+    figure = Figure(figsize=(1.0 + 4.9 * n, height), layout="constrained")
+    axes = figure.subplots(1, n, sharey=True, squeeze=False)[0]
+    for axis in axes:
+        sns.despine(ax=axis)
+    return figure, list(axes)
+
+
+def short_site(site: str) -> str:
+    """`blocks.1.hook_resid_mid` as two lines: layer and place."""
+    _, layer, hook = site.split(".")
+    return f"block {layer}\n{hook.removeprefix('hook_').replace('_', ' ')}"
+
+
+def spread_labels(wanted: list[float], gap: float) -> list[float]:
+    """Heights for labels near `wanted`, at least `gap` apart, in the given order."""
+    order = np.argsort(wanted)
+    placed = np.array(wanted, dtype=float)
+    for _ in range(200):
+        moved = False
+        for low, high in itertools.pairwise(order):
+            short = gap - (placed[high] - placed[low])
+            if short > 1e-9:
+                placed[low] -= short / 2
+                placed[high] += short / 2
+                moved = True
+        if not moved:
+            break
+    return [float(v) for v in placed]
+
+
+def by_site(
+    tables: t.Tables, dictionary: str, metric: str, info: dict[str, Any], floor: float, label: str
+) -> Figure:
+    """One panel a cohort: a metric per site and arm. Points are pairs (and inits) with their
+    95 % intervals, lines join the medians; values below `floor` are written at the floor."""
+    figure, axes = panels(len(info))
+    for axis, (cohort, about) in zip(axes, info.items(), strict=True):
+        rows = tables.transfer[
+            (tables.transfer.cohort == cohort)
+            & (tables.transfer.dictionary == dictionary)
+            & (tables.transfer.metric == metric)
+        ]
+        ends, names = [], []
+        for number, (arm, (colour, word, dash)) in enumerate(ARMS.items()):
+            part = t.own(rows) if arm == "self" else t.crossed(rows)
+            part = part if arm == "self" else part[part.arm == arm]
+            part = part.dropna(subset=["value"])
+            if part.empty or (arm == "self" and metric == "firing_r"):
+                continue
+            medians = []
+            offset = (number - len(ARMS) / 2) * 0.055
+            for place, site in enumerate(about["sites"]):
+                found = part[part.site == site]
+                medians.append(found.value.median() if len(found) else np.nan)
+                shown = found.value.clip(lower=floor)
+                errors = [shown - found.low.clip(lower=floor), found.high.clip(lower=floor) - shown]
+                axis.errorbar(
+                    np.full(len(found), place + offset),
+                    shown,
+                    yerr=np.nan_to_num(np.clip(errors, 0, None)),
+                    fmt="o",
+                    ms=2.5,
+                    lw=0.8,
+                    color=colour,
+                    alpha=0.75,
+                )
+                if len(found) and medians[-1] < floor:
+                    axis.annotate(
+                        f"{medians[-1]:.1f}",
+                        (place + offset, floor),
+                        textcoords="offset points",
+                        xytext=(0, 5),
+                        ha="center",
+                        fontsize=6.5,
+                        color=colour,
+                    )
+            heights = np.clip(medians, floor, None)
+            axis.plot(
+                np.arange(len(medians)) + offset, heights, dash, color=colour, lw=1.2, zorder=1
+            )
+            ends.append(float(heights[~np.isnan(heights)][-1]))
+            names.append((word, colour))
+        gap = LABEL_GAP * (1.05 - floor)
+        for height, (word, colour) in zip(spread_labels(ends, gap), names, strict=True):
+            axis.annotate(
+                word,
+                (len(about["sites"]) - 0.72, height),
+                color=colour,
+                va="center",
+                fontsize=8,
+                annotation_clip=False,
+            )
+        axis.axhline(0, color="0.8", lw=0.8, zorder=0)
+        axis.set_xticks(
+            range(len(about["sites"])), [short_site(s) for s in about["sites"]], fontsize=7.5
+        )
+        axis.set_xlim(-0.5, len(about["sites"]) - 0.75)
+        axis.set_ylim(floor - 0.03 * (1 - floor), 1.04)
+        axis.set_title(cohort, loc="left", fontweight="bold")
+    axes[0].set_ylabel(label)
+    return figure
+
+
+def explained_variance(tables: t.Tables, dictionary: str, info: dict[str, Any]) -> Figure:
+    return by_site(
+        tables,
+        dictionary,
+        "ev",
+        info,
+        EV_FLOOR,
+        f"explained variance, {dictionary}\n(share of the variance, held out)",
+    )
+
+
+def firing(tables: t.Tables, dictionary: str, info: dict[str, Any]) -> Figure:
+    return by_site(
+        tables,
+        dictionary,
+        "firing_r",
+        info,
+        -0.1,
+        f"firing correlation, {dictionary}\n(mean Pearson r over live latents)",
+    )
+
+
+def decoder_cosine(tables: t.Tables, info: dict[str, Any]) -> Figure:
+    """One panel a cohort: mean maximum decoder cosine per site for each init and basis."""
+    figure, axes = panels(len(info))
+    looks = {
+        ("shared", "raw"): ("#D55E00", "-"),
+        ("shared", "rotated"): ("#D55E00", "--"),
+        ("independent", "raw"): ("#0072B2", "-"),
+        ("independent", "rotated"): ("#0072B2", "--"),
+    }
+    rows = tables.decoder_cosine
+    both = rows.groupby("dictionary").init.nunique()
+    name = both.index[both.argmax()]
+    rows = rows[rows.dictionary == name]
+    for axis, (cohort, about) in zip(axes, info.items(), strict=True):
+        part = rows[rows.cohort == cohort]
+        ends, names = [], []
+        for (init, basis), (colour, dash) in looks.items():
+            found = part[(part.init == init) & (part.map == basis)]
+            if found.empty:
+                continue
+            places = [about["sites"].index(site) for site in found.site]
+            axis.plot(places, found.mean_max_cosine, "o", ms=2.5, color=colour, alpha=0.7)
+            means = [found[found.site == s].mean_max_cosine.mean() for s in about["sites"]]
+            axis.plot(range(len(means)), means, dash, color=colour, lw=1.2)
+            ends.append(float(means[-1]))
+            names.append((f"{init} init, {basis}", colour))
+        if len(part):
+            floor = float(part.random_floor.mean())
+            axis.axhline(floor, color="0.5", lw=0.9, ls=":")
+            ends.append(floor)
+            names.append(("random directions", "0.4"))
+        for height, (word, colour) in zip(spread_labels(ends, 0.055), names, strict=True):
+            axis.annotate(
+                word,
+                (len(about["sites"]) - 0.9, height),
+                color=colour,
+                va="center",
+                fontsize=8,
+                annotation_clip=False,
+            )
+        axis.set_xticks(
+            range(len(about["sites"])), [short_site(s) for s in about["sites"]], fontsize=7.5
+        )
+        axis.set_xlim(-0.4, len(about["sites"]) - 0.95)
+        axis.set_ylim(0, 1.03)
+        axis.set_title(cohort, loc="left", fontweight="bold")
+    axes[0].set_ylabel(f"mean maximum decoder cosine,\n{name}")
+    return figure
+
+
+def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
+    """One panel a cohort: training loss per step and seed."""
+    figure, axes = panels(len(info), height=2.8)
+    colours = sns.color_palette("colorblind", 10)
+    for axis, cohort in zip(axes, info, strict=True):
+        part = tables.training[tables.training.cohort == cohort]
+        for number, (seed, curve) in enumerate(part.groupby("seed")):
+            colour = colours[number % len(colours)]
+            axis.plot(curve.step, curve.loss_nats, lw=0.9, color=colour)
+            axis.annotate(
+                f"seed {seed}",
+                (0.98, 0.95 - 0.09 * number),
+                xycoords="axes fraction",
+                ha="right",
+                color=colour,
+                fontsize=8,
+            )
+        axis.set_yscale("log")
+        axis.set_xlabel("optimiser step")
+        axis.set_title(cohort, loc="left", fontweight="bold")
+    axes[0].set_ylabel("training loss\n(nats, sum of three heads)")
+    return figure
+
+
+def draw_all(tables: t.Tables, info: dict[str, Any], folder: Path) -> list[str]:
+    """Draws every figure of a run into a folder; returns their names in reading order."""
+    mpl.use("Agg")
+    names: list[str] = []
+
+    def draw(name: str, make: Callable[[], Figure]) -> None:
+        save(make(), folder / name)
+        names.append(name)
+
+    for dictionary in pd.unique(tables.transfer.dictionary):
+        draw(f"ev-{dictionary}", partial(explained_variance, tables, dictionary, info))
+        draw(f"firing-{dictionary}", partial(firing, tables, dictionary, info))
+    draw("decoder-cosine", partial(decoder_cosine, tables, info))
+    draw("training", partial(training, tables, info))
+    return names

@@ -1,0 +1,134 @@
+"""The page of a run: one HTML file that a person reads offline from top to bottom."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import platform
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from crossseed import __version__
+from crossseed.errors import UserError
+from crossseed.report import answer, figures
+from crossseed.report import tables as t
+from crossseed.store import write_text
+
+STAGES = {
+    "train": "train models",
+    "tokens": "make token sets",
+    "extract": "read activations",
+    "sae": "train and measure SAEs",
+    "align": "fit maps",
+    "transfer": "measure transfer",
+    "cosine": "compare decoders",
+    "collect": "join tables",
+}
+CAPTIONS = {
+    "ev": "Explained variance of {dictionary} dictionaries of the anchor, per site, on held-out "
+    "tokens of the other seeds. Black: the anchor's own tokens. Blue: tokens of another seed "
+    "after one Procrustes rotation. Orange-red: the same tokens raw. The others are nulls that "
+    "share no feature with the source: a shift of the mean alone, a random rotation, a rotation "
+    "fitted on tokens shuffled within their position, and Gaussian noise with the target's mean "
+    "and covariance. Points are pairs of seeds with 95 % bootstrap intervals over sequences, "
+    "lines join medians; medians below −1.5 are written at the lower edge.",
+    "firing": "Correlation over tokens between what each latent of {dictionary} does on the "
+    "anchor's activations and on another seed's carried activations, averaged over latents that "
+    "are live in both. The Gaussian arm has no pairing, hence no correlation. Points are pairs "
+    "with 95 % bootstrap intervals over sequences.",
+    "decoder-cosine": "Mean over the anchor's latents of the largest decoder cosine among another "
+    "seed's latents: SAEs started from the same weights (orange-red) or independently (blue), in "
+    "the raw basis (solid) or after the rotation (dashed). Dotted: dictionaries of random "
+    "directions. Points are pairs of seeds, lines their means.",
+    "training": "Training loss of the models, mean over 50 steps. The loss jumps where longer "
+    "sequences are let in.",
+}
+
+
+def caption(name: str) -> str:
+    kind, _, dictionary = name.partition("-") if name not in CAPTIONS else (name, "", "")
+    return CAPTIONS[kind].format(dictionary=dictionary)
+
+
+def stage_times(results: Path, cohorts: list[str]) -> list[dict[str, Any]]:
+    """Jobs, wall seconds and largest memory of each stage, from the workflow's benchmarks."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for cohort in cohorts:
+        root = results / cohort / "benchmarks"
+        for path in sorted(root.rglob("*.tsv")):
+            stage = path.relative_to(root).parts[0].removesuffix(".tsv")
+            with open(path, newline="", encoding="utf-8") as handle:
+                for row in csv.DictReader(handle, delimiter="\t"):
+                    memory = row.get("max_rss", "")
+                    known = memory.replace(".", "", 1).isdigit()
+                    found.setdefault(stage, []).append(
+                        (float(row["s"]), float(memory) if known else float("nan"))
+                    )
+    return [
+        {
+            "stage": STAGES.get(stage, stage),
+            "jobs": len(rows),
+            "seconds": sum(s for s, _ in rows),
+            "memory": pd.Series([memory for _, memory in rows]).max(),
+        }
+        for stage, rows in sorted(found.items(), key=lambda item: list(STAGES).index(item[0]))
+    ]
+
+
+def _data_uri(path: Path) -> str:
+    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def write(spec: dict[str, Any], results: Path, folder: Path) -> None:
+    """Draws the figures of a run and writes its page.
+
+    Args:
+        spec: ``run``, and by cohort ``kind``, ``anchor``, ``seeds``, ``sites``, ``shared``,
+            ``width``.
+        results: root of all results, where the benchmarks lie.
+        folder: the run's report, with its tables in ``tables/``.
+
+    Raises:
+        UserError: a table is missing or empty.
+    """
+    info: dict[str, Any] = spec["cohorts"]
+    try:
+        tables = t.read(folder / "tables")
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder / 'tables'}: {error}; run the workflow to make the tables"
+        ) from error
+    names = figures.draw_all(tables, info, folder / "figures")
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("crossseed.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    accuracy = answer.accuracy(tables)
+    text = environment.get_template("index.html.j2").render(
+        run=spec["run"],
+        cohorts=[answer.of_cohort(tables, name, about) for name, about in info.items()],
+        figures=[
+            {
+                "name": name,
+                "source": _data_uri(folder / "figures" / f"{name}.svg"),
+                "caption": caption(name),
+            }
+            for name in names
+        ],
+        accuracy_columns=list(accuracy.columns),
+        accuracy_rows=[
+            (index, list(row))
+            for index, row in zip(accuracy.index, accuracy.to_numpy(), strict=True)
+        ],
+        times=stage_times(results, list(info)),
+        tables=sorted(path.name for path in (folder / "tables").glob("*.csv")),
+        version=__version__,
+        machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+    )
+    write_text(folder / "index.html", text)
