@@ -66,7 +66,7 @@ def resample_weights(rng: np.random.Generator, n_units: int, resamples: int) -> 
 
 def estimate(values_r: np.ndarray) -> Estimate:
     """Value and interval from a statistic of each row of `resample_weights`."""
-    if len(values_r) < 3:
+    if np.isnan(values_r[1:]).all():
         return Estimate(float(values_r[0]))
     low, high = np.nanquantile(values_r[1:], INTERVAL)
     return Estimate(float(values_r[0]), float(low), float(high))

@@ -24,6 +24,7 @@ from crossseed import __version__
 from crossseed.errors import UserError
 
 HASH_BLOCK_BYTES = 1 << 24
+METADATA = "crossseed"
 REMEDY = "delete it and run again: the workflow makes it anew"
 
 
@@ -249,13 +250,22 @@ def write_tensors(
     """Named arrays as safetensors with the same header as an HDF5 artefact."""
     from safetensors.numpy import save_file
 
-    content = arrays_digest(tensors)
-    texts = {"schema": schema, "spec": canonical_json(spec), "inputs": canonical_json(dict(inputs))}
-    seal = _seal(texts["schema"], texts["spec"], texts["inputs"], {"tensors": content})
-    metadata = {**texts, "version": __version__, "content": content, "digest": seal}
-    arrays = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    header = {
+        "schema": schema,
+        "spec": canonical_json(spec),
+        "inputs": canonical_json(dict(inputs)),
+        "version": __version__,
+        "content": arrays_digest(arrays),
+    }
+    header["digest"] = _seal(schema, header["spec"], header["inputs"], _content(header))
     with writing(path) as temporary:
-        save_file(arrays, temporary, metadata=metadata)
+        # One entry only: safetensors keeps several in no particular order.
+        save_file(arrays, temporary, metadata={METADATA: canonical_json(header)})
+
+
+def _content(header: Mapping[str, str]) -> dict[str, str]:
+    return {"tensors": header["content"]}
 
 
 def read_tensors(path: Path, schema: str, prefix: str = "") -> tuple[dict[str, np.ndarray], Header]:
@@ -274,7 +284,7 @@ def read_tensors(path: Path, schema: str, prefix: str = "") -> tuple[dict[str, n
     path = Path(path)
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except (OSError, SafetensorError, ValueError) as error:
@@ -284,9 +294,7 @@ def read_tensors(path: Path, schema: str, prefix: str = "") -> tuple[dict[str, n
         raise UserError(f"{path}: not written by crossseed (no schema, spec or digest); {REMEDY}")
     if metadata["schema"] != schema:
         raise UserError(f"{path}: schema is {metadata['schema']!r}, expected {schema!r}; {REMEDY}")
-    seal = _seal(
-        metadata["schema"], metadata["spec"], metadata["inputs"], {"tensors": metadata["content"]}
-    )
+    seal = _seal(metadata["schema"], metadata["spec"], metadata["inputs"], _content(metadata))
     if seal != metadata["digest"] or arrays_digest(tensors) != metadata["content"]:
         raise UserError(f"{path}: edited or damaged after it was written; {REMEDY}")
     for name, array in tensors.items():

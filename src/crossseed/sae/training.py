@@ -126,7 +126,6 @@ class Gradients:
         scale = 2.0 / (batch * width)
         l1_row = torch.full_like(weights.b_enc, l1 / batch / scale) if l1 else None
         error_sum = torch.zeros_like(weights.b_dec)
-        W_enc_t = weights.W_enc.T
         for x in x_bd.split(self.block_rows):
             rows = len(x)
             centred = torch.sub(x, weights.b_dec, out=self._buffer("x", rows, width))
@@ -149,10 +148,10 @@ class Gradients:
             error_sum += error.sum(dim=0)
             self.loss += torch.vdot(error.view(-1), error.view(-1)) * (scale / 2)
             if dead is not None and activate_dead is not None:
-                self._auxiliary(weights, centred, error, dead, activate_dead, aux_coefficient)
+                aux = self._auxiliary(weights, centred, error, dead, activate_dead, aux_coefficient)
+                self.loss += aux * (scale / 2)
         # b_dec is both subtracted from the input and added to the output.
-        self.b_dec += error_sum
-        torch.addmv(self.b_dec, W_enc_t.T, self.b_enc, alpha=-1, out=self.b_dec)
+        self.b_dec.add_(error_sum).addmv_(weights.W_enc, self.b_enc, alpha=-1)
         if l1:
             self.loss += self.activity.sum() * (l1 / batch)
         for gradient in (self.W_enc, self.b_enc, self.W_dec, self.b_dec):
@@ -166,8 +165,11 @@ class Gradients:
         dead: Tensor,
         activate: Activate,
         coefficient: float,
-    ) -> None:
-        """Dead latents reconstruct what is left over; the target gets no gradient."""
+    ) -> Tensor:
+        """Dead latents reconstruct what is left over; the target gets no gradient.
+
+        Returns the weighted sum of squared misses.
+        """
         W_enc, W_dec = weights.W_enc[:, dead], weights.W_dec[dead]
         h = activate(torch.addmm(weights.b_enc[dead], centred, W_enc))
         miss = torch.addmm(error, h, W_dec)  # ê − (x − x̂), as error = x̂ − x
@@ -175,6 +177,7 @@ class Gradients:
         self.W_dec.index_add_(0, dead, h.T @ miss, alpha=coefficient)
         self.W_enc.index_add_(1, dead, centred.T @ g)
         self.b_enc.index_add_(0, dead, g.sum(dim=0))
+        return torch.vdot(miss.view(-1), miss.view(-1)) * coefficient
 
 
 def rate_factor(step: int, config: DictionaryConfig) -> float:

@@ -37,7 +37,9 @@ class Stop(Model):
         description="Training may end once the smallest accuracy over heads and "
         "distributions has reached this value at an evaluation …"
     )
-    patience_steps: CountOrZero = Field(description="… and this many further steps are done.")
+    patience_steps: CountOrZero = Field(
+        description="… and this many further steps are done; never before the last kept step."
+    )
 
 
 class Training(Model):

@@ -345,7 +345,9 @@ def train_model(
             if stop is not None:
                 if log["reached"] is None and min(r["accuracy"] for r in rows) >= stop.accuracy:
                     log["reached"] = step
-                if log["reached"] is not None and step >= log["reached"] + stop.patience_steps:
+                patient = stop.patience_steps + (log["reached"] or 0)
+                kept_all = step >= max(training.keep_steps, default=0)
+                if log["reached"] is not None and step >= patient and kept_all:
                     break
         if resume.due():
             extra = {f"kept/{c}/{k}": v for c, tensors in kept.items() for k, v in tensors.items()}

@@ -1,0 +1,254 @@
+"""SAEs: closed-form gradients against autograd, exact resume, and the SAELens folder."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from crossseed.activations import BatchStream
+from crossseed.errors import TrainingDiverged, UserError
+from crossseed.resume import Resume
+from crossseed.sae import architectures, dictionary, study, training
+from crossseed.sae.architectures import relu_l1, topk
+
+BASE = {
+    "expansions": [3],
+    "inits": ["shared"],
+    "steps": 30,
+    "batch_tokens": 200,
+    "lr": 2e-3,
+    "warmup_steps": 3,
+    "decay_steps": 5,
+    "tied_init": False,
+    "standardise": False,
+}
+TOPK = {"k": 5, "aux_coefficient": 0.03, "aux_k": 4, "dead_after_tokens": 600}
+
+
+def relu_config(**changed):
+    return relu_l1.Config.model_validate({**BASE, "architecture": "relu_l1", "l1": 0.02, **changed})
+
+
+def topk_config(**changed):
+    return topk.Config.model_validate({**BASE, "architecture": "topk", **TOPK, **changed})
+
+
+CONFIGS = [relu_config, topk_config]
+
+
+def reference_loss(config, p, x, silent):
+    """The loss by its definition, for autograd."""
+    pre = (x - p["b_dec"]) @ p["W_enc"] + p["b_enc"]
+    if config.architecture == "relu_l1":
+        h = pre.relu()
+    else:
+        kept = pre.topk(config.k, dim=1)
+        h = torch.zeros_like(pre).scatter(1, kept.indices, kept.values.relu())
+    error = h @ p["W_dec"] + p["b_dec"] - x
+    loss = error.square().mean()
+    if config.architecture == "relu_l1":
+        return loss + config.l1 * h.sum(dim=1).mean()
+    dead = (silent >= config.dead_after_tokens).nonzero().squeeze(1)
+    if len(dead):
+        pre_dead = (x - p["b_dec"]) @ p["W_enc"][:, dead] + p["b_enc"][dead]
+        kept = pre_dead.topk(min(config.aux_k, len(dead)), dim=1)
+        h_dead = torch.zeros_like(pre_dead).scatter(1, kept.indices, kept.values.relu())
+        miss = h_dead @ p["W_dec"][dead] + error.detach()
+        loss = loss + config.aux_coefficient * miss.square().mean()
+    return loss
+
+
+@pytest.mark.parametrize("make", CONFIGS)
+@pytest.mark.parametrize("n_dead", [0, 7])
+@pytest.mark.parametrize("block_bytes", [1 << 30, 4 * 48 * 40])
+def test_closed_form_gradients_equal_autograd(make, n_dead, block_bytes, monkeypatch):
+    monkeypatch.setattr(training, "BLOCK_BYTES", block_bytes)
+    torch.manual_seed(0)
+    config, d, n = make(), 16, 48
+    arrays = training.initial_arrays(d, n, False, "test")
+    trainer = training.Trainer(config, arrays, "cpu")
+    trainer.weights.b_enc.normal_(0, 0.1)
+    trainer.weights.b_dec.normal_(0, 0.5)
+    trainer.weights.silent_tokens[:n_dead] = config_dead(config)
+    x = torch.randn(200, d)
+    trainer.objective.gradients(trainer.weights, x, trainer.gradients)
+    names = ("W_enc", "b_enc", "W_dec", "b_dec")
+    p = {
+        k: t.clone().double().requires_grad_() for k, t in zip(names, trainer.trained, strict=True)
+    }
+    loss = reference_loss(config, p, x.double(), trainer.weights.silent_tokens)
+    loss.backward()
+    for name in names:
+        found = getattr(trainer.gradients, name).double()
+        assert torch.allclose(found, p[name].grad, atol=1e-6, rtol=1e-4), name
+    assert trainer.gradients.loss.item() == pytest.approx(loss.item(), rel=1e-5)
+
+
+def config_dead(config):
+    return getattr(config, "dead_after_tokens", 0) + 1
+
+
+@pytest.fixture
+def stream(tmp_path, write_activations, sparse_rows):
+    path = write_activations(tmp_path / "a.h5", sparse_rows())
+    return BatchStream(path, "origin:site", 200, "order")
+
+
+def trained(config, stream, resume, after_step=lambda step: None, init=("i",)):
+    return training.train(config, 3, stream, "cpu", resume, init, "cell", after_step)
+
+
+@pytest.mark.parametrize("make", CONFIGS)
+def test_resume_after_a_kill_is_bit_exact(make, stream, tmp_path, capsys):
+    whole = trained(make(), stream, Resume(tmp_path / "x", {}))
+
+    class Killed(Exception):
+        pass
+
+    resume = Resume(tmp_path / "y", {}, seconds=0)
+    for step in (3, 11, 29):
+
+        def stop(done, step=step):
+            if done == step:
+                raise Killed
+
+        with pytest.raises(Killed):
+            trained(make(), stream, resume, stop)
+    again = trained(make(), stream, resume)
+    assert "resuming at step 29" in capsys.readouterr().out
+    for name, value in whole.items():
+        assert np.array_equal(value, again[name]), name
+
+
+@pytest.mark.parametrize("make", CONFIGS)
+def test_decoder_rows_keep_unit_norm_and_training_explains(make, stream, tmp_path):
+    config = make(steps=400, standardise=True, decay_steps=100)
+    arrays = trained(config, stream, Resume(tmp_path / "x", {}))
+    assert np.allclose(np.linalg.norm(arrays["W_dec"], axis=1), 1, atol=1e-5)
+    found = dictionary.Dictionary(**arrays, cfg=dictionary.cfg_of(config, 3, 16, "site"))
+    x = stream._resident
+    xhat = found.decode(found.encode(x))
+    assert 1 - np.square(x - xhat).sum() / np.square(x - x.mean(axis=0)).sum() > 0.6
+
+
+def test_standardising_is_folded_back_exactly(stream):
+    config = relu_config()
+    arrays = training.initial_arrays(16, 48, False, 1)
+    arrays["b_enc"] += 0.1
+    arrays["b_dec"] -= 0.2
+    mean, scale = stream.mean_and_scale
+    cfg = dictionary.cfg_of(config, 3, 16, "site")
+    inner = dictionary.Dictionary(**arrays, cfg=cfg)
+    outer = dictionary.Dictionary(**training._unscaled(arrays, mean, scale), cfg=cfg)
+    x = stream._resident
+    z = ((x - mean) / scale).astype(np.float32)
+    assert np.allclose(
+        outer.decode(outer.encode(x)), inner.decode(inner.encode(z)) * scale + mean, atol=1e-4
+    )
+
+
+def test_equal_names_start_equal_and_others_do_not():
+    one, same, other = (training.initial_arrays(8, 32, False, n) for n in ("a", "a", "b"))
+    assert all(np.array_equal(one[k], same[k]) for k in one)
+    assert not np.array_equal(one["W_enc"], other["W_enc"])
+    assert not np.allclose(
+        one["W_dec"], one["W_enc"].T / np.linalg.norm(one["W_enc"].T, axis=1)[:, None]
+    )
+    tied = training.initial_arrays(8, 32, True, "a")
+    assert np.allclose(
+        tied["W_dec"] * np.linalg.norm(tied["W_enc"], axis=0)[:, None], tied["W_enc"].T
+    )
+
+
+@pytest.mark.parametrize("n", [40, 1500])
+def test_topk_keeps_the_k_largest_positive_in_numpy_and_torch(n):
+    pre = np.random.default_rng(0).standard_normal((64, n)).astype(np.float32)
+    pre[0] -= 10  # nothing positive in this row
+    order = np.sort(pre, axis=1)[:, -5:]
+    found = topk.activate(pre.copy(), {"k": 5})
+    assert np.array_equal(np.sort(found, axis=1)[:, -5:], np.maximum(order, 0))
+    assert ((found > 0).sum(axis=1) == (order > 0).sum(axis=1)).all()
+    assert np.array_equal(found, topk.activate_torch(torch.from_numpy(pre.copy()), 5).numpy())
+    everything = topk.activate(pre.copy(), {"k": n})
+    assert np.array_equal(everything, np.maximum(pre, 0))
+
+
+def test_auxk_revives_dead_latents(stream, tmp_path):
+    def dead(aux):
+        config = topk_config(
+            aux_coefficient=aux, steps=600, standardise=True, k=2, dead_after_tokens=2000
+        )
+        found = dictionary.Dictionary(
+            **trained(config, stream, Resume(tmp_path / str(aux), {})),
+            cfg=dictionary.cfg_of(config, 3, 16, "site"),
+        )
+        return (found.encode(stream._resident) > 0).any(axis=0).mean()
+
+    assert dead(0.5) >= dead(0.0)
+
+
+def test_a_diverging_loss_stops_with_step_and_cell(stream, tmp_path):
+    with pytest.raises(TrainingDiverged, match=r"cell: .*step \d+.*lower lr"):
+        trained(relu_config(lr=1e30, warmup_steps=0), stream, Resume(tmp_path / "x", {}))
+
+
+SPEC = {
+    "cohort": "c",
+    "seed": 0,
+    "checkpoint": "final",
+    "site": "site",
+    "dictionary": "v-x3",
+    "expansion": 3,
+    "activations": "origin:site",
+}
+
+
+def run_study(folder, activations, inits=("shared", "independent"), **changed):
+    config = relu_config(**changed).model_dump(exclude={"expansions", "inits"})
+    out = [folder / f"v-x3-{init}" for init in inits]
+    study.train_and_measure({**SPEC, **changed, "variant": config} | {"variant": config},
+                            activations, out, folder / "m.csv", "cpu", "code")  # fmt: skip
+    return out
+
+
+def test_folders_are_saelens_folders_and_load_back(tmp_path, write_activations, sparse_rows):
+    path = write_activations(tmp_path / "site.h5", sparse_rows())
+    shared, independent = run_study(tmp_path, path)
+    cfg = json.loads((shared / "cfg.json").read_text())
+    assert cfg["architecture"] == "standard"
+    assert (cfg["d_in"], cfg["d_sae"], cfg["apply_b_dec_to_input"]) == (16, 48, True)
+    assert cfg["metadata"]["crossseed"]["spec"]["init"] == "shared"
+    one, other = dictionary.load(shared), dictionary.load(independent)
+    assert one.W_enc.shape == (16, 48)
+    assert not np.array_equal(one.W_enc, other.W_enc)
+    assert not list(tmp_path.rglob("*.resume"))
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_edited_folders_are_refused(tmp_path, write_activations, sparse_rows):
+    path = write_activations(tmp_path / "site.h5", sparse_rows())
+    (folder,) = run_study(tmp_path, path, inits=("shared",))
+    cfg = folder / "cfg.json"
+    text = cfg.read_text()
+    cfg.write_text(text.replace('"apply_b_dec_to_input": true', '"apply_b_dec_to_input": false'))
+    with pytest.raises(UserError, match="does not belong"):
+        dictionary.load(folder)
+    cfg.write_text("{")
+    with pytest.raises(UserError, match=r"cfg\.json"):
+        dictionary.load(folder)
+
+
+def test_init_shared_does_not_depend_on_the_member_and_independent_does():
+    other = {**SPEC, "seed": 1}
+    assert study.init_name(SPEC, "shared") == study.init_name(other, "shared")
+    assert study.init_name(SPEC, "independent") != study.init_name(other, "independent")
+
+
+def test_every_architecture_is_complete():
+    assert {"relu_l1", "topk"} <= set(architectures.names())
+    for name in architectures.names():
+        module = architectures.module_of(name)
+        assert module.Config.model_fields["architecture"].annotation.__args__ == (name,)
+        for offered in ("saelens_fields", "activate", "Objective"):
+            assert hasattr(module, offered), (name, offered)
