@@ -146,6 +146,7 @@ def report(run: RunConfig) -> Spec:
             "anchor": config.anchor,
             "seeds": list(config.seeds),
             "sites": list(config.sites),
+            "width": config.width,
             **config.report_spec(),
         }
         for name, config in run.cohorts.items()

@@ -14,22 +14,27 @@ for cohort in RUN.cohorts:
             model=f"results/{cohort}/models/seed{{seed}}/checkpoints.safetensors",
             tokens=f"results/{cohort}/tokens/tokens.h5",
         output:
-            expand(ACTIVATIONS, cohort=cohort, site=plan.sites(RUN, cohort), allow_missing=True),
-        params:
-            spec=spec("extract", cohort=cohort),
-            code=code("extract", cohort=cohort),
+            expand(
+                ACTIVATIONS,
+                cohort=cohort,
+                site=plan.sites(RUN, cohort),
+                allow_missing=True,
+            ),
         log:
             f"results/{cohort}/logs/extract/seed{{seed}}/{{checkpoint}}.log",
         benchmark:
             f"results/{cohort}/benchmarks/extract/seed{{seed}}/{{checkpoint}}.tsv"
         priority: 50
+        conda:
+            "../../envs/crossseed.yaml"
         threads: 1
         resources:
             gpu=GPU,
             mem_mb=2000,
             runtime=60,
-        conda:
-            "../../envs/crossseed.yaml"
+        params:
+            spec=spec("extract", cohort=cohort),
+            code=code("extract", cohort=cohort),
         shell:
             "python -m crossseed extract"
             " --spec {params.spec:q}"

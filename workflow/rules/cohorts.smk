@@ -8,19 +8,19 @@ rule tokens:
     """The sequences on which a cohort is compared, split into fit, train and eval."""
     output:
         TOKENS,
-    params:
-        spec=spec("tokens"),
-        code=code("tokens"),
     log:
         "results/{cohort}/logs/tokens.log",
     benchmark:
         "results/{cohort}/benchmarks/tokens.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/crossseed.yaml"
+    params:
+        spec=spec("tokens"),
+        code=code("tokens"),
     shell:
         "python -m crossseed tokens"
         " --spec {params.spec:q}"
@@ -36,21 +36,21 @@ rule train:
         checkpoints=MODEL,
         curve="results/{cohort}/models/seed{seed}/training.csv",
         accuracy="results/{cohort}/models/seed{seed}/accuracy.csv",
-    params:
-        spec=spec("train"),
-        code=code("train"),
     log:
         "results/{cohort}/logs/train/seed{seed}.log",
     benchmark:
         "results/{cohort}/benchmarks/train/seed{seed}.tsv"
     priority: 100  # models gate everything else
+    conda:
+        "../../envs/crossseed.yaml"
     threads: 1
     resources:
         gpu=GPU,
         mem_mb=2000,
         runtime=240,
-    conda:
-        "../../envs/crossseed.yaml"
+    params:
+        spec=spec("train"),
+        code=code("train"),
     shell:
         "python -m crossseed train"
         " --spec {params.spec:q}"

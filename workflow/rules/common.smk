@@ -22,14 +22,25 @@ DEVICE = devices.resolve(RUN.device)
 GPU = 1 if DEVICE == "cuda" else 0
 
 # Jobs find the package whatever environment they run in.
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={os.path.join(workflow.basedir, 'src')!r}; ")
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={os.path.join(workflow.basedir, 'src')!r}; "
+)
+
+# Snakemake 9 never retires the timers of its job rate limit: each finished job leaves one
+# behind that wakes the scheduler every second, and a hundred of them fill a core.
+if workflow.scheduling_settings is not None:
+    workflow.scheduling_settings.max_jobs_per_timespan = None
 
 INTEGERS = {"seed", "source", "target"}
 MODEL = "results/{cohort}/models/seed{seed}/checkpoints.safetensors"
 TOKENS = "results/{cohort}/tokens/tokens.h5"
 ACTIVATIONS = "results/{cohort}/activations/seed{seed}/{checkpoint}/{site}.h5"
-DICTIONARY = "results/{cohort}/dictionaries/seed{seed}/{checkpoint}/{site}/{dictionary}-{init}"
-DICTIONARY_METRICS = "results/{cohort}/dictionaries/seed{seed}/{checkpoint}/{site}/{dictionary}.csv"
+DICTIONARY = (
+    "results/{cohort}/dictionaries/seed{seed}/{checkpoint}/{site}/{dictionary}-{init}"
+)
+DICTIONARY_METRICS = (
+    "results/{cohort}/dictionaries/seed{seed}/{checkpoint}/{site}/{dictionary}.csv"
+)
 PAIR = "seed{source}-seed{target}/{checkpoint}/{site}"
 MAPS = "results/{cohort}/maps/" + PAIR + ".h5"
 TRANSFER = "results/{cohort}/transfer/" + PAIR + ".csv"
@@ -38,7 +49,9 @@ COSINE = "results/{cohort}/decoder_cosine/" + PAIR + ".csv"
 
 def cell(wildcards):
     """The wildcards of a job as arguments for `crossseed.specs`."""
-    return {k: int(v) if k in INTEGERS else v for k, v in wildcards.items() if k != "run"}
+    return {
+        k: int(v) if k in INTEGERS else v for k, v in wildcards.items() if k != "run"
+    }
 
 
 def spec(verb, **fixed):
@@ -65,7 +78,8 @@ def anchor_model(wildcards):
 
 def activations_of(role):
     """The activation file of a pair's source or target. `ancient`: one job writes the files
-    of all sites, so a file's age says nothing; the spec carries a digest of its origin."""
+    of all sites, so a file's age says nothing; the spec carries a digest of its origin.
+    """
     return lambda wildcards: ancient(
         ACTIVATIONS.format(seed=wildcards[role], **wildcards)
     )
@@ -93,11 +107,19 @@ def cells_of_table(wildcards):
     crossed = [pair for pair in pairs if pair["source"] != pair["target"]]
     seeds = [f"results/{cohort}/models/seed{seed}" for cohort, seed, _ in members]
     return {
-        "accuracy": lambda: [f"{folder}/accuracy.csv" for folder in dict.fromkeys(seeds)],
-        "training": lambda: [f"{folder}/training.csv" for folder in dict.fromkeys(seeds)],
+        "accuracy": lambda: [
+            f"{folder}/accuracy.csv" for folder in dict.fromkeys(seeds)
+        ],
+        "training": lambda: [
+            f"{folder}/training.csv" for folder in dict.fromkeys(seeds)
+        ],
         "dictionaries": lambda: [
             DICTIONARY_METRICS.format(
-                cohort=cohort, seed=seed, checkpoint=checkpoint, site=site, dictionary=name
+                cohort=cohort,
+                seed=seed,
+                checkpoint=checkpoint,
+                site=site,
+                dictionary=name,
             )
             for cohort, seed, checkpoint in members
             for site in plan.sites(RUN, cohort)

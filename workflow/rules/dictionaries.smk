@@ -14,28 +14,35 @@ for dictionary, inits in plan.dictionaries(RUN):
         input:
             activations=ancient(ACTIVATIONS),
         output:
-            cfg=expand(f"{DICTIONARY}/cfg.json", dictionary=dictionary, init=inits, allow_missing=True),
+            cfg=expand(
+                f"{DICTIONARY}/cfg.json",
+                dictionary=dictionary,
+                init=inits,
+                allow_missing=True,
+            ),
             weights=expand(
                 f"{DICTIONARY}/sae_weights.safetensors",
                 dictionary=dictionary,
                 init=inits,
                 allow_missing=True,
             ),
-            metrics=expand(DICTIONARY_METRICS, dictionary=dictionary, allow_missing=True),
-        params:
-            spec=spec("sae", dictionary=dictionary),
-            code=code("sae", dictionary=dictionary),
+            metrics=expand(
+                DICTIONARY_METRICS, dictionary=dictionary, allow_missing=True
+            ),
         log:
             f"results/{{cohort}}/logs/sae/seed{{seed}}/{{checkpoint}}/{{site}}/{dictionary}.log",
         benchmark:
             f"results/{{cohort}}/benchmarks/sae/seed{{seed}}/{{checkpoint}}/{{site}}/{dictionary}.tsv"
+        conda:
+            "../../envs/crossseed.yaml"
         threads: 1
         resources:
             gpu=GPU,
             mem_mb=2000,
             runtime=240,
-        conda:
-            "../../envs/crossseed.yaml"
+        params:
+            spec=spec("sae", dictionary=dictionary),
+            code=code("sae", dictionary=dictionary),
         shell:
             "python -m crossseed sae"
             " --spec {params.spec:q}"

@@ -17,19 +17,19 @@ rule collect:
             category="Tables",
             caption="../report/table.rst",
         ),
-    params:
-        spec=spec("collect"),
-        code=code("collect"),
     log:
         f"{REPORT}/logs/collect_{{table}}.log",
     benchmark:
         f"{REPORT}/benchmarks/collect_{{table}}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/crossseed.yaml"
+    params:
+        spec=spec("collect"),
+        code=code("collect"),
     shell:
         "python -m crossseed collect"
         " --spec {params.spec:q}"
@@ -43,7 +43,9 @@ rule report:
     input:
         expand(f"{REPORT}/tables/{{table}}.csv", table=TABLES, allow_missing=True),
     output:
-        page=report(f"{REPORT}/index.html", category="Report", caption="../report/page.rst"),
+        page=report(
+            f"{REPORT}/index.html", category="Report", caption="../report/page.rst"
+        ),
         figures=report(
             expand(
                 f"{REPORT}/figures/{{figure}}.{{format}}",
@@ -54,20 +56,20 @@ rule report:
             category="Figures",
             caption="../report/figure.rst",
         ),
-    params:
-        spec=spec("report"),
-        code=code("report"),
-        folder=REPORT,
     log:
         f"{REPORT}/logs/report.log",
     benchmark:
         f"{REPORT}/benchmarks/report.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/crossseed.yaml"
+    params:
+        spec=spec("report"),
+        code=code("report"),
+        folder=REPORT,
     shell:
         "python -m crossseed report"
         " --spec {params.spec:q}"

@@ -11,19 +11,19 @@ rule align:
         target=activations_of("target"),
     output:
         MAPS,
-    params:
-        spec=spec("align"),
-        code=code("align"),
     log:
         f"results/{{cohort}}/logs/align/{PAIR}.log",
     benchmark:
         f"results/{{cohort}}/benchmarks/align/{PAIR}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=30,
-    conda:
-        "../../envs/crossseed.yaml"
+    params:
+        spec=spec("align"),
+        code=code("align"),
     shell:
         "python -m crossseed align"
         " --spec {params.spec:q}"
@@ -42,19 +42,19 @@ rule transfer:
         maps=maps_of,
     output:
         TRANSFER,
-    params:
-        spec=spec("transfer"),
-        code=code("transfer"),
     log:
         f"results/{{cohort}}/logs/transfer/{PAIR}.log",
     benchmark:
         f"results/{{cohort}}/benchmarks/transfer/{PAIR}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
     threads: 1
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../../envs/crossseed.yaml"
+    params:
+        spec=spec("transfer"),
+        code=code("transfer"),
     shell:
         "python -m crossseed transfer"
         " --spec {params.spec:q}"
@@ -74,19 +74,19 @@ rule cosine:
         maps=MAPS,
     output:
         COSINE,
-    params:
-        spec=spec("cosine"),
-        code=code("cosine"),
     log:
         f"results/{{cohort}}/logs/cosine/{PAIR}.log",
     benchmark:
         f"results/{{cohort}}/benchmarks/cosine/{PAIR}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
     threads: 1
     resources:
         mem_mb=1000,
         runtime=30,
-    conda:
-        "../../envs/crossseed.yaml"
+    params:
+        spec=spec("cosine"),
+        code=code("cosine"),
     shell:
         "python -m crossseed cosine"
         " --spec {params.spec:q}"

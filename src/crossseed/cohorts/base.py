@@ -84,7 +84,12 @@ class CohortConfig(Model):
 
     @abstractmethod
     def report_spec(self) -> dict[str, Any]:
-        """What the page says of the cohort: ``shared`` tensors, activation ``width``."""
+        """What the page says of the cohort: ``shared`` tensors."""
+
+    @property
+    @abstractmethod
+    def width(self) -> int | None:
+        """Size of an activation vector, where it is known before a model is loaded."""
 
     @abstractmethod
     def needs_anchor(self, seed: int) -> bool:

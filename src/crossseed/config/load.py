@@ -61,7 +61,7 @@ def _plain(value: Any) -> Any:
 
 
 def _sentence(problem: Any, config: Mapping[str, Any], sources: list[tuple[str, Any]]) -> str:
-    path = _path_in(config, problem["loc"])
+    path = _path_in(config, problem["loc"], problem["type"] == "missing")
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     value = problem["input"]
     shown = "" if isinstance(value, (Mapping, BaseModel)) else f" = {value!r}"
@@ -80,12 +80,14 @@ def _sentence(problem: Any, config: Mapping[str, Any], sources: list[tuple[str, 
     return f"{where}: {key or 'top level'}{shown}: {said}"
 
 
-def _path_in(config: Any, loc: tuple[Any, ...]) -> list[Any]:
-    """The keys of `loc` that stand in the config: pydantic adds names of union members."""
-    path, value = [], config
+def _path_in(config: Any, loc: tuple[Any, ...], missing: bool) -> list[Any]:
+    """The keys of `loc` that stand in the config (pydantic adds names of union members), and
+    a missing last one."""
+    path: list[Any] = []
+    value = config
     for position, part in enumerate(loc):
-        last = position == len(loc) - 1
-        if isinstance(value, Mapping) and (part in value or last):
+        absent = missing and position == len(loc) - 1
+        if isinstance(value, Mapping) and (part in value or absent):
             path.append(part)
             value = value.get(part)
         elif isinstance(value, (list, tuple)) and isinstance(part, int) and part < len(value):

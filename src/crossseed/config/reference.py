@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import typing
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -83,16 +83,33 @@ def _tags(model: type[BaseModel]) -> set[Any]:
     }
 
 
-def _type_text(field: FieldInfo) -> str:
-    text = str(field.annotation).replace("typing.", "")
-    text = text.replace("<class '", "").replace("'>", "")
-    limits = [
-        f"{symbol} {getattr(item, name)}"
-        for item in field.metadata
-        for name, symbol in (("ge", ">="), ("gt", ">"), ("le", "<="), ("lt", "<"))
+WORDS = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
+SYMBOLS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+
+
+def _type_text(annotation: Any, metadata: Iterable[Any] = ()) -> str:
+    """A type in words, with its limits."""
+    origin, args = typing.get_origin(annotation), typing.get_args(annotation)
+    limits: list[Any] = list(metadata)
+    if origin is Annotated:
+        for item in args[1:]:
+            limits += item.metadata if isinstance(item, FieldInfo) else [item]
+        annotation, origin, args = args[0], typing.get_origin(args[0]), typing.get_args(args[0])
+    if origin is typing.Literal:
+        text = " or ".join(f"`{value}`" for value in args)
+    elif origin is list:
+        text = f"list of {_type_text(args[0])}"
+    elif args:
+        text = " or ".join(_type_text(part) for part in args)
+    else:
+        text = WORDS[annotation]
+    bounds = [
+        f"{symbol} {getattr(item, name):g}"
+        for item in limits
+        for name, symbol in SYMBOLS.items()
         if getattr(item, name, None) is not None
     ]
-    return ", ".join([text, *limits])
+    return " ".join([text, " and ".join(bounds)]).strip()
 
 
 def page() -> str:
@@ -108,11 +125,11 @@ def page() -> str:
     ]
     seen = set()
     for path, field, _model in leaves():
-        row = (path, _type_text(field), field.description)
+        kind = _type_text(field.annotation, field.metadata)
+        row = (path, kind, field.description)
         if row in seen:
             continue
         seen.add(row)
         default = "" if field.is_required() else f" Default: `{field.default}`."
-        kind = _type_text(field).replace("|", "\\|")
         lines.append(f"| `{path}` | {kind} | {field.description}{default} |")
     return "\n".join(lines) + "\n"

@@ -58,6 +58,16 @@ class RunConfig(Model):
     transfer: TransferStudy
 
     @model_validator(mode="after")
+    def _dictionaries_fit(self) -> RunConfig:
+        for name, variant in self.dictionaries.items():
+            for cohort, config in self.cohorts.items():
+                for expansion in variant.expansions if config.width else ():
+                    said = variant.misfit(expansion * (config.width or 0))
+                    if said:
+                        raise ValueError(f"dictionaries.{name}: {said} (x{expansion} on {cohort})")
+        return self
+
+    @model_validator(mode="after")
     def _dictionary_names_distinct(self) -> RunConfig:
         names = [
             f"{name}-x{expansion}"

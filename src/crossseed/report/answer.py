@@ -176,7 +176,7 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
             continue
         sentences = reconstruction(ev) + features(firing, alignment)
         sentences += decoder_cosines(tables, cohort, dictionary)
-        if "self" in l0 and l0["self"].median > info["width"]:
+        if info["width"] and "self" in l0 and l0["self"].median > info["width"]:
             sentences.append(
                 f"This dictionary is not sparse: {l0['self'].median:.0f} latents are active per "
                 f"token in {info['width']} dimensions."

@@ -44,6 +44,10 @@ class DictionaryConfig(Model):
         "folded back into the saved weights; published: false."
     )
 
+    def misfit(self, n_latents: int) -> str | None:
+        """Why the variant cannot have so many latents; None if it can."""
+        return None
+
     @model_validator(mode="after")
     def _schedule_fits(self) -> DictionaryConfig:
         if self.warmup_steps + self.decay_steps > self.steps:

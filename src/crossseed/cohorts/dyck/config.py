@@ -35,10 +35,10 @@ class Stop(Model):
 
     accuracy: Fraction = Field(
         description="Training may end once the smallest accuracy over heads and "
-        "distributions has reached this value at an evaluation …"
+        "distributions has reached this value at an evaluation."
     )
     patience_steps: CountOrZero = Field(
-        description="… and this many further steps are done; never before the last kept step."
+        description="Further steps after that; training never ends before the last kept step."
     )
 
 
@@ -175,4 +175,8 @@ class DyckCohort(CohortConfig):
         return {"dtype": self.activation_dtype}
 
     def report_spec(self) -> dict[str, Any]:
-        return {"shared": sorted(self.share), "width": sites.D_MODEL}
+        return {"shared": sorted(self.share)}
+
+    @property
+    def width(self) -> int:
+        return sites.D_MODEL

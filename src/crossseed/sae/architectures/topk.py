@@ -33,6 +33,11 @@ class Config(DictionaryConfig):
         description="Training tokens without firing after which a latent counts as dead."
     )
 
+    def misfit(self, n_latents: int) -> str | None:
+        if self.k > n_latents:
+            return f"k {self.k} exceeds the {n_latents} latents of the dictionary; lower k"
+        return None
+
 
 def saelens_fields(config: Config, expansion: int) -> dict[str, Any]:
     return {"architecture": "topk", "k": config.k, "rescale_acts_by_decoder_norm": False}

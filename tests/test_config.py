@@ -1,0 +1,160 @@
+"""Bad configurations get one clear sentence each, naming file, key, value and remedy."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from crossseed.config import reference
+from crossseed.config.load import load_files, load_run
+from crossseed.errors import UserError
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
+# Through JSON, so that cohorts do not share blocks as they do in the file.
+SMOKE = json.loads(json.dumps(yaml.safe_load((ROOT / "config/smoke.yaml").read_text())))
+
+
+def changed(path, value):
+    """The smoke config with one value replaced; a new key is added."""
+    found = copy.deepcopy(SMOKE)
+    *folders, last = path
+    target = found
+    for part in folders:
+        target = target[part]
+    target[last] = value
+    return found
+
+
+COHORT = ("cohorts", "dyck-shared")
+CASES = [
+    (("cohort",), {}, "cohort", "did you mean 'cohorts'"),
+    ((*COHORT, "sede"), [1], "cohorts.dyck-shared.sede", "did you mean 'seeds'"),
+    (
+        (*COHORT, "training", "setps"),
+        3,
+        "cohorts.dyck-shared.training.setps",
+        "did you mean 'steps'",
+    ),
+    (("dictionaries", "relu-l1", "k"), 3, "dictionaries.relu-l1.k", "unknown key"),
+    ((*COHORT, "seeds"), [0, 1, 0], "cohorts.dyck-shared.seeds = [0, 1, 0]", "0 listed twice"),
+    ((*COHORT, "seeds"), [], "cohorts.dyck-shared.seeds", "at least 1 item"),
+    ((*COHORT, "seeds"), [0, -1], "cohorts.dyck-shared.seeds[1] = -1", "greater than or equal"),
+    ((*COHORT, "seeds"), ["0"], "cohorts.dyck-shared.seeds[0] = '0'", "valid integer"),
+    ((*COHORT, "anchor"), 7, "cohorts.dyck-shared", "anchor 7 is not a member"),
+    (
+        (*COHORT, "sites"),
+        ["blocks.7.hook_resid_mid"],
+        "cohorts.dyck-shared.sites",
+        "'blocks.7.hook_resid_mid' does not exist",
+    ),
+    (
+        (*COHORT, "sites"),
+        ["blocks.1.hook_resid_pre"],
+        "cohorts.dyck-shared.sites",
+        "same tensor as 'blocks.0.hook_resid_post'",
+    ),
+    ((*COHORT, "checkpoints"), ["step9"], "cohorts.dyck-shared", "add 9 to training.keep_steps"),
+    ((*COHORT, "checkpoints"), ["last"], "cohorts.dyck-shared.checkpoints", "no checkpoint"),
+    ((*COHORT, "share"), ["W_Q"], "cohorts.dyck-shared.share[0] = 'W_Q'", "W_U_tok"),
+    ((*COHORT, "kind"), "toy", "cohorts.dyck-shared.kind = 'toy'", "'dyck'"),
+    ((*COHORT, "training", "peak_lr"), 0, "training.peak_lr = 0", "greater than 0"),
+    ((*COHORT, "training", "peak_lr"), "fast", "training.peak_lr = 'fast'", "number"),
+    ((*COHORT, "training", "peak_lr"), float("nan"), "training.peak_lr = nan", "finite"),
+    ((*COHORT, "training", "steps"), 2.5, "training.steps = 2.5", "integer"),
+    ((*COHORT, "training", "pool_rows"), 3, "training", "pool_rows 3 is smaller"),
+    ((*COHORT, "training", "lengths"), [9, 63], "training.lengths = [9, 63]", "<= 62"),
+    ((*COHORT, "training", "keep_steps"), [20, 99], "training", "[99] lie beyond"),
+    ((*COHORT, "tokens", "fit"), [0, 100], "tokens", "splits fit = [0, 100] and train = [96, 224]"),
+    ((*COHORT, "tokens", "eval"), [300, 300], "tokens", "split eval = [300, 300] is empty"),
+    ((*COHORT, "tokens", "eval"), [224, 900], "tokens", "more than the 320 sequences there are"),
+    ((*COHORT, "tokens", "lengths"), [1, 2], "tokens", "only 42 distinct"),
+    (
+        ("dictionaries", "topk", "expansions"),
+        [0],
+        "dictionaries.topk.expansions[0] = 0",
+        "equal to 1",
+    ),
+    (("dictionaries", "topk", "k"), 0, "dictionaries.topk.k = 0", "equal to 1"),
+    (("dictionaries", "topk", "k"), 10**6, "dictionaries.topk", "k 1000000"),
+    (("dictionaries", "topk", "architecture"), "tpok", "dictionaries.topk", "'relu_l1', 'topk'"),
+    (("dictionaries", "relu-l1", "l1"), -1.0, "dictionaries.relu-l1.l1 = -1.0", "equal to 0"),
+    (("dictionaries", "relu-l1", "warmup_steps"), 50, "dictionaries.relu-l1", "exceed steps 40"),
+    (("transfer", "pairs"), "some", "transfer.pairs = 'some'", "'anchor' or 'all'"),
+    (("transfer", "resamples"), 10, "transfer.resamples = 10", "100"),
+    (("run",), "../x", "run = '../x'", "lower-case letters"),
+    (("device",), "tpu", "device = 'tpu'", "'auto', 'cpu' or 'cuda'"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "key", "said"), CASES)
+def test_bad_value_is_named_with_its_remedy(tmp_path, path, value, key, said):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(changed(path, value)))
+    with pytest.raises(UserError) as caught:
+        load_files(file)
+    text = str(caught.value)
+    assert text.startswith(f"{file}: "), text
+    assert key in text, text
+    assert said in text, text
+    assert len(text.splitlines()) == 1, text
+
+
+def test_missing_key_is_named(tmp_path):
+    config = copy.deepcopy(SMOKE)
+    del config["cohorts"]["dyck-shared"]["training"]["steps"]
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(config))
+    with pytest.raises(
+        UserError, match=r"mine\.yaml: cohorts\.dyck-shared\.training\.steps: is missing"
+    ):
+        load_files(file)
+
+
+def test_all_problems_are_told_at_once():
+    config = changed((*COHORT, "anchor"), 7)
+    config["transfer"]["resamples"] = 1
+    config["nonsense"] = 1
+    with pytest.raises(UserError) as caught:
+        load_run(config)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_the_file_with_the_bad_value_is_named(tmp_path):
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(SMOKE))
+    (tmp_path / "b.yaml").write_text("transfer: {pairs: anchor, resamples: 3}\n")
+    with pytest.raises(UserError, match=r"b\.yaml: transfer\.resamples = 3"):
+        load_files(tmp_path / "a.yaml", tmp_path / "b.yaml")
+
+
+def test_unreadable_files_are_named(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: [1")
+    with pytest.raises(UserError, match=r"a\.yaml: not a readable YAML"):
+        load_files(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("!!python/object/apply:os.system ['true']")
+    with pytest.raises(UserError, match=r"a\.yaml: not a readable YAML"):
+        load_files(tmp_path / "a.yaml")
+    with pytest.raises(UserError, match=r"none\.yaml"):
+        load_files(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.name)
+def test_shipped_configs_are_valid(path):
+    assert load_files(path).run
+
+
+def test_numbers_without_a_dot_are_read_as_meant():
+    config = changed(("dictionaries", "relu-l1", "lr"), "5e-4")
+    assert load_run(config).dictionaries["relu-l1"].lr == 5e-4
+
+
+def test_reference_page_is_in_step_with_the_schema():
+    assert (ROOT / "docs/configuration.md").read_text() == reference.page()
+
+
+def test_every_leaf_is_described():
+    for path, field, _ in reference.leaves():
+        assert field.description, path
+        assert field.description.endswith("."), path

@@ -1,0 +1,186 @@
+"""The workflow: the smoke run end to end, nothing twice, and exactly what a change touches."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import rerun
+import yaml
+
+from crossseed.config import reference
+
+ROOT = Path(__file__).parent.parent
+SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+N_WORKERS = os.cpu_count() or 1
+
+pytestmark = pytest.mark.slow
+
+
+def snakemake(folder, *args, config=None, hash_seed="0"):
+    config = config or ROOT / "config/smoke.yaml"
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
+    command += ["--directory", folder, "--configfile", config, "--nolock", *args]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    return subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, env=environment
+    )
+
+
+def planned(folder, config, hash_seed):
+    """Output files of the plan: all of them, and those to be made again."""
+    found = snakemake(folder, "--detailed-summary", config=config, hash_seed=hash_seed)
+    assert found.returncode == 0, found.stderr
+    table = found.stdout[found.stdout.index("output_file\t") :]
+    rows = list(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE))
+    everything = {row["output_file"] for row in rows}
+    pending = {row["output_file"] for row in rows if row["plan"] != "no update"}
+    return everything, pending
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke")
+    found = snakemake(folder, "--cores", N_WORKERS, "--resources", "gpu=1")
+    assert found.returncode == 0, found.stderr[-5000:]
+    return folder
+
+
+def test_the_smoke_run_makes_its_report(smoke):
+    report = smoke / "results/reports/smoke"
+    page = (report / "index.html").read_text()
+    assert "http" not in page.replace("http://www.w3.org", "")  # readable offline
+    for name in ("accuracy", "training", "dictionaries", "transfer", "decoder_cosine"):
+        assert (report / f"tables/{name}.csv").stat().st_size > 0
+        assert f"tables/{name}.csv" in page
+    figures = {path.name for path in (report / "figures").iterdir()}
+    for stem in ("ev-relu-l1-x2", "firing-topk-x2", "decoder-cosine", "training"):
+        assert {f"{stem}.svg", f"{stem}.png"} <= figures
+    assert not list(smoke.rglob("*.tmp"))
+    assert not list(smoke.rglob("*.resume"))
+
+
+def test_transfer_table_has_every_arm_and_self(smoke):
+    with open(smoke / "results/reports/smoke/tables/transfer.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    arms = {row["arm"] for row in rows if row["source_seed"] != row["target_seed"]}
+    assert arms == {"raw", "mean", "random", "shuffled", "gaussian", "procrustes"}
+    assert {row["arm"] for row in rows if row["source_seed"] == row["target_seed"]} == {"raw"}
+    firing = {row["arm"] for row in rows if row["metric"] == "firing_r"}
+    assert firing == {"raw", "mean", "random", "shuffled", "procrustes"}
+
+    def ev(cohort, target):
+        return {
+            (row["dictionary"], row["init"]): row["value"]
+            for row in rows
+            if row["cohort"] == cohort
+            and row["target_seed"] == target
+            and row["site"] == "blocks.0.hook_resid_pre"
+            and (row["arm"], row["metric"]) == ("raw", "ev")
+        }
+
+    # Embeddings are shared, so at the first site raw activations are the anchor's own.
+    assert ev("dyck-shared", "1") == ev("dyck-shared", "0")
+    assert ev("dyck-independent", "101") != ev("dyck-independent", "100")
+
+
+def test_a_second_run_does_nothing(smoke):
+    found = snakemake(smoke, "--cores", "1", "--resources", "gpu=1")
+    assert found.returncode == 0
+    assert "Nothing to be done" in found.stdout + found.stderr
+
+
+def test_every_job_log_opens_with_its_command_line(smoke):
+    logs = list(smoke.rglob("*.log"))
+    assert len(logs) > 40
+    for log in logs:
+        if ".snakemake" not in log.parts:
+            assert log.read_text().startswith("$ crossseed "), log
+
+
+def test_every_leaf_has_a_case():
+    leaves = {leaf.path for leaf in reference.leaves()} - rerun.TAGS
+    assert {rerun.leaf_of(case) for case in rerun.CASES} == leaves
+
+
+def changed(case):
+    config = json.loads(json.dumps(SMOKE))  # cohorts share blocks in the file, not here
+    *folders, last = case.path.split(".")
+    target = config
+    for part in folders:
+        target = target[part]
+    assert target[last] != case.value, f"{case.path} is not changed"
+    target[last] = case.value
+    return config
+
+
+@pytest.mark.parametrize("hash_seed", ["0", "12345"])
+def test_exactly_what_a_change_touches_runs_again(smoke, tmp_path, hash_seed):
+    """For every leaf: the plan after changing it holds the expected files and no others."""
+
+    def check(numbered):
+        number, case = numbered
+        config = tmp_path / f"{number}.yaml"
+        config.write_text(yaml.safe_dump(changed(case)))
+        everything, pending = planned(smoke, config, hash_seed)
+        expected = {path for path in everything if any(re.fullmatch(p, path) for p in case.outputs)}
+        matched = all(any(re.fullmatch(p, path) for path in everything) for p in case.outputs)
+        if pending != expected or not matched:
+            return f"{case.path}: also {sorted(pending - expected)[:4]}, not {sorted(expected - pending)[:4]}"
+        return None
+
+    with ThreadPoolExecutor(N_WORKERS) as pool:
+        problems = [found for found in pool.map(check, enumerate(rerun.CASES)) if found]
+    assert not problems, "\n".join(problems)
+
+
+def test_the_readme_shows_the_rerun_table():
+    text = (ROOT / "README.md").read_text()
+    between = text.split("<!-- rerun table: python tests/rerun.py -->\n")[1].split("<!--")[0]
+    assert between == rerun.table()
+
+
+def test_results_are_equal_bytes_in_a_second_place(smoke, tmp_path):
+    """Same config, same bytes: a second run with other cores and another hash seed."""
+    found = snakemake(tmp_path, "--cores", "1", hash_seed="7")
+    assert found.returncode == 0, found.stderr[-5000:]
+    kinds = ("*.csv", "*.h5", "*.safetensors", "cfg.json", "figures/*.svg")
+    for kind in kinds:
+        paths = sorted((smoke / "results").rglob(kind))
+        assert paths
+        for path in paths:
+            other = tmp_path / path.relative_to(smoke)
+            assert path.read_bytes() == other.read_bytes(), path
+
+
+def test_bad_config_is_told_before_any_job(smoke, tmp_path):
+    config = {**SMOKE, "transfer": {"pairs": "anchor", "resamples": 1}}
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(config))
+    found = snakemake(tmp_path, "--cores", "1", config=tmp_path / "bad.yaml")
+    assert found.returncode != 0
+    assert "bad.yaml: transfer.resamples = 1" in found.stderr + found.stdout
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_damaged_artefact_fails_by_name_and_is_made_again(smoke, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(smoke, folder)
+    maps = folder / "results/dyck-shared/maps/seed0-seed1/final/blocks.1.hook_resid_mid.h5"
+    data = bytearray(maps.read_bytes())
+    data[len(data) // 2 :] = b""
+    maps.write_bytes(bytes(data))
+    out = "results/dyck-shared/decoder_cosine/seed0-seed1/final/blocks.1.hook_resid_mid.csv"
+    found = snakemake(folder, out, "--cores", "1", "--forcerun", "cosine")
+    assert found.returncode != 0
+    log = (folder / "results/dyck-shared/logs/cosine/seed0-seed1/final").glob("*mid.log")
+    assert "blocks.1.hook_resid_mid.h5: is truncated" in next(log).read_text()
+    maps.unlink()
+    found = snakemake(folder, out, "--cores", "1")
+    assert found.returncode == 0, found.stderr[-3000:]
