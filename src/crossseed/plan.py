@@ -8,6 +8,14 @@ from typing import NamedTuple
 from crossseed.config.schema import RunConfig
 
 
+class Member(NamedTuple):
+    """One model of a cohort."""
+
+    cohort: str
+    seed: int
+    checkpoint: str
+
+
 class Pair(NamedTuple):
     """A source, whose dictionaries are tried, and a target, whose activations are carried."""
 
@@ -31,12 +39,12 @@ def dictionaries(run: RunConfig) -> list[tuple[str, list[str]]]:
     ]
 
 
-def members(run: RunConfig) -> Iterator[tuple[str, int, str]]:
-    """(cohort, seed, checkpoint) of every member."""
+def members(run: RunConfig) -> Iterator[Member]:
+    """Every member of every cohort."""
     for cohort, config in run.cohorts.items():
         for seed in config.seeds:
             for checkpoint in config.checkpoints:
-                yield cohort, seed, checkpoint
+                yield Member(cohort, seed, checkpoint)
 
 
 def pairs(run: RunConfig) -> Iterator[Pair]:

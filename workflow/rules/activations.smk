@@ -15,7 +15,7 @@ for cohort in RUN.cohorts:
             tokens=f"results/{cohort}/tokens/tokens.h5",
         output:
             expand(
-                ACTIVATIONS,
+                layout.ACTIVATIONS,
                 cohort=cohort,
                 site=plan.sites(RUN, cohort),
                 allow_missing=True,
@@ -30,6 +30,7 @@ for cohort in RUN.cohorts:
         threads: 1
         resources:
             gpu=GPU,
+            device=DEVICE,
             mem_mb=2000,
             runtime=60,
         params:
@@ -38,7 +39,7 @@ for cohort in RUN.cohorts:
         shell:
             "python -m crossseed extract"
             " --spec {params.spec:q}"
-            " --device {DEVICE:q}"
+            " --device {resources.device:q}"
             " --model {input.model:q}"
             " --tokens {input.tokens:q}"
             " --out {output:q}"

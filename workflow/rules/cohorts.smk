@@ -7,7 +7,7 @@
 rule tokens:
     """The sequences on which a cohort is compared, split into fit, train and eval."""
     output:
-        TOKENS,
+        layout.TOKENS,
     log:
         "results/{cohort}/logs/tokens.log",
     benchmark:
@@ -33,7 +33,7 @@ rule train:
     input:
         anchor=anchor_model,
     output:
-        checkpoints=MODEL,
+        checkpoints=layout.MODEL,
         curve="results/{cohort}/models/seed{seed}/training.csv",
         accuracy="results/{cohort}/models/seed{seed}/accuracy.csv",
     log:
@@ -46,6 +46,7 @@ rule train:
     threads: 1
     resources:
         gpu=GPU,
+        device=DEVICE,
         mem_mb=2000,
         runtime=240,
     params:
@@ -54,7 +55,7 @@ rule train:
     shell:
         "python -m crossseed train"
         " --spec {params.spec:q}"
-        " --device {DEVICE:q}"
+        " --device {resources.device:q}"
         " --anchor {input.anchor:q}"
         " --out {output.checkpoints:q}"
         " --curve {output.curve:q}"

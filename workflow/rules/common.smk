@@ -2,12 +2,10 @@
 #
 # Needs: the configuration. Makes: nothing.
 
-import os
-from functools import partial
 
 from snakemake.exceptions import WorkflowError
 
-from crossseed import devices, plan, specs
+from crossseed import devices, environment, layout, plan, specs
 from crossseed.config.load import load_run
 from crossseed.errors import UserError
 from crossseed.store import canonical_json
@@ -21,10 +19,7 @@ DEVICE = devices.resolve(RUN.device)
 # On a CPU nothing asks for a GPU, so that --resources gpu=1 makes no job wait its turn.
 GPU = 1 if DEVICE == "cuda" else 0
 
-# Jobs find the package whatever environment they run in.
-shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={os.path.join(workflow.basedir, 'src')!r}; "
-)
+environment.use_this_installation()
 
 # Snakemake 9 never retires the timers of its job rate limit: each finished job leaves one
 # behind that wakes the scheduler every second, and a hundred of them fill a core.
@@ -32,19 +27,6 @@ if workflow.scheduling_settings is not None:
     workflow.scheduling_settings.max_jobs_per_timespan = None
 
 INTEGERS = {"seed", "source", "target"}
-MODEL = "results/{cohort}/models/seed{seed}/checkpoints.safetensors"
-TOKENS = "results/{cohort}/tokens/tokens.h5"
-ACTIVATIONS = "results/{cohort}/activations/seed{seed}/{checkpoint}/{site}.h5"
-DICTIONARY = (
-    "results/{cohort}/dictionaries/seed{seed}/{checkpoint}/{site}/{dictionary}-{init}"
-)
-DICTIONARY_METRICS = (
-    "results/{cohort}/dictionaries/seed{seed}/{checkpoint}/{site}/{dictionary}.csv"
-)
-PAIR = "seed{source}-seed{target}/{checkpoint}/{site}"
-MAPS = "results/{cohort}/maps/" + PAIR + ".h5"
-TRANSFER = "results/{cohort}/transfer/" + PAIR + ".csv"
-COSINE = "results/{cohort}/decoder_cosine/" + PAIR + ".csv"
 
 
 def cell(wildcards):
@@ -73,7 +55,7 @@ def anchor_model(wildcards):
     cohort = RUN.cohorts[wildcards.cohort]
     if not cohort.needs_anchor(int(wildcards.seed)):
         return []
-    return MODEL.format(cohort=wildcards.cohort, seed=cohort.anchor)
+    return layout.MODEL.format(cohort=wildcards.cohort, seed=cohort.anchor)
 
 
 def activations_of(role):
@@ -81,15 +63,16 @@ def activations_of(role):
     of all sites, so a file's age says nothing; the spec carries a digest of its origin.
     """
     return lambda wildcards: ancient(
-        ACTIVATIONS.format(seed=wildcards[role], **wildcards)
+        layout.ACTIVATIONS.format(seed=wildcards[role], **wildcards)
     )
 
 
 def weights_of(role):
     """The weight files of all dictionaries of a pair's source or target."""
     return lambda wildcards: [
-        DICTIONARY.format(seed=wildcards[role], dictionary=name, init=init, **wildcards)
-        + "/sae_weights.safetensors"
+        layout.DICTIONARY_WEIGHTS.format(
+            seed=wildcards[role], dictionary=name, init=init, **wildcards
+        )
         for name, inits in plan.dictionaries(RUN)
         for init in inits
     ]
@@ -97,34 +80,28 @@ def weights_of(role):
 
 def maps_of(wildcards):
     """The maps of a pair; nothing for a member with itself."""
-    return [] if wildcards.source == wildcards.target else MAPS.format(**wildcards)
+    return (
+        [] if wildcards.source == wildcards.target else layout.MAPS.format(**wildcards)
+    )
 
 
 def cells_of_table(wildcards):
     """The tables of all cells that a table of the run joins."""
-    members = list(plan.members(RUN))
+    members = [member._asdict() for member in plan.members(RUN)]
     pairs = [pair._asdict() for pair in plan.pairs(RUN)]
-    crossed = [pair for pair in pairs if pair["source"] != pair["target"]]
-    seeds = [f"results/{cohort}/models/seed{seed}" for cohort, seed, _ in members]
-    return {
-        "accuracy": lambda: [
-            f"{folder}/accuracy.csv" for folder in dict.fromkeys(seeds)
-        ],
-        "training": lambda: [
-            f"{folder}/training.csv" for folder in dict.fromkeys(seeds)
-        ],
-        "dictionaries": lambda: [
-            DICTIONARY_METRICS.format(
-                cohort=cohort,
-                seed=seed,
-                checkpoint=checkpoint,
-                site=site,
-                dictionary=name,
-            )
-            for cohort, seed, checkpoint in members
-            for site in plan.sites(RUN, cohort)
+    if wildcards.table == "transfer":
+        return [layout.TRANSFER.format(**pair) for pair in pairs]
+    if wildcards.table == "decoder_cosine":
+        return [layout.COSINE.format(**p) for p in pairs if p["source"] != p["target"]]
+    if wildcards.table == "dictionaries":
+        return [
+            layout.DICTIONARY_METRICS.format(**member, site=site, dictionary=name)
+            for member in members
+            for site in plan.sites(RUN, member["cohort"])
             for name, _ in plan.dictionaries(RUN)
-        ],
-        "transfer": lambda: [TRANSFER.format(**pair) for pair in pairs],
-        "decoder_cosine": lambda: [COSINE.format(**pair) for pair in crossed],
-    }[wildcards.table]()
+        ]
+    # One table a seed, whatever the checkpoints.
+    paths = [
+        layout.MODEL_TABLE.format(**member, table=wildcards.table) for member in members
+    ]
+    return list(dict.fromkeys(paths))

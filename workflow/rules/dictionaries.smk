@@ -12,22 +12,22 @@ for dictionary, inits in plan.dictionaries(RUN):
         name:
             f"sae_{dictionary.replace('-', '_')}"
         input:
-            activations=ancient(ACTIVATIONS),
+            activations=ancient(layout.ACTIVATIONS),
         output:
             cfg=expand(
-                f"{DICTIONARY}/cfg.json",
+                layout.DICTIONARY_CFG,
                 dictionary=dictionary,
                 init=inits,
                 allow_missing=True,
             ),
             weights=expand(
-                f"{DICTIONARY}/sae_weights.safetensors",
+                layout.DICTIONARY_WEIGHTS,
                 dictionary=dictionary,
                 init=inits,
                 allow_missing=True,
             ),
             metrics=expand(
-                DICTIONARY_METRICS, dictionary=dictionary, allow_missing=True
+                layout.DICTIONARY_METRICS, dictionary=dictionary, allow_missing=True
             ),
         log:
             f"results/{{cohort}}/logs/sae/seed{{seed}}/{{checkpoint}}/{{site}}/{dictionary}.log",
@@ -38,6 +38,7 @@ for dictionary, inits in plan.dictionaries(RUN):
         threads: 1
         resources:
             gpu=GPU,
+            device=DEVICE,
             mem_mb=2000,
             runtime=240,
         params:
@@ -46,7 +47,7 @@ for dictionary, inits in plan.dictionaries(RUN):
         shell:
             "python -m crossseed sae"
             " --spec {params.spec:q}"
-            " --device {DEVICE:q}"
+            " --device {resources.device:q}"
             " --activations {input.activations:q}"
             " --out {output.weights:q}"
             " --metrics {output.metrics:q}"

@@ -3,7 +3,6 @@
 # Needs: the tables of all cells.
 # Makes: results/reports/{run}/ with tables/*.csv, figures/*.svg and .png, index.html.
 
-REPORT = "results/reports/{run}"
 TABLES = ("accuracy", "training", "dictionaries", "transfer", "decoder_cosine")
 
 
@@ -13,14 +12,14 @@ rule collect:
         cells_of_table,
     output:
         report(
-            f"{REPORT}/tables/{{table}}.csv",
+            f"{layout.REPORT}/tables/{{table}}.csv",
             category="Tables",
             caption="../report/table.rst",
         ),
     log:
-        f"{REPORT}/logs/collect_{{table}}.log",
+        f"{layout.REPORT}/logs/collect_{{table}}.log",
     benchmark:
-        f"{REPORT}/benchmarks/collect_{{table}}.tsv"
+        f"{layout.REPORT}/benchmarks/collect_{{table}}.tsv"
     conda:
         "../../envs/crossseed.yaml"
     threads: 1
@@ -41,14 +40,18 @@ rule collect:
 rule report:
     """The figures, and the page with the answer in sentences made from the numbers."""
     input:
-        expand(f"{REPORT}/tables/{{table}}.csv", table=TABLES, allow_missing=True),
+        expand(
+            f"{layout.REPORT}/tables/{{table}}.csv", table=TABLES, allow_missing=True
+        ),
     output:
         page=report(
-            f"{REPORT}/index.html", category="Report", caption="../report/page.rst"
+            f"{layout.REPORT}/index.html",
+            category="Report",
+            caption="../report/page.rst",
         ),
         figures=report(
             expand(
-                f"{REPORT}/figures/{{figure}}.{{format}}",
+                f"{layout.REPORT}/figures/{{figure}}.{{format}}",
                 figure=plan.figures(RUN),
                 format=("svg", "png"),
                 allow_missing=True,
@@ -57,9 +60,9 @@ rule report:
             caption="../report/figure.rst",
         ),
     log:
-        f"{REPORT}/logs/report.log",
+        f"{layout.REPORT}/logs/report.log",
     benchmark:
-        f"{REPORT}/benchmarks/report.tsv"
+        f"{layout.REPORT}/benchmarks/report.tsv"
     conda:
         "../../envs/crossseed.yaml"
     threads: 1
@@ -69,10 +72,9 @@ rule report:
     params:
         spec=spec("report"),
         code=code("report"),
-        folder=REPORT,
     shell:
         "python -m crossseed report"
         " --spec {params.spec:q}"
         " --results results"
-        " --folder {params.folder:q}"
+        " --page {output.page:q}"
         " &> {log:q}"

@@ -10,11 +10,11 @@ rule align:
         source=activations_of("source"),
         target=activations_of("target"),
     output:
-        MAPS,
+        layout.MAPS,
     log:
-        f"results/{{cohort}}/logs/align/{PAIR}.log",
+        f"results/{{cohort}}/logs/align/{layout.PAIR}.log",
     benchmark:
-        f"results/{{cohort}}/benchmarks/align/{PAIR}.tsv"
+        f"results/{{cohort}}/benchmarks/align/{layout.PAIR}.tsv"
     conda:
         "../../envs/crossseed.yaml"
     threads: 1
@@ -41,11 +41,11 @@ rule transfer:
         dictionaries=weights_of("source"),
         maps=maps_of,
     output:
-        TRANSFER,
+        layout.TRANSFER,
     log:
-        f"results/{{cohort}}/logs/transfer/{PAIR}.log",
+        f"results/{{cohort}}/logs/transfer/{layout.PAIR}.log",
     benchmark:
-        f"results/{{cohort}}/benchmarks/transfer/{PAIR}.tsv"
+        f"results/{{cohort}}/benchmarks/transfer/{layout.PAIR}.tsv"
     conda:
         "../../envs/crossseed.yaml"
     threads: 1
@@ -71,13 +71,13 @@ rule cosine:
     input:
         source=weights_of("source"),
         target=weights_of("target"),
-        maps=MAPS,
+        maps=layout.MAPS,
     output:
-        COSINE,
+        layout.COSINE,
     log:
-        f"results/{{cohort}}/logs/cosine/{PAIR}.log",
+        f"results/{{cohort}}/logs/cosine/{layout.PAIR}.log",
     benchmark:
-        f"results/{{cohort}}/benchmarks/cosine/{PAIR}.tsv"
+        f"results/{{cohort}}/benchmarks/cosine/{layout.PAIR}.tsv"
     conda:
         "../../envs/crossseed.yaml"
     threads: 1

@@ -109,7 +109,7 @@ def decoder_cosines(tables: t.Tables, cohort: str, dictionary: str) -> list[str]
     skip = t.same_sites(tables.transfer, cohort)
     rows = tables.decoder_cosine
     rows = rows[(rows.cohort == cohort) & (rows.dictionary == dictionary) & ~rows.site.isin(skip)]
-    by = dict(rows.groupby(["init", "map"]))
+    by = dict(list(rows.groupby(["init", "map"])))
     shared, independent = by.get(("shared", "raw")), by.get(("independent", "raw"))
     rotated = by.get(("independent", "rotated"))
     if shared is None or independent is None or rotated is None:

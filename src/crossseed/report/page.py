@@ -82,18 +82,19 @@ def _data_uri(path: Path) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
-def write(spec: dict[str, Any], results: Path, folder: Path) -> None:
+def write(spec: dict[str, Any], results: Path, page: Path) -> None:
     """Draws the figures of a run and writes its page.
 
     Args:
         spec: ``run``, and by cohort ``kind``, ``anchor``, ``seeds``, ``sites``, ``shared``,
             ``width``.
         results: root of all results, where the benchmarks lie.
-        folder: the run's report, with its tables in ``tables/``.
+        page: HTML file to write; the run's tables lie in ``tables/`` beside it.
 
     Raises:
         UserError: a table is missing or empty.
     """
+    folder = page.parent
     info: dict[str, Any] = spec["cohorts"]
     try:
         tables = t.read(folder / "tables")
@@ -131,4 +132,4 @@ def write(spec: dict[str, Any], results: Path, folder: Path) -> None:
         version=__version__,
         machine=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
     )
-    write_text(folder / "index.html", text)
+    write_text(page, text)

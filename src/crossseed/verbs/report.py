@@ -13,9 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     parser.add_argument("--results", type=Path, required=True, help="root of all results")
     parser.add_argument(
-        "--folder", type=Path, required=True, help="the run's report, with its tables"
+        "--page", type=Path, required=True, help="page to write; tables lie in tables/ beside it"
     )
 
 
 def run(args: argparse.Namespace) -> None:
-    page.write(options.spec_of(args, "run", "cohorts"), args.results, args.folder)
+    page.write(options.spec_of(args, "run", "cohorts"), args.results, args.page)
