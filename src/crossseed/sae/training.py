@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from crossseed.activations import BatchStream
+from crossseed.adam import Adam
 from crossseed.errors import TrainingDiverged, UserError
 from crossseed.progress import Progress
 from crossseed.resume import Resume
@@ -86,8 +87,12 @@ class Gradients:
         self._buffers: dict[tuple[str, int], Tensor] = {}
         self._empty = weights.W_enc.new_empty
 
+    def in_order(self) -> list[Tensor]:
+        """Gradients in the order of `Weights`."""
+        return [self.W_enc, self.b_enc, self.W_dec, self.b_dec]
+
     def clear(self) -> None:
-        for tensor in (self.W_enc, self.b_enc, self.W_dec, self.b_dec, self.loss, self.activity):
+        for tensor in (*self.in_order(), self.loss, self.activity):
             tensor.zero_()
 
     def _buffer(self, name: str, rows: int, columns: int) -> Tensor:
@@ -154,7 +159,7 @@ class Gradients:
         self.b_dec.add_(error_sum).addmv_(weights.W_enc, self.b_enc, alpha=-1)
         if l1:
             self.loss += self.activity.sum() * (l1 / batch)
-        for gradient in (self.W_enc, self.b_enc, self.W_dec, self.b_dec):
+        for gradient in self.in_order():
             gradient *= scale
 
     def _auxiliary(
@@ -211,24 +216,7 @@ class Trainer:
         self.objective = module_of(config.architecture).Objective(config)
         self.gradients = Gradients(self.weights)
         self.trained = list(self.weights[:4])
-        for parameter, gradient in zip(
-            self.trained,
-            (
-                self.gradients.W_enc,
-                self.gradients.b_enc,
-                self.gradients.W_dec,
-                self.gradients.b_dec,
-            ),
-            strict=True,
-        ):
-            parameter.grad = gradient
-        self.optimizer = torch.optim.Adam(self.trained, lr=config.lr, fused=True)
-        for parameter in self.trained:
-            self.optimizer.state[parameter] = {
-                "step": torch.zeros((), device=device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+        self.adam = Adam(self.trained)
 
     @torch.no_grad()
     def step(self, x_bd: Tensor, step: int) -> None:
@@ -240,9 +228,7 @@ class Trainer:
         weights.silent_tokens.add_(len(x_bd)).masked_fill_(fired, 0)
         along = torch.linalg.vecdot(gradients.W_dec, weights.W_dec).unsqueeze(1)
         gradients.W_dec.sub_(along * weights.W_dec)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * rate_factor(step, self.config)
-        self.optimizer.step()
+        self.adam.step(gradients.in_order(), self.config.lr * rate_factor(step, self.config))
         norms = torch.linalg.vector_norm(weights.W_dec, dim=1)
         weights.W_dec.div_(norms.unsqueeze(1))
         weights.W_enc.mul_(norms)
@@ -258,19 +244,14 @@ class Trainer:
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Weights and optimiser state, for a resume file."""
-        found = {**self.arrays(), "silent": self.weights.silent_tokens.cpu().numpy().copy()}
-        for i, parameter in enumerate(self.trained):
-            for key, value in self.optimizer.state[parameter].items():
-                found[f"adam/{i}/{key}"] = value.cpu().numpy().copy()
-        return found
+        silent = self.weights.silent_tokens.cpu().numpy().copy()
+        return {**self.arrays(), **self.adam.tensors(), "silent": silent}
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
         for name, tensor in zip(("W_enc", "b_enc", "W_dec", "b_dec"), self.trained, strict=True):
             tensor.copy_(torch.from_numpy(tensors[name]))
         self.weights.silent_tokens.copy_(torch.from_numpy(tensors["silent"]))
-        for i, parameter in enumerate(self.trained):
-            for key, value in self.optimizer.state[parameter].items():
-                value.copy_(torch.from_numpy(tensors[f"adam/{i}/{key}"]))
+        self.adam.restore(tensors)
 
 
 def train(

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossseed.adam import Adam
 from crossseed.cohorts.base import ACCURACY_COLUMNS, CURVE_COLUMNS
 from crossseed.cohorts.dyck import task
 from crossseed.cohorts.dyck.config import Training
@@ -132,22 +133,8 @@ class Stepper:
         self.device = model.W_E.device
         self.cuda = self.device.type == "cuda"
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        self.lr = torch.tensor(0.0, device=self.device) if self.cuda else 0.0
-        self.optimizer = torch.optim.AdamW(
-            self.parameters,
-            lr=self.lr,
-            betas=BETAS,
-            weight_decay=training.weight_decay,
-            fused=True,
-            capturable=self.cuda,
-        )
-        # Exists before the first step, so that it can be restored and captured.
-        for parameter in self.parameters:
-            self.optimizer.state[parameter] = {
-                "step": torch.zeros((), device=self.device),
-                "exp_avg": torch.zeros_like(parameter),
-                "exp_avg_sq": torch.zeros_like(parameter),
-            }
+        self.lr: Tensor | float = torch.zeros((), device=self.device) if self.cuda else 0.0
+        self.adam = Adam(self.parameters, BETAS, training.weight_decay)
         self.loss_sum = torch.zeros((), device=self.device)
         self.grad_norm = torch.zeros((), device=self.device)
         self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]] = {}
@@ -158,7 +145,11 @@ class Stepper:
         return nullcontext()
 
     def _gradients(self, batch: tuple[Tensor, ...]) -> Tensor:
-        self.optimizer.zero_grad(set_to_none=not self.cuda)
+        for parameter in self.parameters:
+            if self.cuda and parameter.grad is not None:
+                parameter.grad.zero_()  # a captured graph needs its buffers in place
+            else:
+                parameter.grad = None
         with self._precision():
             loss = loss_of(self.model, *batch[:3]) * batch[3]
         loss.backward()
@@ -168,7 +159,7 @@ class Stepper:
         self.loss_sum += self._gradients(batch)
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.training.grad_clip)
         self.grad_norm.copy_(norm.detach())
-        self.optimizer.step()
+        self.adam.step([p.grad for p in self.parameters if p.grad is not None], self.lr)
 
     def _capture(self, batch: tuple[Tensor, ...]) -> None:
         """Captures the step for this batch's shape without changing any weight."""
@@ -188,8 +179,7 @@ class Stepper:
         inputs = tuple(torch.from_numpy(a).to(self.device, torch.long) for a in batch[:3])
         tensors = (*inputs, torch.tensor(batch.weight, device=self.device))
         if not self.cuda:
-            for group in self.optimizer.param_groups:
-                group["lr"] = lr
+            self.lr = lr
             self._step(tensors)
             return
         self.lr.fill_(lr)  # type: ignore[union-attr]
@@ -204,18 +194,13 @@ class Stepper:
     def tensors(self) -> dict[str, np.ndarray]:
         """Weights and optimiser state, for a resume file."""
         found = {f"model/{k}": _numpy(v) for k, v in self.model.state_dict().items()}
-        for i, parameter in enumerate(self.parameters):
-            for key, value in self.optimizer.state[parameter].items():
-                found[f"optimizer/{i}/{key}"] = _numpy(value)
-        return found
+        return {**found, **self.adam.tensors()}
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
         self.model.load_state_dict(
             {k[6:]: torch.from_numpy(v) for k, v in tensors.items() if k.startswith("model/")}
         )
-        for i, parameter in enumerate(self.parameters):
-            for key, value in self.optimizer.state[parameter].items():
-                value.copy_(torch.from_numpy(tensors[f"optimizer/{i}/{key}"]))
+        self.adam.restore(tensors)
 
 
 def _numpy(tensor: Tensor) -> np.ndarray:

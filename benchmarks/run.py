@@ -1,0 +1,198 @@
+"""Runs the benchmarks side by side and writes `benchmarks/results/*.csv`.
+
+    python benchmarks/run.py --peer PYTHON_OF_THE_PEERS_ENVIRONMENT
+
+Contestants alternate within each repeat, so that a slow minute of the machine hits all of them.
+Only ratios within one run mean anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from crossseed.devices import n_gpus
+from crossseed.sae.architectures import module_of
+from crossseed.sae.dictionary import Dictionary
+from crossseed.store import write_table
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+REPEATS = 3
+SAE_COLUMNS = (
+    "device", "threads", "d", "n_latents", "architecture", "batch", "steps", "contestant",
+    "tokens_per_s", "lowest", "highest", "ratio_to_saelens", "share_of_matmul_ceiling",
+    "ev", "l0", "dead_share", "repeats", "machine",
+)  # fmt: skip
+PLAN_COLUMNS = ("config", "jobs", "seconds", "lowest", "highest", "repeats", "machine")
+
+
+def machine() -> str:
+    if n_gpus():
+        name = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+        ).stdout.strip()
+        return f"{platform.machine()}, {name}"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            return line.split(":")[1].strip()
+    return platform.machine()
+
+
+def sparse_rows(d: int, n: int, seed: int = 0) -> np.ndarray:
+    """Activations with planted sparse features and a decaying spectrum, float32."""
+    rng = np.random.default_rng(seed)
+    directions = rng.standard_normal((4 * d, d)) / np.sqrt(np.arange(1, d + 1))
+    active = rng.random((n, 4 * d)) < 0.04
+    rows = (active * rng.exponential(size=active.shape)) @ directions
+    return rows.astype(np.float32)
+
+
+def matmul_ceiling(d: int, n_latents: int, batch: int, threads: int, device: str) -> float:
+    """Tokens per second at which the five dense products of a step alone would run."""
+    script = f"""
+import time, torch
+torch.set_num_threads({threads})
+x, W = torch.randn({batch}, {d}, device={device!r}), torch.randn({d}, {n_latents}, device={device!r})
+def run(k):
+    for _ in range(k): x @ W
+    if {device!r} == "cuda": torch.cuda.synchronize()
+run(5); best = 1e9
+for _ in range(5):
+    began = time.perf_counter(); run(20); best = min(best, (time.perf_counter() - began) / 20)
+print({batch} / (5 * best))
+"""
+    return float(
+        subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        ).stdout
+    )
+
+
+def quality(path: Path, job: dict[str, Any], held_out: np.ndarray) -> dict[str, float]:
+    arrays = np.load(path)
+    name = "relu_l1" if job["architecture"] == "relu" else "topk"
+    cfg = {"k": job["k"], "metadata": {"crossseed": {"architecture": name}}}
+    found = Dictionary(*(arrays[k] for k in ("W_enc", "b_enc", "W_dec", "b_dec")), cfg=cfg)
+    assert module_of(name)
+    h = found.encode(held_out)
+    error = found.decode(h) - held_out
+    total = np.square(held_out - held_out.mean(axis=0)).sum()
+    return {
+        "ev": float(1 - np.square(error).sum() / total),
+        "l0": float((h > 0).sum(axis=1).mean()),
+        "dead_share": float((~(h > 0).any(axis=0)).mean()),
+    }
+
+
+def sae_training(peer: str | None, folder: Path, threads: int, device: str) -> list[dict[str, Any]]:
+    contestants = {
+        "crossseed": (sys.executable, "crossseed_trainer.py"),
+        "dense loop": (sys.executable, "dense_loop.py"),
+    }
+    if peer:
+        contestants["SAELens"] = (peer, "saelens_trainer.py")
+    sizes = [
+        (64, 512, "relu", 1024),
+        (64, 512, "relu", 4096),
+        (64, 512, "topk", 1024),
+        (64, 512, "topk", 4096),
+    ]
+    found = []
+    for d, n_latents, architecture, batch in sizes:
+        rows = sparse_rows(d, 120_000)
+        np.save(folder / "rows.npy", rows[:110_000])
+        steps = 400 * 1024 // batch
+        job = {
+            "rows": str(folder / "rows.npy"), "n_latents": n_latents, "architecture": architecture,
+            "batch": batch, "steps": steps, "lr": 1e-3, "l1": 1e-3, "k": 16, "seed": 0,
+            "threads": threads, "device": device,
+        }  # fmt: skip
+        rates: dict[str, list[float]] = {name: [] for name in contestants}
+        qualities = {}
+        for repeat in range(REPEATS):
+            for name, (python, script) in contestants.items():
+                own = {**job, "out": str(folder / "out.npz"), "seed": repeat}
+                done = subprocess.run(
+                    [python, str(HERE / "contestants" / script), json.dumps(own)],
+                    capture_output=True, text=True,
+                )  # fmt: skip
+                if done.returncode:
+                    raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
+                seconds = json.loads(done.stdout.splitlines()[-1])["seconds"]
+                rates[name].append(steps * batch / seconds)
+                qualities[name] = quality(folder / "out.npz", job, rows[110_000:])
+        ceiling = matmul_ceiling(d, n_latents, batch, threads, device)
+        for name, values in rates.items():
+            row = {
+                "device": device, "threads": threads, "d": d, "n_latents": n_latents,
+                "architecture": architecture, "batch": batch, "steps": steps, "contestant": name,
+                "tokens_per_s": round(median(values)), "lowest": round(min(values)),
+                "highest": round(max(values)),
+                "ratio_to_saelens": round(median(values) / median(rates["SAELens"]), 2) if peer else None,
+                "share_of_matmul_ceiling": round(median(values) / ceiling, 2),
+                **{k: round(v, 4) for k, v in qualities[name].items()},
+                "repeats": REPEATS, "machine": machine(),
+            }  # fmt: skip
+            print(row, flush=True)
+            found.append(row)
+    return found
+
+
+def planning() -> list[dict[str, Any]]:
+    """Seconds to plan each shipped config; nothing is run."""
+    found = []
+    for config in sorted((ROOT / "config").glob("*.yaml")):
+        seconds, jobs = [], 0
+        for _ in range(REPEATS):
+            with tempfile.TemporaryDirectory() as folder:
+                command = [
+                    sys.executable,
+                    "-m",
+                    "snakemake",
+                    "--snakefile",
+                    str(ROOT / "Snakefile"),
+                ]
+                command += ["--directory", folder, "--configfile", str(config), "--dry-run"]
+                began = time.perf_counter()
+                done = subprocess.run(command, capture_output=True, text=True, check=True)
+                seconds.append(time.perf_counter() - began)
+                total = [line for line in done.stdout.splitlines() if line.startswith("total")]
+                jobs = int(total[0].split()[1])
+        row = {
+            "config": config.name, "jobs": jobs, "seconds": round(median(seconds), 2),
+            "lowest": round(min(seconds), 2), "highest": round(max(seconds), 2),
+            "repeats": REPEATS, "machine": machine(),
+        }  # fmt: skip
+        print(row, flush=True)
+        found.append(row)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--peer", help="Python of the environment in which SAELens is installed")
+    args = parser.parse_args()
+    write_table(HERE / "results/planning.csv", PLAN_COLUMNS, planning())
+    with tempfile.TemporaryDirectory() as folder:
+        rows = sae_training(args.peer, Path(folder), threads=2, device="cpu")
+        rows += sae_training(args.peer, Path(folder), threads=1, device="cpu")
+        if n_gpus():
+            rows += sae_training(args.peer, Path(folder), threads=2, device="cuda")
+        write_table(HERE / "results/sae_training.csv", SAE_COLUMNS, rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Adam with decoupled weight decay, on PyTorch's fused kernel.
+
+The kernel is called directly: constructing a `torch.optim` optimiser imports PyTorch's compiler,
+which costs every short job two to three seconds. A test compares the steps with
+`torch.optim.AdamW`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+EPS = 1e-8
+
+
+class Adam:
+    """Adam over a fixed list of parameters and their gradient buffers.
+
+    Args:
+        parameters: updated in place.
+        betas: decay of the first and second moment.
+        weight_decay: decoupled; 0 gives plain Adam.
+    """
+
+    def __init__(
+        self,
+        parameters: Sequence[Tensor],
+        betas: tuple[float, float] = (0.9, 0.999),
+        weight_decay: float = 0.0,
+    ) -> None:
+        self.parameters = list(parameters)
+        self.betas, self.weight_decay = betas, weight_decay
+        device = self.parameters[0].device
+        self.steps = [torch.zeros((), device=device) for _ in self.parameters]
+        self.first = [torch.zeros_like(p) for p in self.parameters]
+        self.second = [torch.zeros_like(p) for p in self.parameters]
+
+    @torch.no_grad()
+    def step(self, gradients: Sequence[Tensor], lr: float | Tensor) -> None:
+        """One update; on a GPU with a tensor `lr` it can be captured in a CUDA graph."""
+        torch._foreach_add_(self.steps, 1)
+        torch._fused_adamw_(
+            self.parameters,
+            list(gradients),
+            self.first,
+            self.second,
+            [],
+            self.steps,
+            lr=lr,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            weight_decay=self.weight_decay,
+            eps=EPS,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def _named(self) -> dict[str, Tensor]:
+        groups = {"steps": self.steps, "first": self.first, "second": self.second}
+        return {f"adam/{k}/{i}": t for k, ts in groups.items() for i, t in enumerate(ts)}
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """State by name, for a resume file."""
+        return {name: tensor.cpu().numpy().copy() for name, tensor in self._named().items()}
+
+    def restore(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Takes back what `tensors` gave."""
+        for name, tensor in self._named().items():
+            tensor.copy_(torch.from_numpy(tensors[name]))

@@ -1,0 +1,114 @@
+"""The sentences of the report follow the numbers, whichever way they point."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from crossseed.report import answer, figures
+from crossseed.report import tables as t
+from crossseed.report.answer import Spread
+
+
+def at(value):
+    return Spread(value, value - 0.01, value + 0.01)
+
+
+EV = {
+    "self": at(0.97),
+    "raw": at(-0.8),
+    "mean": at(0.1),
+    "random": at(-0.5),
+    "shuffled": at(0.7),
+    "gaussian": at(0.9),
+    "procrustes": at(0.92),
+}
+
+
+def test_a_gain_that_noise_also_has_is_called_no_evidence():
+    text = " ".join(answer.reconstruction(EV))
+    assert "no evidence of shared features" in text
+    assert "Gaussian noise with the target's mean and covariance" in text
+
+
+def test_a_gain_beyond_every_control_is_called_that():
+    text = " ".join(answer.reconstruction({**EV, "gaussian": at(0.3)}))
+    assert "no evidence" not in text
+    assert "0.22 less than the Procrustes arm" in text
+
+
+def test_no_gain_is_called_none():
+    text = " ".join(answer.reconstruction({**EV, "raw": at(0.91)}))
+    assert "gains nothing noticeable" in text
+
+
+@pytest.mark.parametrize(
+    ("rotated", "said"),
+    [
+        (0.6, "does carry features"),
+        (0.12, "carries no feature beyond"),
+        (0.3, "still fire differently"),
+    ],
+)
+def test_features_are_judged_against_the_best_control(rotated, said):
+    firing = {"raw": at(0.05), "shuffled": at(0.1), "random": at(0.02), "procrustes": at(rotated)}
+    alignment = {"procrustes": at(0.7), "shuffled": at(-0.2)}
+    assert said in " ".join(answer.features(firing, alignment))
+
+
+def cosine_tables(independent):
+    cell = {"cohort": "c", "source_seed": 0, "target_seed": 1, "checkpoint": "final", "site": "s"}
+    rows = [
+        {
+            **cell, "dictionary": "v", "init": init, "map": basis, "mean_max_cosine": value,
+            "share_above_0.5": value, "same_index_share": 0.5, "random_floor": 0.37,
+        }
+        for init, basis, value in (
+            ("shared", "raw", 0.9), ("shared", "rotated", 0.4),
+            ("independent", "raw", independent), ("independent", "rotated", 0.4),
+        )
+    ]  # fmt: skip
+    drift = pd.DataFrame(
+        [
+            {
+                "cohort": "c",
+                "dictionary": "v",
+                "init": "shared",
+                "metric": "cosine_to_init",
+                "site": "s",
+                "value": 0.95,
+            }
+        ]
+    )
+    transfer = pd.DataFrame(
+        [
+            {
+                **cell,
+                "dictionary": "v",
+                "init": "shared",
+                "arm": "raw",
+                "metric": "alignment_ev",
+                "value": -1.0,
+            }
+        ]
+    )
+    return t.Tables(None, None, drift, transfer, pd.DataFrame(rows))
+
+
+def test_the_published_cosine_is_explained_only_where_independent_starts_fall_to_the_floor():
+    floor = " ".join(answer.decoder_cosines(cosine_tables(0.38), "c", "v"))
+    assert "never left a common start" in floor
+    assert "0.95" in floor
+    above = " ".join(answer.decoder_cosines(cosine_tables(0.8), "c", "v"))
+    assert "not explained by the initialisation alone" in above
+
+
+def test_identical_sites_are_found_and_left_out():
+    tables = cosine_tables(0.38)
+    same = tables.transfer.assign(value=0.9999)
+    assert t.same_sites(same, "c") == {"s"}
+    assert t.same_sites(tables.transfer, "c") == set()
+
+
+def test_labels_never_overlap():
+    placed = figures.spread_labels([0.9, 0.91, 0.905, 0.2, 0.95], 0.05)
+    assert np.diff(sorted(placed)).min() >= 0.05 - 1e-6
