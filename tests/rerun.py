@@ -122,16 +122,15 @@ CASES = [
         "cohorts.dyck-shared.sites",
         ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_mid", "blocks.1.hook_resid_post"],
         (
-            below("dyck-shared", "activations"),
             below(
                 "dyck-shared",
-                "dictionaries|maps|transfer|decoder_cosine",
+                "activations|dictionaries|maps|transfer|decoder_cosine",
                 r".*blocks\.1\.hook_resid_post.*",
             ),
             SAE_TABLES,
             PAGE,
         ),
-        "the new site's cells, and the forward passes that write its activations",
+        "the new site's cells",
     ),
     Case(
         "cohorts.dyck-shared.share",
@@ -203,6 +202,15 @@ CASES = [
                 PAGE,
             ),
             "the new size's SAEs, transfer and cosines",
+        )
+        for variant in ("relu-l1", "topk")
+    ),
+    *(
+        Case(
+            f"dictionaries.{variant}.members",
+            "anchor",
+            (below("[^/]*", "decoder_cosine"), TABLES.format("dictionaries|decoder_cosine"), PAGE),
+            "the cosines; SAEs of other members are no longer made, or are made anew",
         )
         for variant in ("relu-l1", "topk")
     ),

@@ -15,6 +15,7 @@ from crossseed.sae.architectures import relu_l1, topk
 BASE = {
     "expansions": [3],
     "inits": ["shared"],
+    "members": "all",
     "steps": 30,
     "batch_tokens": 200,
     "lr": 2e-3,
@@ -205,7 +206,7 @@ SPEC = {
 
 
 def run_study(folder, activations, inits=("shared", "independent"), **changed):
-    config = relu_config(**changed).model_dump(exclude={"expansions", "inits"})
+    config = relu_config(**changed).model_dump(exclude={"expansions", "inits", "members"})
     out = [folder / f"v-x3-{init}" for init in inits]
     study.train_and_measure({**SPEC, **changed, "variant": config} | {"variant": config},
                             activations, out, folder / "m.csv", "cpu", "code")  # fmt: skip

@@ -14,6 +14,7 @@ from crossseed.transfer import COLUMNS, fit_maps, read_maps, transfer, write_map
 COMMON = {
     "expansions": [3],
     "inits": ["shared"],
+    "members": "all",
     "steps": 1,
     "batch_tokens": 1,
     "lr": 1.0,

@@ -20,6 +20,7 @@ def main(job):
     common = {
         "expansions": [n_latents // width],
         "inits": ["shared"],
+        "members": "all",
         "steps": steps,
         "batch_tokens": batch,
         "lr": job["lr"],

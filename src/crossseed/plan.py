@@ -30,13 +30,27 @@ def sites(run: RunConfig, cohort: str) -> list[str]:
     return list(run.cohorts[cohort].sites)
 
 
-def dictionaries(run: RunConfig) -> list[tuple[str, list[str]]]:
-    """(name, inits) of every SAE trained on a member and site."""
+class Trained(NamedTuple):
+    """SAEs of one variant and expansion."""
+
+    name: str
+    inits: list[str]
+    members: str
+
+
+def dictionaries(run: RunConfig) -> list[Trained]:
+    """Every variant and expansion of a run."""
     return [
-        (f"{name}-x{expansion}", list(variant.inits))
+        Trained(f"{name}-x{expansion}", list(variant.inits), variant.members)
         for name, variant in run.dictionaries.items()
         for expansion in variant.expansions
     ]
+
+
+def dictionaries_of(run: RunConfig, cohort: str, *seeds: int) -> list[Trained]:
+    """Those that are trained on each of some members of a cohort."""
+    anchors = {run.cohorts[cohort].anchor}
+    return [d for d in dictionaries(run) if d.members == "all" or set(seeds) <= anchors]
 
 
 def members(run: RunConfig) -> Iterator[Member]:
@@ -61,6 +75,6 @@ def pairs(run: RunConfig) -> Iterator[Pair]:
 def figures(run: RunConfig) -> list[str]:
     """Names of the figures of a run's report."""
     per_dictionary = [
-        f"{kind}-{name}" for name, _ in dictionaries(run) for kind in ("ev", "firing")
+        f"{kind}-{name}" for name, _, _ in dictionaries(run) for kind in ("ev", "firing")
     ]
     return [*per_dictionary, "decoder-cosine", "training"]

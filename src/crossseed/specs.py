@@ -4,10 +4,9 @@ A spec holds exactly the config leaves its verb reads, as plain JSON values. Spe
 only way from the configuration to a job, and, with the code digest, the only reason beside
 changed inputs for a job to run again.
 
-Activation files are the one place where a job makes outputs for several cells (one forward
-pass, one file a site). Their readers therefore do not go by the files' time stamps; their
-specs carry an entry ``activations``: a digest of all that decides the content of the file.
-So a new site runs the forward pass again, but no other site's dictionaries.
+Readers of activation files are told in ``activations`` what the file must have been made
+from: a digest of all that decides its content. They refuse any other file, so that no result
+rests on activations of another model or of other tokens.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from crossseed.closure import code_digest
 from crossseed.cohorts import base
 from crossseed.config.schema import RunConfig
 from crossseed.sae import architectures
+from crossseed.sae.config import SELECTION
 from crossseed.store import canonical_json, source_of
 
 Spec = dict[str, Any]
@@ -90,7 +90,7 @@ def sae(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:
     variant, expansion = split_dictionary(run, dictionary)
-    config = run.dictionaries[variant].model_dump(exclude={"expansions", "inits"})
+    config = run.dictionaries[variant].model_dump(exclude=set(SELECTION))
     return {
         "cohort": cohort,
         "seed": seed,

@@ -3,13 +3,14 @@
 # Needs: a member's checkpoints, its cohort's token sets.
 # Makes: one HDF5 file per (seed, checkpoint, site).
 #
-# One rule a cohort, since cohorts differ in their sites.
+# One rule a cohort and pass: cohorts differ in their sites, and a site added later gets a pass
+# of its own (see `crossseed.passes`), so that nothing that reads the others runs again.
 
-for cohort in RUN.cohorts:
+for number, (cohort, sites) in enumerate(passes_of_cohorts()):
 
     rule:
         name:
-            f"extract_{cohort.replace('-', '_')}"
+            f"extract_{cohort.replace('-', '_')}_{number}"
         input:
             model=f"results/{cohort}/models/seed{{seed}}/checkpoints.safetensors",
             tokens=f"results/{cohort}/tokens/tokens.h5",
@@ -17,7 +18,7 @@ for cohort in RUN.cohorts:
             expand(
                 layout.ACTIVATIONS,
                 cohort=cohort,
-                site=plan.sites(RUN, cohort),
+                site=sites,
                 allow_missing=True,
             ),
         log:
@@ -31,6 +32,7 @@ for cohort in RUN.cohorts:
         resources:
             gpu=GPU,
             device=DEVICE,
+            passes=layout.PASSES.format(cohort=cohort),
             mem_mb=2000,
             runtime=60,
         params:
@@ -42,5 +44,6 @@ for cohort in RUN.cohorts:
             " --device {resources.device:q}"
             " --model {input.model:q}"
             " --tokens {input.tokens:q}"
+            " --passes {resources.passes:q}"
             " --out {output:q}"
             " &> {log:q}"

@@ -5,7 +5,7 @@
 
 from snakemake.exceptions import WorkflowError
 
-from crossseed import devices, environment, layout, plan, specs
+from crossseed import devices, environment, layout, passes, plan, specs
 from crossseed.config.load import load_run
 from crossseed.errors import UserError
 from crossseed.store import canonical_json
@@ -58,24 +58,40 @@ def anchor_model(wildcards):
     return layout.MODEL.format(cohort=wildcards.cohort, seed=cohort.anchor)
 
 
+def passes_of_cohorts():
+    """(cohort, sites) of every forward pass that reads some site."""
+    return [
+        (cohort, sites)
+        for cohort in RUN.cohorts
+        for sites in passes.planned(
+            layout.PASSES.format(cohort=cohort), plan.sites(RUN, cohort)
+        )
+        if sites
+    ]
+
+
 def activations_of(role):
-    """The activation file of a pair's source or target. `ancient`: one job writes the files
-    of all sites, so a file's age says nothing; the spec carries a digest of its origin.
-    """
-    return lambda wildcards: ancient(
-        layout.ACTIVATIONS.format(seed=wildcards[role], **wildcards)
+    """The activation file of a pair's source or target."""
+    return lambda wildcards: layout.ACTIVATIONS.format(
+        seed=wildcards[role], **wildcards
     )
 
 
-def weights_of(role):
-    """The weight files of all dictionaries of a pair's source or target."""
-    return lambda wildcards: [
-        layout.DICTIONARY_WEIGHTS.format(
-            seed=wildcards[role], dictionary=name, init=init, **wildcards
-        )
-        for name, inits in plan.dictionaries(RUN)
-        for init in inits
-    ]
+def weights_of(role, *others):
+    """The weight files of a pair's source or target: of all its dictionaries, or of those that
+    the other member has too."""
+
+    def paths(wildcards):
+        seeds = [int(wildcards[name]) for name in (role, *others)]
+        return [
+            layout.DICTIONARY_WEIGHTS.format(
+                seed=wildcards[role], dictionary=found.name, init=init, **wildcards
+            )
+            for found in plan.dictionaries_of(RUN, wildcards.cohort, *seeds)
+            for init in found.inits
+        ]
+
+    return paths
 
 
 def maps_of(wildcards):
@@ -95,10 +111,10 @@ def cells_of_table(wildcards):
         return [layout.COSINE.format(**p) for p in pairs if p["source"] != p["target"]]
     if wildcards.table == "dictionaries":
         return [
-            layout.DICTIONARY_METRICS.format(**member, site=site, dictionary=name)
+            layout.DICTIONARY_METRICS.format(**member, site=site, dictionary=found.name)
             for member in members
             for site in plan.sites(RUN, member["cohort"])
-            for name, _ in plan.dictionaries(RUN)
+            for found in plan.dictionaries_of(RUN, member["cohort"], member["seed"])
         ]
     # One table a seed, whatever the checkpoints.
     paths = [

@@ -6,13 +6,13 @@
 #
 # One rule a variant and expansion; a job trains all its inits.
 
-for dictionary, inits in plan.dictionaries(RUN):
+for dictionary, inits, _ in plan.dictionaries(RUN):
 
     rule:
         name:
             f"sae_{dictionary.replace('-', '_')}"
         input:
-            activations=ancient(layout.ACTIVATIONS),
+            activations=layout.ACTIVATIONS,
         output:
             cfg=expand(
                 layout.DICTIONARY_CFG,
@@ -47,6 +47,7 @@ for dictionary, inits in plan.dictionaries(RUN):
         shell:
             "python -m crossseed sae"
             " --spec {params.spec:q}"
+            " --code {params.code:q}"
             " --device {resources.device:q}"
             " --activations {input.activations:q}"
             " --out {output.weights:q}"

@@ -69,8 +69,8 @@ rule transfer:
 rule cosine:
     """Decoder cosines of a pair: init × map, beside the random floor."""
     input:
-        source=weights_of("source"),
-        target=weights_of("target"),
+        source=weights_of("source", "target"),
+        target=weights_of("target", "source"),
         maps=layout.MAPS,
     output:
         layout.COSINE,

@@ -68,6 +68,16 @@ class RunConfig(Model):
         return self
 
     @model_validator(mode="after")
+    def _sources_have_dictionaries(self) -> RunConfig:
+        for name, variant in self.dictionaries.items():
+            if self.transfer.pairs == "all" and variant.members != "all":
+                raise ValueError(
+                    f"transfer.pairs = all needs dictionaries of every member, but "
+                    f"dictionaries.{name}.members = {variant.members}; set it to all"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _dictionary_names_distinct(self) -> RunConfig:
         names = [
             f"{name}-x{expansion}"

@@ -184,7 +184,7 @@ def decoder_cosine(tables: t.Tables, info: dict[str, Any]) -> Figure:
     }
     rows = tables.decoder_cosine
     both = rows.groupby("dictionary").init.nunique()
-    name = both.index[both.argmax()]
+    name = both.index[both.argmax()] if len(both) else "no SAE trained on both members"
     rows = rows[rows.dictionary == name]
     for axis, (cohort, about) in zip(axes, info.items(), strict=True):
         part = rows[rows.cohort == cohort]

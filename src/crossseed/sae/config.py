@@ -8,6 +8,9 @@ from pydantic import Field, model_validator
 
 from crossseed.config.fields import Count, CountOrZero, Distinct, Model, NonEmpty, Positive
 
+# Leaves that decide which SAEs there are, not what any of them is.
+SELECTION = frozenset({"expansions", "inits", "members"})
+
 
 class DictionaryConfig(Model):
     """One SAE variant; an architecture's own config adds its parameters."""
@@ -28,6 +31,10 @@ class DictionaryConfig(Model):
             "weights (as published), `independent` each from weights of its own."
         ),
     ]
+    members: Literal["all", "anchor"] = Field(
+        description="Members the SAEs are trained on; `anchor` suffices for transfer from the "
+        "anchor, decoder cosines need `all`."
+    )
     steps: Count = Field(description="Adam steps.")
     batch_tokens: Count = Field(description="Tokens a step.")
     lr: Positive = Field(description="Adam's learning rate.")

@@ -65,7 +65,12 @@ def train_and_measure(
     from crossseed.sae import training
 
     config = module_of(spec["variant"]["architecture"]).Config.model_validate(
-        {**spec["variant"], "expansions": [spec["expansion"]], "inits": ["shared"]}
+        {
+            **spec["variant"],
+            "expansions": [spec["expansion"]],
+            "inits": ["shared"],
+            "members": "all",
+        }
     )
     cell = f"{spec['cohort']} seed {spec['seed']} {spec['site']} {spec['dictionary']}"
     # The order of tokens is the same for every member and init, so that inits differ in

@@ -15,10 +15,10 @@ from crossseed.verbs import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     parser.add_argument(
-        "--source", type=Path, nargs="+", required=True, help="the source's SAE folders"
+        "--source", type=Path, nargs="*", required=True, help="the source's SAE folders"
     )
     parser.add_argument(
-        "--target", type=Path, nargs="+", required=True, help="the target's SAE folders"
+        "--target", type=Path, nargs="*", required=True, help="the target's SAE folders"
     )
     parser.add_argument("--maps", type=Path, required=True, help="maps of the pair")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from crossseed import passes
 from crossseed.activations import extract, read_tokens
 from crossseed.cohorts.base import module_of
 from crossseed.devices import resolve
@@ -17,6 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_device(parser)
     parser.add_argument("--model", type=Path, required=True, help="checkpoints of the member")
     parser.add_argument("--tokens", type=Path, required=True, help="token sets of the cohort")
+    parser.add_argument(
+        "--passes", type=Path, help="record of which sites are read in one pass, to be added to"
+    )
     parser.add_argument(
         "--out", type=Path, nargs="+", required=True, help="HDF5 files, each named after its site"
     )
@@ -32,3 +36,5 @@ def run(args: argparse.Namespace) -> None:
         site: {**spec, "site": site, "source": source_of(spec["origin"], site)} for site in out
     }
     extract(member, sets, digest, out, specs, spec["dtype"])
+    if args.passes:
+        passes.record(args.passes, list(out))

@@ -28,6 +28,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
+def add_code(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--code",
+        help="digest of the code, where it is known; a saved state of other code is not resumed",
+    )
+
+
 def spec_of(args: argparse.Namespace, *keys: str) -> dict[str, Any]:
     """The parsed ``--spec``, which must hold `keys`."""
     try:

@@ -15,6 +15,7 @@ from crossseed.verbs import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     options.add_device(parser)
+    options.add_code(parser)
     parser.add_argument(
         "--activations", type=Path, required=True, help="activation file of the site"
     )
@@ -31,6 +32,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "cohort", "seed", "site", "dictionary", "variant", "activations")
     architecture = spec["variant"]["architecture"]
-    code = code_digest("crossseed.verbs.sae", module_name(architecture))
+    code = args.code or code_digest("crossseed.verbs.sae", module_name(architecture))
     folders = [options.folder_of(path) for path in args.out]
     train_and_measure(spec, args.activations, folders, args.metrics, resolve(args.device), code)

@@ -14,6 +14,7 @@ from crossseed.verbs import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     options.add_device(parser)
+    options.add_code(parser)
     parser.add_argument(
         "--anchor", type=Path, nargs="?", help="checkpoints of the anchor, where tensors are shared"
     )
@@ -29,7 +30,7 @@ def run(args: argparse.Namespace) -> None:
     module_of(spec["kind"], "training").train(
         spec,
         device=resolve(args.device),
-        code=code_digest(module_name(spec["kind"], "training")),
+        code=args.code or code_digest(module_name(spec["kind"], "training")),
         anchor=args.anchor,
         out=args.out,
         curve=args.curve,
