@@ -44,18 +44,18 @@ class Case(NamedTuple):
 
 def _training(key: str, value: Any) -> Case:
     return Case(
-        f"cohorts.dyck-shared.training.{key}",
+        f"cohorts.smoke-shared.training.{key}",
         value,
-        (below("dyck-shared", f"models|{ANALYSIS}"), MODEL_TABLES, PAGE),
+        (below("smoke-shared", f"models|{ANALYSIS}"), MODEL_TABLES, PAGE),
         "the cohort's training and all that follows; not its token sets, no other cohort",
     )
 
 
 def _tokens(key: str, value: Any) -> Case:
     return Case(
-        f"cohorts.dyck-shared.tokens.{key}",
+        f"cohorts.smoke-shared.tokens.{key}",
         value,
-        (below("dyck-shared", f"tokens|{ANALYSIS}"), SAE_TABLES, PAGE),
+        (below("smoke-shared", f"tokens|{ANALYSIS}"), SAE_TABLES, PAGE),
         "the cohort's token sets, activations and all that follows; no training",
     )
 
@@ -84,32 +84,43 @@ CASES = [
     ),
     Case("device", "cpu", (), "nothing"),
     Case(
-        "cohorts.dyck-shared.seeds",
+        "cohorts.smoke-shared.seeds",
         [0, 1, 2],
         (
-            below("dyck-shared", "models|activations|dictionaries", "seed2/.*"),
-            below("dyck-shared", "maps|transfer|decoder_cosine", r"seed\d+-seed2/.*"),
+            below("smoke-shared", "models|activations|dictionaries", "seed2/.*"),
+            below("smoke-shared", "maps|transfer|decoder_cosine", r"seed\d+-seed2/.*"),
             ALL_TABLES,
             PAGE,
         ),
         "the new seed's cells and its pairs with the anchor",
     ),
     Case(
-        "cohorts.dyck-independent.anchor",
+        "cohorts.smoke-independent.anchor",
         101,
         (
-            below("dyck-independent", "maps|transfer|decoder_cosine", "seed101-seed.*"),
+            below("smoke-independent", "maps|transfer|decoder_cosine", "seed101-seed.*"),
             TRANSFER_TABLES,
             PAGE,
         ),
-        "the new anchor's pairs (and, where tensors are shared, the cohort's training)",
+        "the new anchor's pairs; where tensors are shared, the cohort's training and all that follows",
     ),
     Case(
-        "cohorts.dyck-shared.checkpoints",
+        "cohorts.smoke-shared.anchor",
+        1,
+        (
+            below("smoke-shared", "models|activations|dictionaries"),
+            below("smoke-shared", "maps|transfer|decoder_cosine", "seed1-seed.*"),
+            ALL_TABLES,
+            PAGE,
+        ),
+        "the new anchor's pairs; where tensors are shared, the cohort's training and all that follows",
+    ),
+    Case(
+        "cohorts.smoke-shared.checkpoints",
         ["final", "step20"],
         (
             below(
-                "dyck-shared",
+                "smoke-shared",
                 "activations|dictionaries|maps|transfer|decoder_cosine",
                 r".*/step20/.*",
             ),
@@ -119,11 +130,11 @@ CASES = [
         "the new checkpoint's cells",
     ),
     Case(
-        "cohorts.dyck-shared.sites",
+        "cohorts.smoke-shared.sites",
         ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_mid", "blocks.1.hook_resid_post"],
         (
             below(
-                "dyck-shared",
+                "smoke-shared",
                 "activations|dictionaries|maps|transfer|decoder_cosine",
                 r".*blocks\.1\.hook_resid_post.*",
             ),
@@ -133,11 +144,11 @@ CASES = [
         "the new site's cells",
     ),
     Case(
-        "cohorts.dyck-shared.share",
+        "cohorts.smoke-shared.share",
         ["W_E"],
         (
-            below("dyck-shared", "models|activations|dictionaries", "seed1/.*"),
-            below("dyck-shared", "maps|transfer|decoder_cosine", "seed0-seed1/.*"),
+            below("smoke-shared", "models|activations|dictionaries", "seed1/.*"),
+            below("smoke-shared", "maps|transfer|decoder_cosine", "seed0-seed1/.*"),
             MODEL_TABLES,
             PAGE,
         ),
@@ -166,9 +177,9 @@ CASES = [
     _tokens("train", [97, 224]),
     _tokens("eval", [225, 320]),
     Case(
-        "cohorts.dyck-shared.activation_dtype",
+        "cohorts.smoke-shared.activation_dtype",
         "float16",
-        (below("dyck-shared", ANALYSIS), SAE_TABLES, PAGE),
+        (below("smoke-shared", ANALYSIS), SAE_TABLES, PAGE),
         "the cohort's activations and all that follows",
     ),
     *(
@@ -218,8 +229,8 @@ CASES = [
         "transfer.pairs",
         "all",
         (
-            below("dyck-shared", "maps|transfer|decoder_cosine", "seed1-seed.*"),
-            below("dyck-independent", "maps|transfer|decoder_cosine", "seed101-seed.*"),
+            below("smoke-shared", "maps|transfer|decoder_cosine", "seed1-seed.*"),
+            below("smoke-independent", "maps|transfer|decoder_cosine", "seed101-seed.*"),
             TRANSFER_TABLES,
             PAGE,
         ),

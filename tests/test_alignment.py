@@ -47,6 +47,12 @@ def test_planted_rotation_is_recovered_inside_the_identified_subspace_only():
     assert m.numerical_rank(moments_of(a, b).cross_covariance) == 12
 
 
+def test_a_rank_deficient_model_against_itself_gives_the_identity():
+    r = rng(11)
+    a = (r.standard_normal((900, 5)) @ r.standard_normal((5, 16))).astype(np.float32)
+    assert np.abs(m.procrustes(moments_of(a, a).cross_covariance) - np.eye(16)).max() < 1e-4
+
+
 def test_a_model_against_itself_gives_the_identity():
     a = rng(2).standard_normal((500, 16))
     assert np.abs(m.procrustes(moments_of(a, a).cross_covariance) - np.eye(16)).max() < 1e-10

@@ -28,38 +28,38 @@ def changed(path, value):
     return found
 
 
-COHORT = ("cohorts", "dyck-shared")
+COHORT = ("cohorts", "smoke-shared")
 CASES = [
     (("cohort",), {}, "cohort", "did you mean 'cohorts'"),
-    ((*COHORT, "sede"), [1], "cohorts.dyck-shared.sede", "did you mean 'seeds'"),
+    ((*COHORT, "sede"), [1], "cohorts.smoke-shared.sede", "did you mean 'seeds'"),
     (
         (*COHORT, "training", "setps"),
         3,
-        "cohorts.dyck-shared.training.setps",
+        "cohorts.smoke-shared.training.setps",
         "did you mean 'steps'",
     ),
     (("dictionaries", "relu-l1", "k"), 3, "dictionaries.relu-l1.k", "unknown key"),
-    ((*COHORT, "seeds"), [0, 1, 0], "cohorts.dyck-shared.seeds = [0, 1, 0]", "0 listed twice"),
-    ((*COHORT, "seeds"), [], "cohorts.dyck-shared.seeds", "at least 1 item"),
-    ((*COHORT, "seeds"), [0, -1], "cohorts.dyck-shared.seeds[1] = -1", "greater than or equal"),
-    ((*COHORT, "seeds"), ["0"], "cohorts.dyck-shared.seeds[0] = '0'", "valid integer"),
-    ((*COHORT, "anchor"), 7, "cohorts.dyck-shared", "anchor 7 is not a member"),
+    ((*COHORT, "seeds"), [0, 1, 0], "cohorts.smoke-shared.seeds = [0, 1, 0]", "0 listed twice"),
+    ((*COHORT, "seeds"), [], "cohorts.smoke-shared.seeds", "at least 2 items"),
+    ((*COHORT, "seeds"), [0, -1], "cohorts.smoke-shared.seeds[1] = -1", "greater than or equal"),
+    ((*COHORT, "seeds"), ["0"], "cohorts.smoke-shared.seeds[0] = '0'", "valid integer"),
+    ((*COHORT, "anchor"), 7, "cohorts.smoke-shared", "anchor 7 is not a member"),
     (
         (*COHORT, "sites"),
         ["blocks.7.hook_resid_mid"],
-        "cohorts.dyck-shared.sites",
+        "cohorts.smoke-shared.sites",
         "'blocks.7.hook_resid_mid' does not exist",
     ),
     (
         (*COHORT, "sites"),
         ["blocks.1.hook_resid_pre"],
-        "cohorts.dyck-shared.sites",
+        "cohorts.smoke-shared.sites",
         "same tensor as 'blocks.0.hook_resid_post'",
     ),
-    ((*COHORT, "checkpoints"), ["step9"], "cohorts.dyck-shared", "add 9 to training.keep_steps"),
-    ((*COHORT, "checkpoints"), ["last"], "cohorts.dyck-shared.checkpoints", "no checkpoint"),
-    ((*COHORT, "share"), ["W_Q"], "cohorts.dyck-shared.share[0] = 'W_Q'", "W_U_tok"),
-    ((*COHORT, "kind"), "toy", "cohorts.dyck-shared.kind = 'toy'", "'dyck'"),
+    ((*COHORT, "checkpoints"), ["step9"], "cohorts.smoke-shared", "add 9 to training.keep_steps"),
+    ((*COHORT, "checkpoints"), ["last"], "cohorts.smoke-shared.checkpoints", "no checkpoint"),
+    ((*COHORT, "share"), ["W_Q"], "cohorts.smoke-shared.share[0] = 'W_Q'", "W_U_tok"),
+    ((*COHORT, "kind"), "toy", "cohorts.smoke-shared.kind = 'toy'", "'dyck'"),
     ((*COHORT, "training", "peak_lr"), 0, "training.peak_lr = 0", "greater than 0"),
     ((*COHORT, "training", "peak_lr"), "fast", "training.peak_lr = 'fast'", "number"),
     ((*COHORT, "training", "peak_lr"), float("nan"), "training.peak_lr = nan", "finite"),
@@ -82,6 +82,12 @@ CASES = [
     (("dictionaries", "topk", "architecture"), "tpok", "dictionaries.topk", "'relu_l1', 'topk'"),
     (("dictionaries", "relu-l1", "l1"), -1.0, "dictionaries.relu-l1.l1 = -1.0", "equal to 0"),
     (("dictionaries", "relu-l1", "warmup_steps"), 50, "dictionaries.relu-l1", "exceed steps 40"),
+    ((*COHORT, "seeds"), [0], "cohorts.smoke-shared.seeds", "at least 2"),
+    ((*COHORT, "checkpoints"), ["step020"], "cohorts.smoke-shared.checkpoints", "no checkpoint"),
+    ((*COHORT, "tokens", "fit"), [0, 1], "cohorts.smoke-shared.tokens.fit", "needs 128"),
+    ((*COHORT, "training", "warmup_steps"), 99, "training", "warmup_steps 99 exceeds steps 60"),
+    (("dictionaries", "topk", "batch_tokens"), 10**7, "dictionaries.topk.batch_tokens", "lower it"),
+    (("dictionaries", "topk", "members"), "some", "dictionaries.topk.members = 'some'", "'anchor'"),
     (("transfer", "pairs"), "some", "transfer.pairs = 'some'", "'anchor' or 'all'"),
     (("transfer", "resamples"), 10, "transfer.resamples = 10", "100"),
     (("run",), "../x", "run = '../x'", "lower-case letters"),
@@ -104,11 +110,11 @@ def test_bad_value_is_named_with_its_remedy(tmp_path, path, value, key, said):
 
 def test_missing_key_is_named(tmp_path):
     config = copy.deepcopy(SMOKE)
-    del config["cohorts"]["dyck-shared"]["training"]["steps"]
+    del config["cohorts"]["smoke-shared"]["training"]["steps"]
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(config))
     with pytest.raises(
-        UserError, match=r"mine\.yaml: cohorts\.dyck-shared\.training\.steps: is missing"
+        UserError, match=r"mine\.yaml: cohorts\.smoke-shared\.training\.steps: is missing"
     ):
         load_files(file)
 

@@ -183,13 +183,14 @@ def test_shared_tensor_of_another_shape_is_refused(tmp_path):
 
 
 def test_a_diverging_loss_stops_with_step_and_cell(tmp_path):
-    with pytest.raises(TrainingDiverged, match=r"seed 5.*step \d+.*peak_lr"):
+    with pytest.raises(TrainingDiverged, match=r"c seed 5.*step \d+.*peak_lr"):
         training.train_model(
             5,
             recipe(peak_lr=1e30, warmup_steps=0, grad_clip=1e30),
             {},
             "cpu",
             Resume(tmp_path / "a", {}),
+            cell="c seed 5",
         )
 
 

@@ -132,10 +132,10 @@ def test_foreign_tensors_are_refused(tmp_path):
         store.read_tensors(tmp_path / "a.safetensors", "weights/1")
 
 
-def test_non_finite_tensors_are_refused(tmp_path):
-    store.write_tensors(tmp_path / "a", {"w": np.array([np.nan], np.float32)}, "weights/1", {}, {})
+def test_non_finite_tensors_are_never_written(tmp_path):
     with pytest.raises(UserError, match="NaN"):
-        store.read_tensors(tmp_path / "a", "weights/1")
+        store.write_tensors(tmp_path / "a", {"w": np.array([np.nan], np.float32)}, "x/1", {}, {})
+    assert not list(tmp_path.iterdir())
 
 
 def test_tables_read_back_exactly_and_refuse_other_headers(tmp_path):

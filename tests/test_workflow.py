@@ -87,8 +87,8 @@ def test_transfer_table_has_every_arm_and_self(smoke):
         }
 
     # Embeddings are shared, so at the first site raw activations are the anchor's own.
-    assert ev("dyck-shared", "1") == ev("dyck-shared", "0")
-    assert ev("dyck-independent", "101") != ev("dyck-independent", "100")
+    assert ev("smoke-shared", "1") == ev("smoke-shared", "0")
+    assert ev("smoke-independent", "101") != ev("smoke-independent", "100")
 
 
 def test_a_second_run_does_nothing(smoke):
@@ -172,14 +172,14 @@ def test_bad_config_is_told_before_any_job(smoke, tmp_path):
 def test_a_damaged_artefact_fails_by_name_and_is_made_again(smoke, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(smoke, folder)
-    maps = folder / "results/dyck-shared/maps/seed0-seed1/final/blocks.1.hook_resid_mid.h5"
+    maps = folder / "results/smoke-shared/maps/seed0-seed1/final/blocks.1.hook_resid_mid.h5"
     data = bytearray(maps.read_bytes())
     data[len(data) // 2 :] = b""
     maps.write_bytes(bytes(data))
-    out = "results/dyck-shared/decoder_cosine/seed0-seed1/final/blocks.1.hook_resid_mid.csv"
+    out = "results/smoke-shared/decoder_cosine/seed0-seed1/final/blocks.1.hook_resid_mid.csv"
     found = snakemake(folder, out, "--cores", "1", "--forcerun", "cosine")
     assert found.returncode != 0
-    log = (folder / "results/dyck-shared/logs/cosine/seed0-seed1/final").glob("*mid.log")
+    log = (folder / "results/smoke-shared/logs/cosine/seed0-seed1/final").glob("*mid.log")
     assert "blocks.1.hook_resid_mid.h5: is truncated" in next(log).read_text()
     maps.unlink()
     found = snakemake(folder, out, "--cores", "1")

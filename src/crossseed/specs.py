@@ -12,6 +12,7 @@ rests on activations of another model or of other tokens.
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 from crossseed.closure import code_digest
@@ -22,6 +23,7 @@ from crossseed.sae.config import SELECTION
 from crossseed.store import canonical_json, source_of
 
 Spec = dict[str, Any]
+TEMPLATE = Path(__file__).parent / "report" / "index.html.j2"
 
 
 def verb_code(verb: str, *modules: str) -> str:
@@ -92,6 +94,7 @@ def sae(
     variant, expansion = split_dictionary(run, dictionary)
     config = run.dictionaries[variant].model_dump(exclude=set(SELECTION))
     return {
+        "inits": list(run.dictionaries[variant].inits),
         "cohort": cohort,
         "seed": seed,
         "checkpoint": checkpoint,
@@ -151,7 +154,10 @@ def report(run: RunConfig) -> Spec:
         }
         for name, config in run.cohorts.items()
     }
-    return {"run": run.run, "cohorts": cohorts}
+    variants = {
+        name: {"recipe": variant.model_dump()} for name, variant in run.dictionaries.items()
+    }
+    return {"run": run.run, "cohorts": cohorts, "dictionaries": variants}
 
 
 def code(
@@ -165,7 +171,9 @@ def code(
     if dictionary is not None:
         variant, _ = split_dictionary(run, dictionary)
         modules.append(architectures.module_name(run.dictionaries[variant].architecture))
-    if verb in {"transfer"}:
+    if verb == "report":
+        return verb_code(verb) + hashlib.blake2b(TEMPLATE.read_bytes(), digest_size=8).hexdigest()
+    if verb == "transfer":
         used = {variant.architecture for variant in run.dictionaries.values()}
         modules += [architectures.module_name(name) for name in sorted(used)]
     return verb_code(verb, *modules)

@@ -188,7 +188,8 @@ def open_h5(path: Path, schema: str, verify: Sequence[str] | None = None) -> Ite
         verify: top-level names whose content is checked against its digest; None checks all.
 
     Raises:
-        UserError: missing, truncated, foreign, of another schema, edited or non-finite.
+        UserError: missing, truncated, foreign, of another schema or edited. Whether values are
+            finite is checked by those who read them.
     """
     path = Path(path)
     try:
@@ -251,6 +252,8 @@ def write_tensors(
     from safetensors.numpy import save_file
 
     arrays = {name: np.asarray(array, order="C") for name, array in tensors.items()}
+    for name, array in arrays.items():
+        check_finite(array, f"{path}: tensor {name!r}")
     header = {
         "schema": schema,
         "spec": canonical_json(spec),

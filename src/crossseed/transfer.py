@@ -62,15 +62,16 @@ class Fit(NamedTuple):
     Attributes:
         arms: maps from the target into the source's frame, by arm.
         mean_d, covariance_dd: moments of the target.
-        numbers: effective, numerical and identified rank of the fit.
-        digest: digest of the file they come from.
+        numbers: effective, numerical and identified rank of the paired fit; they describe the
+            pair, whatever the arm.
+        spec: the spec that made the file.
     """
 
     arms: dict[str, m.AffineMap]
     mean_d: np.ndarray
     covariance_dd: np.ndarray
     numbers: dict[str, float]
-    digest: str
+    spec: dict[str, Any]
 
 
 def _paired_blocks(
@@ -160,8 +161,18 @@ def read_maps(path: Path) -> Fit:
             for name in ("effective_rank", "numerical_rank", "identified_rank")
         }
         return Fit(
-            arms, moments["mean_b"][:], moments["covariance_b"][:], numbers, header(file).digest
+            arms, moments["mean_b"][:], moments["covariance_b"][:], numbers, header(file).spec
         )
+
+
+def check_cell(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless an artefact was made for the cell that a job is told."""
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise UserError(
+                f"{path}: made for {key} = {found.get(key)}, but this job needs {value}; "
+                "the file is stale or of another cell: run the workflow, or delete it and run again"
+            )
 
 
 def map_metrics(affine: m.AffineMap, numbers: Mapping[str, float]) -> dict[str, Estimate]:

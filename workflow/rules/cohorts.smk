@@ -55,7 +55,6 @@ rule train:
     shell:
         "python -m crossseed train"
         " --spec {params.spec:q}"
-        " --code {params.code:q}"
         " --device {resources.device:q}"
         " --anchor {input.anchor:q}"
         " --out {output.checkpoints:q}"

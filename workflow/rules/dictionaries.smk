@@ -47,7 +47,6 @@ for dictionary, inits, _ in plan.dictionaries(RUN):
         shell:
             "python -m crossseed sae"
             " --spec {params.spec:q}"
-            " --code {params.code:q}"
             " --device {resources.device:q}"
             " --activations {input.activations:q}"
             " --out {output.weights:q}"

@@ -35,7 +35,8 @@ class AffineMap(NamedTuple):
 def procrustes(cross_covariance: np.ndarray) -> np.ndarray:
     """The orthogonal R that maximises tr(Rᵀ C), for C the cross-covariance of b with a.
 
-    Where C has singular values 0, R is arbitrary on that subspace; see `identified_rank`.
+    Where C has no rank (singular values below 1e-6 of the largest) the data do not decide R;
+    there it is the rotation closest to the identity, not what the SVD happens to return.
 
     Raises:
         ValueError: C is not square or not finite.
@@ -44,8 +45,11 @@ def procrustes(cross_covariance: np.ndarray) -> np.ndarray:
         raise ValueError(f"an orthogonal map needs a square matrix, got {cross_covariance.shape}")
     if not np.isfinite(cross_covariance).all():
         raise ValueError("the cross-covariance is not finite")
-    u, _, vt = np.linalg.svd(cross_covariance.astype(np.float64))
-    rotation: np.ndarray = u @ vt
+    u, s, vt = np.linalg.svd(cross_covariance.astype(np.float64))
+    decided = s > RANK_TOLERANCE * s[0]
+    u_free, vt_free = u[:, ~decided], vt[~decided]
+    w, _, zt = np.linalg.svd(u_free.T @ vt_free.T)
+    rotation: np.ndarray = u[:, decided] @ vt[decided] + u_free @ (w @ zt) @ vt_free
     return rotation
 
 
@@ -92,7 +96,7 @@ def arms(moments: Moments, shuffled: Moments, random_dd: np.ndarray) -> dict[str
 
 
 def rotation_distance(matrix_dd: np.ndarray) -> float:
-    """‖R − I‖_F; √(2d) is the expected size for a Haar rotation, 2d − 2 tr R its square."""
+    """‖R − I‖_F. Its square is 2d − 2 tr R, for a Haar rotation 2d in expectation."""
     return float(np.linalg.norm(matrix_dd - np.eye(len(matrix_dd))))
 
 
@@ -112,15 +116,16 @@ def numerical_rank(cross_covariance: np.ndarray) -> int:
 def identified_rank(first: Moments, second: Moments) -> int:
     """Number of the target's principal directions on which two half-sample fits agree.
 
-    A direction v counts where vᵀ R₁ R₂ᵀ v > 0.9; elsewhere the data do not decide R.
+    A direction v counts where vᵀ R₁ R₂ᵀ v > 0.9 and the target varies along it; elsewhere the
+    data do not decide R.
 
     Args:
         first, second: moments of two disjoint sets of tokens.
     """
     agreement = procrustes(first.cross_covariance) @ procrustes(second.cross_covariance).T
-    _, directions = np.linalg.eigh(first.merged(second).covariance_b)
+    variances, directions = np.linalg.eigh(first.merged(second).covariance_b)
     agree = np.einsum("dk,de,ek->k", directions, agreement, directions)
-    return int((agree > IDENTIFIED_ABOVE).sum())
+    return int(((agree > IDENTIFIED_ABOVE) & (variances > RANK_TOLERANCE * variances[-1])).sum())
 
 
 def gaussian_rows(

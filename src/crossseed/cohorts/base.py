@@ -5,7 +5,7 @@ A kind is a package under `crossseed.cohorts` with the modules
     config     a class derived from `CohortConfig`; light, since it is imported to plan
     tokens     make_tokens(spec) -> {split: TokenSet}, disjoint by sequence
     training   train(spec, *, device, code, anchor, out, curve, accuracy): one member
-    members    load(path, checkpoint, device) -> Member
+    members    load(path, cohort, seed, checkpoint, device) -> Member
 
 Adding a kind adds such a package, and its config class to `crossseed.config.schema`; no
 rule changes.
@@ -14,6 +14,7 @@ rule changes.
 from __future__ import annotations
 
 import importlib
+import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Annotated, Any, NamedTuple, Protocol
@@ -33,7 +34,9 @@ class CohortConfig(Model):
 
     kind: str
     seeds: Annotated[
-        list[CountOrZero], Distinct, NonEmpty, Field(description="Seeds of the members.")
+        list[CountOrZero],
+        Distinct,
+        Field(min_length=2, description="Seeds of the members, two at least."),
     ]
     anchor: CountOrZero = Field(
         description="The seed whose dictionaries are tried on the others and whose basis is "
@@ -64,7 +67,7 @@ class CohortConfig(Model):
     @classmethod
     def _checkpoint_names(cls, value: list[str]) -> list[str]:
         for name in value:
-            if name != "final" and not (name.startswith("step") and name[4:].isdigit()):
+            if name != "final" and not re.fullmatch(r"step[1-9]\d*", name):
                 raise ValueError(f"{name!r} is no checkpoint; expected 'final' or e.g. 'step1000'")
         return value
 
@@ -84,7 +87,11 @@ class CohortConfig(Model):
 
     @abstractmethod
     def report_spec(self) -> dict[str, Any]:
-        """What the page says of the cohort: ``shared`` tensors."""
+        """What the page says of the cohort: ``shared`` tensors and the training ``recipe``."""
+
+    @abstractmethod
+    def most_tokens(self, split: str) -> int | None:
+        """An upper bound on the tokens of a split, where one is known before any job runs."""
 
     @property
     @abstractmethod

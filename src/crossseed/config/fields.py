@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-NAME = re.compile(r"[a-z0-9]+(?:[-_][a-z0-9]+)*")
+NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+RESERVED = {"reports"}
 
 
 class Model(BaseModel):
@@ -24,9 +25,9 @@ def _number(value: Any) -> Any:
 
 
 def _name(value: str) -> str:
-    if not NAME.fullmatch(value):
+    if not NAME.fullmatch(value) or value in RESERVED:
         raise ValueError(
-            "expected lower-case letters and digits, joined by single '-' or '_' "
+            "expected lower-case letters and digits, joined by single '-', and not 'reports' "
             "(the name becomes a folder)"
         )
     return value

@@ -68,6 +68,24 @@ class RunConfig(Model):
         return self
 
     @model_validator(mode="after")
+    def _tokens_suffice(self) -> RunConfig:
+        for cohort, config in self.cohorts.items():
+            most, width = config.most_tokens("fit"), config.width
+            if most is not None and width is not None and most < 2 * width:
+                raise ValueError(
+                    f"cohorts.{cohort}.tokens.fit holds {most} tokens at most, but a rotation in "
+                    f"{width} dimensions needs {2 * width}; make the split larger"
+                )
+            most = config.most_tokens("train")
+            for name, variant in self.dictionaries.items():
+                if most is not None and variant.batch_tokens > most:
+                    raise ValueError(
+                        f"dictionaries.{name}.batch_tokens = {variant.batch_tokens}, but "
+                        f"cohorts.{cohort}.tokens.train holds {most} tokens at most; lower it"
+                    )
+        return self
+
+    @model_validator(mode="after")
     def _sources_have_dictionaries(self) -> RunConfig:
         for name, variant in self.dictionaries.items():
             if self.transfer.pairs == "all" and variant.members != "all":

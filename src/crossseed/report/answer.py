@@ -11,7 +11,8 @@ from crossseed.report import tables as t
 
 # A difference in explained variance or correlation below this is called none.
 NOTICEABLE = 0.05
-NULLS = ("mean", "random", "shuffled", "gaussian")
+NULLS = ("random", "shuffled", "gaussian")
+BASELINES = ("raw", "mean")
 ARM_WORDS = {
     "mean": "mean shift alone",
     "random": "random rotation",
@@ -60,9 +61,9 @@ def reconstruction(ev: dict[str, Spread]) -> list[str]:
         sentences.append("The rotation gains nothing noticeable over the raw activations.")
     elif rotated.median - best[0] < NOTICEABLE:
         sentences.append(
-            f"That gain is no evidence of shared features: {ARM_WORDS[best[1]]}, which shares "
-            f"none, is explained to {ev[best[1]]}. Explained variance of the dictionary's own "
-            "input is a statement about first and second moments here."
+            f"That gain is no evidence of shared features: {ARM_WORDS[best[1]]}, in which no token "
+            f"is matched to its own, is explained to {ev[best[1]]}. Explained variance of the "
+            "dictionary's own input is a statement about first and second moments here."
         )
     else:
         sentences.append(
@@ -72,35 +73,33 @@ def reconstruction(ev: dict[str, Spread]) -> list[str]:
     return sentences
 
 
-def features(firing: dict[str, Spread], alignment: dict[str, Spread]) -> list[str]:
+def features(
+    firing: dict[str, Spread], above: dict[str, Spread], alignment: dict[str, Spread]
+) -> list[str]:
     """What firing correlation and the fit of the map say of one cohort and dictionary."""
     rotated, raw = firing.get("procrustes"), firing.get("raw")
-    nulls = [(firing[name].median, name) for name in NULLS if name in firing]
-    if rotated is None or raw is None or not nulls:
+    controls = [(firing[name].median, name) for name in (*NULLS, *BASELINES) if name in firing]
+    if rotated is None or raw is None or not controls:
         return ["No latent is live in both models, so nothing can be said of single features."]
-    best = max(nulls)
-    opening = (
-        f"Token by token, the same latents fire with a correlation of {rotated} after the "
-        f"rotation, {raw} raw, and {firing[best[1]]} under the best control "
+    best = max(controls)
+    sentences = [
+        f"Token by token, the same latents fire with a mean correlation of {rotated} after the "
+        f"rotation, {raw} raw, and {firing[best[1]]} under the best other arm "
         f"({ARM_WORDS[best[1]]})."
-    )
+    ]
     if rotated.median - best[0] < NOTICEABLE:
-        verdict = "The rotation carries no feature beyond what its control carries."
+        sentences.append("The rotation carries no feature beyond what that arm carries.")
     else:
-        verdict = (
+        sentences.append(
             f"So the rotation does carry features, to a correlation {rotated.median - best[0]:.2f} "
-            "above its control"
+            f"above that; {_percent(above['procrustes'].median)} of the live latents correlate "
+            "above .5."
         )
-        verdict += (
-            "; most latents still fire differently."
-            if rotated.median < 0.5
-            else ", and most of each latent's firing."
-        )
-    fit = (
+    sentences.append(
         f"The map itself explains {alignment['procrustes']} of the source's activations from "
         f"the target's, against {alignment['shuffled']} when fitted on shuffled tokens."
     )
-    return [opening, verdict, fit]
+    return sentences
 
 
 def decoder_cosines(tables: t.Tables, cohort: str, dictionary: str) -> list[str]:
@@ -136,10 +135,15 @@ def decoder_cosines(tables: t.Tables, cohort: str, dictionary: str) -> list[str]
     excess_independent = float(independent.mean_max_cosine.mean()) - floor
     if excess_shared > NOTICEABLE and excess_independent < NOTICEABLE:
         sentences.append(
-            "The published “98 % of decoder columns agree” compares SAEs of one initialisation: "
-            f"their columns still have a cosine of {drift.value.mean():.2f} with their own starting "
-            "values, so they agree because they never left a common start, not because the models "
-            "share features. With independent starts the agreement is gone."
+            "The published “98 % of decoder columns agree” compares SAEs of one initialisation. "
+            f"In this run such columns keep a cosine of {drift.value.mean():.2f} with their own "
+            "starting values: they agree because they did not leave a common start, not because "
+            "the models share features. With independent starts the raw agreement is gone"
+            + (
+                ", and the rotation does not bring it back."
+                if float(rotated.mean_max_cosine.mean()) - floor < NOTICEABLE
+                else f"; the rotation brings it to {rotated.mean_max_cosine.mean():.2f}."
+            )
         )
     elif excess_independent >= NOTICEABLE:
         sentences.append(
@@ -170,18 +174,19 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
     for dictionary in sorted(rows.dictionary.unique()):
         ev = spreads(tables, cohort, dictionary, "ev")
         firing = spreads(tables, cohort, dictionary, "firing_r")
+        above = spreads(tables, cohort, dictionary, "firing_r_above_0.5")
         alignment = spreads(tables, cohort, dictionary, "alignment_ev")
         l0 = spreads(tables, cohort, dictionary, "l0")
         if not {"raw", "procrustes", "self"} <= set(ev):
             continue
-        sentences = reconstruction(ev) + features(firing, alignment)
+        sentences = reconstruction(ev) + features(firing, above, alignment)
         sentences += decoder_cosines(tables, cohort, dictionary)
         if info["width"] and "self" in l0 and l0["self"].median > info["width"]:
             sentences.append(
                 f"This dictionary is not sparse: {l0['self'].median:.0f} latents are active per "
                 f"token in {info['width']} dimensions."
             )
-        arms = ("self", "raw", *NULLS, "procrustes")
+        arms = ("self", *BASELINES, *NULLS, "procrustes")
         sections.append(
             {
                 "dictionary": dictionary,

@@ -190,7 +190,7 @@ def decoder_cosine(tables: t.Tables, info: dict[str, Any]) -> Figure:
         part = rows[rows.cohort == cohort]
         ends, names = [], []
         for (init, basis), (colour, dash) in looks.items():
-            found = part[(part.init == init) & (part.map == basis)]
+            found = part[(part.init == init) & (part["map"] == basis)]
             if found.empty:
                 continue
             places = [about["sites"].index(site) for site in found.site]

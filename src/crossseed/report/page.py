@@ -30,10 +30,10 @@ STAGES = {
 CAPTIONS = {
     "ev": "Explained variance of {dictionary} dictionaries of the anchor, per site, on held-out "
     "tokens of the other seeds. Black: the anchor's own tokens. Blue: tokens of another seed "
-    "after one Procrustes rotation. Orange-red: the same tokens raw. The others are nulls that "
-    "share no feature with the source: a shift of the mean alone, a random rotation, a rotation "
-    "fitted on tokens shuffled within their position, and Gaussian noise with the target's mean "
-    "and covariance. Points are pairs of seeds with 95 % bootstrap intervals over sequences, "
+    "after one Procrustes rotation. Orange-red: the same tokens raw. Beside them a "
+    "shift of the mean alone, and the nulls in which no token is matched to its own: a random "
+    "rotation, a rotation fitted on tokens shuffled within their position, and Gaussian noise "
+    "with the target's mean and covariance. Points are pairs of seeds with 95 % bootstrap intervals over sequences, "
     "lines join medians; medians below −1.5 are written at the lower edge.",
     "firing": "Correlation over tokens between what each latent of {dictionary} does on the "
     "anchor's activations and on another seed's carried activations, averaged over latents that "
@@ -78,6 +78,17 @@ def stage_times(results: Path, cohorts: list[str]) -> list[dict[str, Any]]:
     ]
 
 
+def recipes(spec: dict[str, Any]) -> list[dict[str, str]]:
+    """What was trained, a line a cohort and a dictionary."""
+    found = []
+    for kind in ("cohorts", "dictionaries"):
+        for name, about in spec[kind].items():
+            recipe = about["recipe"]
+            text = ", ".join(f"{key} {value}" for key, value in sorted(recipe.items()))
+            found.append({"what": name, "recipe": text})
+    return found
+
+
 def _data_uri(path: Path) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
 
@@ -97,7 +108,7 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
     folder = page.parent
     info: dict[str, Any] = spec["cohorts"]
     try:
-        tables = t.read(folder / "tables")
+        tables = t.of_one_checkpoint(t.read(folder / "tables"))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{folder / 'tables'}: {error}; run the workflow to make the tables"
@@ -127,6 +138,8 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
             (index, list(row))
             for index, row in zip(accuracy.index, accuracy.to_numpy(), strict=True)
         ],
+        recipes=recipes(spec),
+        checkpoint=tables.transfer.checkpoint.iloc[0],
         times=stage_times(results, list(info)),
         tables=sorted(path.name for path in (folder / "tables").glob("*.csv")),
         version=__version__,

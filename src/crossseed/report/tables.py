@@ -26,6 +26,17 @@ def read(folder: Path) -> Tables:
     return Tables(*(pd.read_csv(folder / f"{name}.csv") for name in Tables._fields))
 
 
+def of_one_checkpoint(tables: Tables) -> Tables:
+    """The rows of one checkpoint: `final`, or the last where that is not studied."""
+    names = list(dict.fromkeys(tables.transfer.checkpoint))
+    name = "final" if "final" in names else names[-1]
+    found = {
+        key: rows[rows.checkpoint == name] if "checkpoint" in rows else rows
+        for key, rows in tables._asdict().items()
+    }
+    return Tables(**found)
+
+
 def crossed(transfer: pd.DataFrame) -> pd.DataFrame:
     """Rows of pairs of different seeds."""
     return transfer[transfer.source_seed != transfer.target_seed]

@@ -64,7 +64,7 @@ def cfg_of(config: Any, expansion: int, width: int, site: str) -> dict[str, Any]
         "apply_b_dec_to_input": True,
         "normalize_activations": "none",
         "reshape_activations": "none",
-        **module_of(config.architecture).saelens_fields(config, expansion),
+        **module_of(config.architecture).saelens_fields(config),
     }
     fields["metadata"] = {
         "hook_name": site,

@@ -81,10 +81,12 @@ def train_and_measure(
     rows: list[dict[str, Any]] = []
     for folder in out:
         init = folder.name.removeprefix(f"{spec['dictionary']}-")
-        own = {**spec, "init": init}
+        own = {**{k: v for k, v in spec.items() if k != "inits"}, "init": init}
         start = init_name(spec, init)
         folder.mkdir(parents=True, exist_ok=True)
-        resume = Resume(folder / WEIGHTS, {"spec": own, "code": code, "inputs": inputs})
+        resume = Resume(
+            folder / WEIGHTS, {"spec": own, "code": code, "inputs": inputs, "device": device}
+        )
         arrays = training.train(
             config, spec["expansion"], stream, device, resume, start, f"{cell} {init}"
         )

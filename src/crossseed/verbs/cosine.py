@@ -8,7 +8,7 @@ from pathlib import Path
 from crossseed.decoder_cosine import COLUMNS, compare
 from crossseed.sae.dictionary import load
 from crossseed.store import write_table
-from crossseed.transfer import read_maps
+from crossseed.transfer import check_cell, read_maps
 from crossseed.verbs import options
 
 
@@ -28,7 +28,13 @@ def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, *options.CELL)
     sources = options.dictionaries_of(args.source, load)
     targets = options.dictionaries_of(args.target, load)
-    rotation = read_maps(args.maps).arms["procrustes"].matrix_dd
+    fit = read_maps(args.maps)
+    check_cell(args.maps, fit.spec, {name: spec[name] for name in options.CELL})
+    for role, paths, found in (("source", args.source, sources), ("target", args.target, targets)):
+        for path, dictionary in zip(paths, found.values(), strict=True):
+            wanted = {"activations": fit.spec["activations"][role]}
+            check_cell(path, options.provenance(dictionary), wanted)
+    rotation = fit.arms["procrustes"].matrix_dd
     cell = {name: spec[name] for name in options.CELL}
     rows = [
         {**cell, "dictionary": name, "init": init, **row}

@@ -8,7 +8,7 @@ from pathlib import Path
 from crossseed import passes
 from crossseed.activations import extract, read_tokens
 from crossseed.cohorts.base import module_of
-from crossseed.devices import resolve
+from crossseed.devices import usable
 from crossseed.store import source_of
 from crossseed.verbs import options
 
@@ -27,9 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, "kind", "checkpoint", "dtype", "origin")
-    device = resolve(args.device)
-    member = module_of(spec["kind"], "members").load(args.model, spec["checkpoint"], device)
+    spec = options.spec_of(args, "kind", "cohort", "seed", "checkpoint", "dtype", "origin")
+    device = usable(args.device)
+    member = module_of(spec["kind"], "members").load(
+        args.model, spec["cohort"], spec["seed"], spec["checkpoint"], device
+    )
     sets, digest = read_tokens(args.tokens)
     out = {options.site_of(path): path for path in args.out}
     specs = {

@@ -28,13 +28,6 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
-def add_code(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--code",
-        help="digest of the code, where it is known; a saved state of other code is not resumed",
-    )
-
-
 def spec_of(args: argparse.Namespace, *keys: str) -> dict[str, Any]:
     """The parsed ``--spec``, which must hold `keys`."""
     try:
@@ -64,6 +57,12 @@ def cell_of(spec: dict[str, Any]) -> tuple[object, ...]:
     return tuple(spec[name] for name in CELL)
 
 
+def provenance(dictionary: Dictionary) -> dict[str, Any]:
+    """The spec that made a dictionary."""
+    spec: dict[str, Any] = dictionary.cfg["metadata"]["crossseed"]["spec"]
+    return spec
+
+
 def dictionaries_of(
     folders: list[Path], load: Callable[[Path], Dictionary]
 ) -> dict[tuple[str, str], Dictionary]:
@@ -71,7 +70,7 @@ def dictionaries_of(
     found = {}
     for folder in folders:
         dictionary = load(folder_of(folder))
-        spec = dictionary.cfg["metadata"]["crossseed"]["spec"]
+        spec = provenance(dictionary)
         found[spec["dictionary"], spec["init"]] = dictionary
     return found
 

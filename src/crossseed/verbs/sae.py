@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from crossseed.closure import code_digest
-from crossseed.devices import resolve
+from crossseed.devices import usable
 from crossseed.sae.architectures import module_name
 from crossseed.sae.study import train_and_measure
 from crossseed.verbs import options
@@ -15,7 +15,6 @@ from crossseed.verbs import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     options.add_device(parser)
-    options.add_code(parser)
     parser.add_argument(
         "--activations", type=Path, required=True, help="activation file of the site"
     )
@@ -32,6 +31,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "cohort", "seed", "site", "dictionary", "variant", "activations")
     architecture = spec["variant"]["architecture"]
-    code = args.code or code_digest("crossseed.verbs.sae", module_name(architecture))
+    code = code_digest("crossseed.verbs.sae", module_name(architecture))
     folders = [options.folder_of(path) for path in args.out]
-    train_and_measure(spec, args.activations, folders, args.metrics, resolve(args.device), code)
+    train_and_measure(spec, args.activations, folders, args.metrics, usable(args.device), code)

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from crossseed.closure import code_digest
 from crossseed.cohorts.base import module_name, module_of
-from crossseed.devices import resolve
+from crossseed.devices import usable
 from crossseed.verbs import options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     options.add_device(parser)
-    options.add_code(parser)
     parser.add_argument(
         "--anchor", type=Path, nargs="?", help="checkpoints of the anchor, where tensors are shared"
     )
@@ -29,8 +28,8 @@ def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "kind", "cohort")
     module_of(spec["kind"], "training").train(
         spec,
-        device=resolve(args.device),
-        code=args.code or code_digest(module_name(spec["kind"], "training")),
+        device=usable(args.device),
+        code=code_digest(module_name(spec["kind"], "training")),
         anchor=args.anchor,
         out=args.out,
         curve=args.curve,

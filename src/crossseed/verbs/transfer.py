@@ -8,7 +8,7 @@ from pathlib import Path
 from crossseed.activations import open_split
 from crossseed.sae.dictionary import load
 from crossseed.store import write_table
-from crossseed.transfer import COLUMNS, read_maps, transfer
+from crossseed.transfer import COLUMNS, check_cell, read_maps, transfer
 from crossseed.verbs import options
 
 
@@ -29,6 +29,11 @@ def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "activations", "resamples", *options.CELL)
     made_from = spec["activations"]
     dictionaries = options.dictionaries_of(args.dictionaries, load)
+    for path, dictionary in zip(args.dictionaries, dictionaries.values(), strict=True):
+        check_cell(path, options.provenance(dictionary), {"activations": made_from["source"]})
+    fit = read_maps(args.maps) if args.maps else None
+    if fit is not None:
+        check_cell(args.maps, fit.spec, {"activations": made_from})
     with (
         open_split(args.source, "eval", made_from["source"]) as source,
         open_split(args.target, "eval", made_from["target"]) as target,
@@ -37,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
             source,
             target,
             dictionaries,
-            read_maps(args.maps) if args.maps else None,
+            fit,
             spec["resamples"],
             *options.cell_of(spec),
         )

@@ -75,6 +75,9 @@ class Training(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
+        for name in ("warmup_steps", "short_first_steps"):
+            if getattr(self, name) > self.steps:
+                raise ValueError(f"{name} {getattr(self, name)} exceeds steps {self.steps}")
         if self.pool_rows < self.batch_rows:
             raise ValueError(
                 f"pool_rows {self.pool_rows} is smaller than batch_rows {self.batch_rows}; "
@@ -175,7 +178,11 @@ class DyckCohort(CohortConfig):
         return {"dtype": self.activation_dtype}
 
     def report_spec(self) -> dict[str, Any]:
-        return {"shared": sorted(self.share)}
+        return {"shared": sorted(self.share), "recipe": self.training.model_dump()}
+
+    def most_tokens(self, split: str) -> int:
+        first, end = getattr(self.tokens, split)
+        return int((end - first) * (self.tokens.lengths[1] + 2))
 
     @property
     def width(self) -> int:

@@ -34,13 +34,18 @@ class DyckMember:
         return {site: value.float().cpu().numpy() for site, value in found.items()}
 
 
-def load(path: Path, checkpoint: str, device: str) -> DyckMember:
+def load(path: Path, cohort: str, seed: int, checkpoint: str, device: str) -> DyckMember:
     """One checkpoint of a trained member.
 
     Raises:
-        UserError: the file is damaged or does not hold that checkpoint.
+        UserError: the file is damaged, of another member, or does not hold that checkpoint.
     """
     tensors, found = read_tensors(path, CHECKPOINTS_SCHEMA, prefix=f"{checkpoint}/")
+    if (found.spec.get("cohort"), found.spec.get("seed")) != (cohort, seed):
+        raise UserError(
+            f"{path}: weights of {found.spec.get('cohort')} seed {found.spec.get('seed')}, "
+            f"expected {cohort} seed {seed}; give the member's own file"
+        )
     model = DyckTransformer(seed=0)
     try:
         model.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})

@@ -137,6 +137,7 @@ class Stepper:
         self.adam = Adam(self.parameters, BETAS, training.weight_decay)
         self.loss_sum = torch.zeros((), device=self.device)
         self.grad_norm = torch.zeros((), device=self.device)
+        self._pool: Any = None  # one memory pool for the graphs of all lengths
         self._graphs: dict[tuple[int, ...], tuple[torch.cuda.CUDAGraph, tuple[Tensor, ...]]] = {}
 
     def _precision(self) -> AbstractContextManager[Any]:
@@ -171,7 +172,9 @@ class Stepper:
                 self._gradients(static)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        with torch.cuda.graph(graph, pool=self._pool):
             self._step(static)
         self._graphs[tuple(batch[0].shape)] = (graph, static)
 
@@ -255,6 +258,7 @@ def train_model(
     device: str,
     resume: Resume,
     after_step: Callable[[int], None] = lambda step: None,
+    cell: str = "dyck",
 ) -> Trained:
     """Trains one model.
 
@@ -265,6 +269,7 @@ def train_model(
         device: ``cpu`` or ``cuda``.
         resume: where the state is kept between kills.
         after_step: called with the number of steps done, for tests.
+        cell: the cell's name, for messages.
 
     Raises:
         TrainingDiverged: the loss became NaN or infinite.
@@ -295,17 +300,18 @@ def train_model(
                 kept.setdefault(checkpoint, {})[tensor] = value
     stepper.loss_sum.fill_(log.pop("loss_sum", 0.0))
     lengths = (training.lengths[0], training.lengths[1])
-    progress = Progress(f"train dyck seed {seed}", training.steps, log["step"])
+    progress = Progress(f"train {cell}", training.steps, log["step"])
     check_every = CURVE_EVERY_STEPS if stepper.cuda else 1
     for batch in training_batches(seed, training, log["step"]):
         lr = learning_rate(log["step"], training)
         stepper(batch, lr)
         log["step"] += 1
         step = log["step"]
-        if step % check_every == 0 and not math.isfinite(stepper.loss_sum.item()):
+        checked = step % check_every == 0 or step == training.steps or step in training.keep_steps
+        if checked and not math.isfinite(stepper.loss_sum.item()):
             resume.discard()
             raise TrainingDiverged(
-                f"dyck seed {seed}: the loss is not finite at step {step}; lower "
+                f"{cell}: the loss is not finite at step {step}; lower "
                 f"training.peak_lr ({training.peak_lr}) or training.grad_clip"
             )
         if step % CURVE_EVERY_STEPS == 0:
@@ -368,8 +374,9 @@ def train(
         tensors, found = read_tensors(anchor, CHECKPOINTS_SCHEMA, prefix="final/")
         frozen = {name: tensors[name] for name in spec["share"]}
         inputs = {"anchor": found.digest}
-    resume = Resume(out, {"spec": spec, "code": code, "inputs": inputs})
-    trained = train_model(spec["seed"], recipe, frozen, device, resume)
+    resume = Resume(out, {"spec": spec, "code": code, "inputs": inputs, "device": device})
+    cell = f"{spec['cohort']} seed {spec['seed']}"
+    trained = train_model(spec["seed"], recipe, frozen, device, resume, cell=cell)
     cohort = {"cohort": spec["cohort"]}
     write_table(accuracy, ACCURACY_COLUMNS, [{**cohort, **row} for row in trained.accuracy])
     write_table(curve, CURVE_COLUMNS, [{**cohort, **row} for row in trained.curve])

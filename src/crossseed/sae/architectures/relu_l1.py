@@ -26,7 +26,7 @@ class Config(DictionaryConfig):
     )
 
 
-def saelens_fields(config: Config, expansion: int) -> dict[str, Any]:
+def saelens_fields(config: Config) -> dict[str, Any]:
     return {"architecture": "standard"}
 
 

@@ -39,7 +39,7 @@ class Config(DictionaryConfig):
         return None
 
 
-def saelens_fields(config: Config, expansion: int) -> dict[str, Any]:
+def saelens_fields(config: Config) -> dict[str, Any]:
     return {"architecture": "topk", "k": config.k, "rescale_acts_by_decoder_norm": False}
 
 
