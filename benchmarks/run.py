@@ -34,6 +34,9 @@ SAE_COLUMNS = (
     "tokens_per_s", "lowest", "highest", "ratio_to_saelens", "share_of_matmul_ceiling",
     "ev", "l0", "dead_share", "repeats", "machine",
 )  # fmt: skip
+RUN_COLUMNS = (
+    "stage", "jobs", "job_seconds", "start_seconds", "work_seconds", "largest_memory_mb", "machine",
+)  # fmt: skip
 PLAN_COLUMNS = ("config", "jobs", "seconds", "lowest", "highest", "repeats", "machine")
 
 
@@ -181,11 +184,118 @@ def planning() -> list[dict[str, Any]]:
     return found
 
 
+def seconds_of(command: list[str], repeats: int = REPEATS) -> float:
+    """Median wall seconds of a command."""
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        found.append(time.perf_counter() - began)
+    return median(found)
+
+
+def default_run(cores: int) -> list[dict[str, Any]]:
+    """The default run in an empty folder, a row a stage, and the plan of a rerun without change.
+
+    A job's start is its process and imports, measured by importing what its verb imports; the
+    rest of its seconds is work. What remains of cores × wall time is scheduling and waiting.
+    """
+    starts = {
+        verb: seconds_of([sys.executable, "-c", f"import crossseed.verbs.{verb}{more}"])
+        for verb, more in {
+            "tokens": "", "train": ", crossseed.cohorts.dyck.training",
+            "extract": ", crossseed.cohorts.dyck.members", "sae": ", crossseed.sae.training",
+            "align": "", "transfer": "", "cosine": "", "collect": "", "report": "",
+        }.items()
+    }  # fmt: skip
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
+    command += ["--configfile", str(ROOT / "config/config.yaml")]
+    with tempfile.TemporaryDirectory() as folder:
+        command += ["--directory", folder]
+        began = time.perf_counter()
+        subprocess.run(
+            [*command, "--cores", str(cores), "--resources", "gpu=1"],
+            check=True,
+            capture_output=True,
+        )
+        wall = time.perf_counter() - began
+        replan = seconds_of([*command, "--cores", str(cores), "--dry-run"])
+        jobs: dict[str, list[tuple[float, float]]] = {}
+        for path in Path(folder).glob("results/**/benchmarks/**/*.tsv"):
+            stage = (
+                path.parts[path.parts.index("benchmarks") + 1].removesuffix(".tsv").split("_")[0]
+            )
+            values = path.read_text().splitlines()[1].split("\t")
+            memory = float(values[2]) if values[2] not in {"-", "NA"} else 0.0
+            jobs.setdefault(stage, []).append((float(values[0]), memory))
+    found = []
+    for stage, rows in sorted(jobs.items()):
+        total, start = sum(s for s, _ in rows), len(rows) * starts[stage]
+        found.append(
+            {
+                "stage": stage,
+                "jobs": len(rows),
+                "job_seconds": round(total, 1),
+                "start_seconds": round(min(start, total), 1),
+                "work_seconds": round(max(total - start, 0), 1),
+                "largest_memory_mb": round(max(m for _, m in rows)),
+                "machine": machine(),
+            }
+        )
+    work = sum(row["work_seconds"] for row in found)
+    found.append(
+        {
+            "stage": f"whole run on {cores} cores",
+            "jobs": sum(row["jobs"] for row in found),
+            "job_seconds": round(wall, 1),
+            "start_seconds": round(sum(r["start_seconds"] for r in found), 1),
+            "work_seconds": round(work, 1),
+            "largest_memory_mb": max(row["largest_memory_mb"] for row in found),
+            "machine": machine(),
+        }
+    )
+    share = 1 - work / (cores * wall)
+    found.append(
+        {
+            "stage": "share outside training and analysis",
+            "jobs": "",
+            "job_seconds": round(share, 3),
+            "start_seconds": "",
+            "work_seconds": "",
+            "largest_memory_mb": "",
+            "machine": machine(),
+        }
+    )
+    found.append(
+        {
+            "stage": "plan of a rerun without change",
+            "jobs": 0,
+            "job_seconds": round(replan, 1),
+            "start_seconds": "",
+            "work_seconds": "",
+            "largest_memory_mb": "",
+            "machine": machine(),
+        }
+    )
+    for row in found:
+        print(row, flush=True)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", help="Python of the environment in which SAELens is installed")
+    parser.add_argument(
+        "--only", nargs="*", choices=("run", "planning", "sae"), help="leave out the others"
+    )
     args = parser.parse_args()
-    write_table(HERE / "results/planning.csv", PLAN_COLUMNS, planning())
+    only = args.only or ("run", "planning", "sae")
+    if "run" in only:
+        write_table(HERE / "results/default_run.csv", RUN_COLUMNS, default_run(cores=2))
+    if "planning" in only:
+        write_table(HERE / "results/planning.csv", PLAN_COLUMNS, planning())
+    if "sae" not in only:
+        return
     with tempfile.TemporaryDirectory() as folder:
         rows = sae_training(args.peer, Path(folder), threads=2, device="cpu")
         rows += sae_training(args.peer, Path(folder), threads=1, device="cpu")

@@ -264,6 +264,10 @@ def table() -> str:
     lines = ["| edit this key | → these run again |", "|---|---|"]
     for reruns, keys in rows.items():
         lines += [f"| `{key}` | {reruns} |" for key in keys]
+    lines += [
+        f"| `{key}` | decides which other keys there are, so it changes with them: all that it names |"
+        for key in sorted(TAGS)
+    ]
     return "\n".join(lines) + "\n"
 
 
