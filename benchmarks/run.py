@@ -23,7 +23,8 @@ import numpy as np
 
 from crossseed.devices import n_gpus
 from crossseed.sae.architectures import module_of
-from crossseed.sae.dictionary import Dictionary
+from crossseed.sae.dictionary import Dictionary, cfg_of, load, save
+from crossseed.sae.training import initial_arrays
 from crossseed.store import write_table
 
 HERE = Path(__file__).parent
@@ -98,6 +99,25 @@ def quality(path: Path, job: dict[str, Any], held_out: np.ndarray) -> dict[str, 
         "l0": float((h > 0).sum(axis=1).mean()),
         "dead_share": float((~(h > 0).any(axis=0)).mean()),
     }
+
+
+def check_saelens_reads_our_folders(peer: str, folder: Path) -> None:
+    """SAELens, without this project installed, reconstructs from our folders what we do."""
+    rows = sparse_rows(64, 500)
+    np.save(folder / "rows.npy", rows)
+    for name, own in (("relu_l1", {"l1": 0.0}), ("topk", {"k": 16})):
+        config = module_of(name).Config.model_construct(architecture=name, **own)
+        arrays = initial_arrays(64, 512, False, name)
+        save(folder / name, arrays, cfg_of(config, 8, 64, "site"), {}, {})
+        script = str(HERE / "contestants" / "saelens_loads.py")
+        command = [peer, script, folder / name, folder / "rows.npy", folder / "out.npz"]
+        subprocess.run([str(part) for part in command], check=True, capture_output=True)
+        theirs, ours = np.load(folder / "out.npz"), load(folder / name)
+        latents = ours.encode(rows)
+        gap = np.abs(ours.decode(latents) - theirs["xhat"]).max()
+        if gap > 1e-5 or np.abs(latents - theirs["latents"]).max() > 1e-5:
+            raise SystemExit(f"SAELens reads our {name} folder differently (gap {gap})")
+        print(f"SAELens reads our {name} folders: largest difference {gap:.1e}")
 
 
 def sae_training(peer: str | None, folder: Path, threads: int, device: str) -> list[dict[str, Any]]:
@@ -297,6 +317,8 @@ def main() -> None:
     if "sae" not in only:
         return
     with tempfile.TemporaryDirectory() as folder:
+        if args.peer:
+            check_saelens_reads_our_folders(args.peer, Path(folder))
         rows = sae_training(args.peer, Path(folder), threads=2, device="cpu")
         rows += sae_training(args.peer, Path(folder), threads=1, device="cpu")
         if n_gpus():

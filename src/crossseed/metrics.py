@@ -74,7 +74,9 @@ def estimate(values_r: np.ndarray) -> Estimate:
 
 def sum_units(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Sums of rows by unit, in float64; shape (units, ...)."""
-    return np.add.reduceat(values, starts, axis=0, dtype=np.float64)
+    # One sum a unit: np.add.reduceat along rows is ten times slower.
+    parts = zip(starts, np.r_[starts[1:], len(values)], strict=True)
+    return np.stack([values[first:end].sum(axis=0, dtype=np.float64) for first, end in parts])
 
 
 class ErrorSums:
