@@ -99,6 +99,11 @@ def features(
         f"The map itself explains {alignment['procrustes']} of the source's activations from "
         f"the target's, against {alignment['shuffled']} when fitted on shuffled tokens."
     )
+    if alignment["procrustes"].low < 0:
+        sentences.append(
+            "A fit below 0 means that the two models differ in the size of their activations there: "
+            "an orthogonal map turns but cannot rescale."
+        )
     return sentences
 
 
