@@ -320,7 +320,6 @@ def main() -> None:
         if args.peer:
             check_saelens_reads_our_folders(args.peer, Path(folder))
         rows = sae_training(args.peer, Path(folder), threads=2, device="cpu")
-        rows += sae_training(args.peer, Path(folder), threads=1, device="cpu")
         if n_gpus():
             rows += sae_training(args.peer, Path(folder), threads=2, device="cuda")
         write_table(HERE / "results/sae_training.csv", SAE_COLUMNS, rows)

@@ -19,7 +19,7 @@ from crossseed.config.fields import (
     Positive,
 )
 
-SHAREABLE = ("W_E", "W_U_tok", "W_U_depth", "W_U_valid")
+Shareable = Literal["W_E", "W_U_tok", "W_U_depth", "W_U_valid"]
 Range = Annotated[list[CountOrZero], Field(min_length=2, max_length=2)]
 
 
@@ -133,7 +133,7 @@ class DyckCohort(CohortConfig):
     """A cohort of Dyck-3 transformers, trained here."""
 
     kind: Literal["dyck"] = Field(description="`dyck`: toy transformers trained by the run.")
-    share: Annotated[list[Literal[SHAREABLE]], Distinct] = Field(  # type: ignore[valid-type]
+    share: Annotated[list[Shareable], Distinct] = Field(
         description="Tensors that every other seed copies from the trained anchor and keeps "
         "frozen; an empty list trains all seeds independently."
     )

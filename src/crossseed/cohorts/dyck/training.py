@@ -185,7 +185,8 @@ class Stepper:
             self.lr = lr
             self._step(tensors)
             return
-        self.lr.fill_(lr)  # type: ignore[union-attr]
+        assert isinstance(self.lr, Tensor)
+        self.lr.fill_(lr)
         shape = tuple(tensors[0].shape)
         if shape not in self._graphs:
             self._capture(tensors)
