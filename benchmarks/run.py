@@ -120,7 +120,9 @@ def check_saelens_reads_our_folders(peer: str, folder: Path) -> None:
         print(f"SAELens reads our {name} folders: largest difference {gap:.1e}")
 
 
-def sae_training(peer: str | None, folder: Path, threads: int, device: str) -> list[dict[str, Any]]:
+def sae_training(
+    peer: str | None, folder: Path, threads: int, device: str, repeats: int
+) -> list[dict[str, Any]]:
     contestants = {
         "crossseed": (sys.executable, "crossseed_trainer.py"),
         "dense loop": (sys.executable, "dense_loop.py"),
@@ -145,7 +147,7 @@ def sae_training(peer: str | None, folder: Path, threads: int, device: str) -> l
         }  # fmt: skip
         rates: dict[str, list[float]] = {name: [] for name in contestants}
         qualities = {}
-        for repeat in range(REPEATS):
+        for repeat in range(repeats):
             for name, (python, script) in contestants.items():
                 own = {**job, "out": str(folder / "out.npz"), "seed": repeat}
                 done = subprocess.run(
@@ -167,7 +169,7 @@ def sae_training(peer: str | None, folder: Path, threads: int, device: str) -> l
                 "ratio_to_saelens": round(median(values) / median(rates["SAELens"]), 2) if peer else None,
                 "share_of_matmul_ceiling": round(median(values) / ceiling, 2),
                 **{k: round(v, 4) for k, v in qualities[name].items()},
-                "repeats": REPEATS, "machine": machine(),
+                "repeats": repeats, "machine": machine(),
             }  # fmt: skip
             print(row, flush=True)
             found.append(row)
@@ -308,6 +310,7 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", choices=("run", "planning", "sae"), help="leave out the others"
     )
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="runs a contestant")
     args = parser.parse_args()
     only = args.only or ("run", "planning", "sae")
     if "run" in only:
@@ -319,9 +322,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if args.peer:
             check_saelens_reads_our_folders(args.peer, Path(folder))
-        rows = sae_training(args.peer, Path(folder), threads=2, device="cpu")
+        rows = sae_training(args.peer, Path(folder), threads=2, device="cpu", repeats=args.repeats)
         if n_gpus():
-            rows += sae_training(args.peer, Path(folder), threads=2, device="cuda")
+            rows += sae_training(
+                args.peer, Path(folder), threads=2, device="cuda", repeats=args.repeats
+            )
         write_table(HERE / "results/sae_training.csv", SAE_COLUMNS, rows)
 
 

@@ -44,6 +44,7 @@ def main(job):
             total_training_samples=job["steps"] * batch,
             train_batch_size_samples=batch,
             lr=job["lr"],
+            lr_end=job["lr"] / 10,  # unused by the constant schedule, but must be given
             device=job["device"],
         ),
         sae,
