@@ -139,15 +139,18 @@ def sae_training(
     for d, n_latents, architecture, batch in sizes:
         rows = sparse_rows(d, 120_000)
         np.save(folder / "rows.npy", rows[:110_000])
-        steps = 400 * 1024 // batch
+        steps = 800 * 1024 // batch
+        start = folder / "start.npz"
         job = {
-            "rows": str(folder / "rows.npy"), "n_latents": n_latents, "architecture": architecture,
-            "batch": batch, "steps": steps, "lr": 1e-3, "l1": 1e-3, "k": 16, "seed": 0,
+            "rows": str(folder / "rows.npy"), "start": str(start), "n_latents": n_latents, "architecture": architecture,
+            "batch": batch, "steps": steps, "lr": 2e-3, "l1": 1e-3, "k": 16, "seed": 0,
             "threads": threads, "device": device,
         }  # fmt: skip
         rates: dict[str, list[float]] = {name: [] for name in contestants}
         qualities = {}
         for repeat in range(repeats):
+            # One start for all, so that what differs is the loop.
+            np.savez(start, **initial_arrays(d, n_latents, True, repeat))
             for name, (python, script) in contestants.items():
                 own = {**job, "out": str(folder / "out.npz"), "seed": repeat}
                 done = subprocess.run(

@@ -191,6 +191,7 @@ CASES = [
             ("lr", 3e-3),
             ("warmup_steps", 6),
             ("decay_steps", 11),
+            ("grad_clip", 0.01),
             ("tied_init", variant == "relu-l1"),
             ("standardise", variant == "relu-l1"),
             ("inits", ["shared"]),

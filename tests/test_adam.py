@@ -8,7 +8,8 @@ from crossseed.adam import Adam
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
-def test_steps_equal_those_of_torch(weight_decay):
+@pytest.mark.parametrize("max_norm", [None, 1.5, 1e6])
+def test_steps_equal_those_of_torch(weight_decay, max_norm):
     torch.manual_seed(0)
     start = [torch.randn(5, 3), torch.randn(7)]
     ours = [p.clone() for p in start]
@@ -18,9 +19,11 @@ def test_steps_equal_those_of_torch(weight_decay):
     for step in range(20):
         gradients = [torch.randn_like(p) for p in start]
         lr = 0.1 / (1 + step)
-        adam.step(gradients, lr)
         for p, g in zip(theirs, gradients, strict=True):
             p.grad = g.clone()
+        if max_norm is not None:
+            torch.nn.utils.clip_grad_norm_(theirs, max_norm)
+        adam.step(gradients, lr, max_norm)
         reference.param_groups[0]["lr"] = lr
         reference.step()
     for a, b in zip(ours, theirs, strict=True):

@@ -23,6 +23,7 @@ BASE = {
     "decay_steps": 5,
     "tied_init": False,
     "standardise": False,
+    "grad_clip": None,
 }
 TOPK = {"k": 5, "aux_coefficient": 0.03, "aux_k": 4, "dead_after_tokens": 600}
 

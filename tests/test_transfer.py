@@ -22,6 +22,7 @@ COMMON = {
     "decay_steps": 0,
     "tied_init": False,
     "standardise": False,
+    "grad_clip": None,
 }
 RELU = relu_l1.Config.model_validate({**COMMON, "architecture": "relu_l1", "l1": 0.1})
 TOPK = topk.Config.model_validate(

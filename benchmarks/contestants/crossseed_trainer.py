@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from crossseed.sae.architectures import module_of
-from crossseed.sae.training import Trainer, initial_arrays
+from crossseed.sae.training import Trainer
 
 
 def main(job):
@@ -26,6 +26,8 @@ def main(job):
         "lr": job["lr"],
         "warmup_steps": 0,
         "decay_steps": 0,
+        # SAELens clips the gradient of the sum over dimensions to 1; here the loss is their mean.
+        "grad_clip": 1 / width,
         "tied_init": True,
         "standardise": False,
     }
@@ -41,7 +43,7 @@ def main(job):
         }
     )
     config = module_of(own["architecture"]).Config.model_validate({**common, **own})
-    trainer = Trainer(config, initial_arrays(width, n_latents, True, job["seed"]), job["device"])
+    trainer = Trainer(config, dict(np.load(job["start"])), job["device"])
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))).to(job["device"])
     per_epoch = len(rows) // batch
     began = time.perf_counter()

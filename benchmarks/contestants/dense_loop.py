@@ -7,16 +7,14 @@ import time
 import numpy as np
 import torch
 
-from crossseed.sae.training import initial_arrays
-
 
 def main(job):
     torch.set_num_threads(job["threads"])
     torch.set_flush_denormal(True)
     rows = torch.from_numpy(np.load(job["rows"])).to(job["device"])
-    width, batch = rows.shape[1], job["batch"]
-    arrays = initial_arrays(width, job["n_latents"], True, job["seed"])
-    p = {k: torch.from_numpy(v).to(job["device"]).requires_grad_() for k, v in arrays.items()}
+    batch = job["batch"]
+    start = dict(np.load(job["start"]))
+    p = {k: torch.from_numpy(v).to(job["device"]).requires_grad_() for k, v in start.items()}
     optimizer = torch.optim.Adam(p.values(), lr=job["lr"], fused=True)
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))).to(job["device"])
     per_epoch = len(rows) // batch
@@ -35,6 +33,7 @@ def main(job):
             loss = loss + job["l1"] * h.sum(dim=1).mean()
         optimizer.zero_grad()
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(p.values(), 1 / x.shape[1])
         optimizer.step()
         with torch.no_grad():
             p["W_dec"].div_(torch.linalg.vector_norm(p["W_dec"], dim=1, keepdim=True))

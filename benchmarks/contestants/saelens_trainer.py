@@ -24,11 +24,16 @@ def main(job):
     width, batch = rows.shape[1], job["batch"]
     common = {"d_in": width, "d_sae": job["n_latents"], "dtype": "float32", "device": job["device"]}
     if job["architecture"] == "relu":
-        # SAELens sums the squared error over dimensions, the study averages it.
-        config = StandardTrainingSAEConfig(**common, l1_coefficient=job["l1"] * width)
+        # SAELens sums the squared error over dimensions, the study averages it. Its decoder norms
+        # are free and weigh the penalty: with three times the coefficient it reaches the same ev.
+        config = StandardTrainingSAEConfig(**common, l1_coefficient=3 * job["l1"] * width)
         sae = StandardTrainingSAE(config)
     else:
         sae = TopKTrainingSAE(TopKTrainingSAEConfig(**common, k=job["k"]))
+    start = np.load(job["start"])
+    with torch.no_grad():
+        for name in start.files:
+            getattr(sae, name).copy_(torch.from_numpy(start[name]))
     order = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))).to(job["device"])
     per_epoch = len(rows) // batch
 

@@ -39,8 +39,21 @@ class Adam:
         self.second = [torch.zeros_like(p) for p in self.parameters]
 
     @torch.no_grad()
-    def step(self, gradients: Sequence[Tensor], lr: float | Tensor) -> None:
-        """One update; on a GPU with a tensor `lr` it can be captured in a CUDA graph."""
+    def step(
+        self, gradients: Sequence[Tensor], lr: float | Tensor, max_norm: float | None = None
+    ) -> None:
+        """One update; on a GPU with a tensor `lr` it can be captured in a CUDA graph.
+
+        Args:
+            gradients: in the order of the parameters.
+            lr: learning rate.
+            max_norm: all gradients are scaled down together to this norm where it is
+                exceeded; None leaves them as they are.
+        """
+        too_long = None
+        if max_norm is not None:
+            norms = torch.stack(torch._foreach_norm(list(gradients)))
+            too_long = (torch.linalg.vector_norm(norms) / max_norm).clamp_min(1)
         torch._foreach_add_(self.steps, 1)
         torch._fused_adamw_(
             self.parameters,
@@ -56,6 +69,7 @@ class Adam:
             eps=EPS,
             amsgrad=False,
             maximize=False,
+            grad_scale=too_long,
         )
 
     def _named(self) -> dict[str, Tensor]:

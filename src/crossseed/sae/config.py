@@ -42,6 +42,10 @@ class DictionaryConfig(Model):
     decay_steps: CountOrZero = Field(
         description="Steps at the end over which the rate falls linearly to 0; published: 0."
     )
+    grad_clip: Positive | None = Field(
+        description="Largest norm of the gradient of all weights together, as `1.0`; null: none, as "
+        "published."
+    )
     tied_init: bool = Field(
         description="Start the decoder as the encoder's transpose instead of independently; "
         "published: false."
