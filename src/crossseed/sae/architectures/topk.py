@@ -69,7 +69,8 @@ def activate_torch(pre: Tensor, k: int) -> Tensor:
         at_least = torch.from_numpy(threshold(pre.numpy(), k))
     else:
         at_least = pre.topk(k, dim=1, sorted=False).values.amin(dim=1, keepdim=True).clamp_min(0)
-    return pre.masked_fill_(pre < at_least, 0).relu_()
+    # A mask of floats: multiplying by it is several times faster than filling by one of booleans.
+    return pre.mul_(torch.ge(pre, at_least, out=torch.empty_like(pre)))
 
 
 class Objective:
