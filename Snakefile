@@ -22,6 +22,7 @@ wildcard_constraints:
     checkpoint=r"final|step\d+",
     site=r"[a-z0-9_.]+",
     table=r"[a-z_]+",
+    number=r"\d+",
 
 
 include: "workflow/rules/common.smk"
@@ -44,4 +45,5 @@ include: "workflow/rules/cohorts.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/dictionaries.smk"
 include: "workflow/rules/transfer.smk"
+include: "workflow/rules/drift.smk"
 include: "workflow/rules/report.smk"

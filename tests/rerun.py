@@ -15,7 +15,6 @@ TABLES = r"results/reports/smoke/tables/(?:{})\.csv"
 PAGE = r"results/reports/smoke/(?:index\.html|figures/.*)"
 TRANSFER_TABLES = TABLES.format("transfer|decoder_cosine")
 SAE_TABLES = TABLES.format("dictionaries|transfer|decoder_cosine")
-MODEL_TABLES = TABLES.format("accuracy|training|dictionaries|transfer|decoder_cosine")
 ALL_TABLES = TABLES.format(".*")
 
 
@@ -46,7 +45,7 @@ def _training(key: str, value: Any) -> Case:
     return Case(
         f"cohorts.smoke-shared.training.{key}",
         value,
-        (below("smoke-shared", f"models|{ANALYSIS}"), MODEL_TABLES, PAGE),
+        (below("smoke-shared", f"models|{ANALYSIS}"), ALL_TABLES, PAGE),
         "the cohort's training and all that follows; not its token sets, no other cohort",
     )
 
@@ -149,7 +148,7 @@ CASES = [
         (
             below("smoke-shared", "models|activations|dictionaries", "seed1/.*"),
             below("smoke-shared", "maps|transfer|decoder_cosine", "seed0-seed1/.*"),
-            MODEL_TABLES,
+            ALL_TABLES,
             PAGE,
         ),
         "every seed but the anchor, and their pairs",

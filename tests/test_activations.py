@@ -16,7 +16,7 @@ TOKENS = {"seed": 0, "sequences": 600, "lengths": [4, 30], "fit": [0, 100], "tra
 
 @pytest.fixture
 def extracted(tmp_path):
-    act.write_tokens(tmp_path / "tokens.h5", TOKENS, tokens.make_tokens(TOKENS))
+    act.write_tokens(tmp_path / "tokens.h5", TOKENS, *tokens.make_tokens(TOKENS, []))
     sets, digest = act.read_tokens(tmp_path / "tokens.h5")
     model = DyckTransformer(0)
     member = members.DyckMember(model, "m")
@@ -68,7 +68,7 @@ def test_float16_overflow_is_refused_by_site(tmp_path):
         def activations(self, tokens_nt, wanted):
             return {site: np.full((*tokens_nt.shape, 4), 1e6, np.float32) for site in wanted}
 
-    sets = tokens.make_tokens(TOKENS)
+    sets, _ = tokens.make_tokens(TOKENS, [])
     with pytest.raises(UserError, match=r"blocks\.1.*float16"), np.errstate(over="ignore"):
         act.extract(Big(), sets, "t", {sites.LAST: tmp_path / "a.h5"}, {sites.LAST: {}}, "float16")
     assert not list(tmp_path.iterdir())

@@ -69,4 +69,4 @@ def test_bad_specs_are_told(spec, said, tmp_path):
 def test_unknown_table_is_told(tmp_path):
     found = run("collect", "--spec", '{"table": "x"}', "--cells", "x", "--out", "t", cwd=tmp_path)
     assert found.returncode == 2
-    assert "expected one of accuracy" in found.stderr
+    assert "expected one of quality" in found.stderr

@@ -153,7 +153,7 @@ def test_resume_after_a_kill_is_bit_exact(tmp_path, capsys):
     for name, state in whole.checkpoints.items():
         for tensor, value in state.items():
             assert np.array_equal(value, again.checkpoints[name][tensor]), (name, tensor)
-    assert whole.accuracy == again.accuracy
+    assert whole.quality == again.quality
     assert whole.curve == again.curve
 
 
@@ -203,7 +203,7 @@ def test_early_stop_waits_for_patience_and_kept_steps(tmp_path):
         "cpu",
         Resume(tmp_path / "a", {}),
     )
-    assert max(row["step"] for row in found.accuracy) == 15
+    assert max(row["step"] for row in found.quality) == 15
     assert set(found.checkpoints) == {"step12", "final"}
 
 
@@ -212,7 +212,7 @@ def test_accuracy_rows_cover_every_distribution_and_head():
     assert {(r["distribution"], r["head"]) for r in rows} == {
         (d, h) for d in task.DISTRIBUTIONS for h in task.HEADS
     }
-    assert all(0 <= r["accuracy"] <= 1 for r in rows)
+    assert all(0 <= r["value"] <= 1 for r in rows)
 
 
 @pytest.mark.gpu

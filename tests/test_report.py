@@ -87,7 +87,7 @@ def cosine_tables(independent):
             }
         ]
     )
-    return t.Tables(None, None, drift, transfer, pd.DataFrame(rows))
+    return t.Tables(None, None, drift, transfer, pd.DataFrame(rows), None)
 
 
 def test_the_published_cosine_is_explained_only_where_independent_starts_fall_to_the_floor():

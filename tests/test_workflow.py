@@ -57,11 +57,18 @@ def test_the_smoke_run_makes_its_report(smoke):
     report = smoke / "results/reports/smoke"
     page = (report / "index.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "")  # readable offline
-    for name in ("accuracy", "training", "dictionaries", "transfer", "decoder_cosine"):
+    for name in ("quality", "training", "dictionaries", "transfer", "decoder_cosine", "drift"):
         assert (report / f"tables/{name}.csv").stat().st_size > 0
         assert f"tables/{name}.csv" in page
     figures = {path.name for path in (report / "figures").iterdir()}
-    for stem in ("ev-relu-l1-x2", "firing-topk-x2", "decoder-cosine", "training"):
+    for stem in (
+        "ev-relu-l1-x2",
+        "firing-topk-x2",
+        "decoder-cosine",
+        "drift-checkpoint",
+        "drift-seed",
+        "training",
+    ):
         assert {f"{stem}.svg", f"{stem}.png"} <= figures
     assert not list(smoke.rglob("*.tmp"))
     assert not list(smoke.rglob("*.resume"))

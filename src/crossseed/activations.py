@@ -24,7 +24,7 @@ from crossseed.cohorts.base import SPLITS, Member, TokenSet, batches
 from crossseed.errors import UserError
 from crossseed.progress import Progress
 from crossseed.seeding import generator
-from crossseed.store import add_dataset, check_finite, create_h5, header, open_h5
+from crossseed.store import add_dataset, canonical_json, check_finite, create_h5, header, open_h5
 
 TOKENS_SCHEMA = "tokens/1"
 ACTIVATIONS_SCHEMA = "activations/1"
@@ -33,9 +33,19 @@ FORWARD_ROWS = 256
 SHUFFLE_BUFFER_BYTES = 256 << 20
 
 
-def write_tokens(path: Path, spec: dict[str, Any], sets: dict[str, TokenSet]) -> None:
-    """Token sets of a cohort as one HDF5 file, a group a split."""
-    with create_h5(path, TOKENS_SCHEMA, spec, {}) as file:
+def write_tokens(
+    path: Path, spec: dict[str, Any], sets: dict[str, TokenSet], used: dict[str, Any]
+) -> None:
+    """Token sets of a cohort as one HDF5 file, a group a split.
+
+    Args:
+        path: the file to write.
+        spec: what made them.
+        sets: token sets by split.
+        used: what they were made from (digest and counts of a corpus), kept in the header.
+    """
+    inputs = {"corpus": canonical_json(used)} if used else {}
+    with create_h5(path, TOKENS_SCHEMA, spec, inputs) as file:
         for split, found in sets.items():
             group = file.create_group(split)
             add_dataset(group, "tokens", data=found.tokens_nt)

@@ -16,6 +16,8 @@ from crossseed import __version__
 from crossseed.errors import UserError
 
 VERBS = {
+    "check": "check that a cohort's models exist and fit together",
+    "tokenizer": "train a cohort's tokenizer",
     "tokens": "make a cohort's token sets",
     "train": "train one member of a cohort",
     "extract": "read a member's activations at all sites",
@@ -23,6 +25,7 @@ VERBS = {
     "align": "fit maps from one member to another",
     "transfer": "try a member's dictionaries on another member",
     "cosine": "compare the decoders of two members' dictionaries",
+    "drift": "compare a member with its reference checkpoint and the anchor",
     "collect": "join the tables of all cells",
     "report": "draw the figures and write the page of a run",
     "reference": "print the reference of all config keys",

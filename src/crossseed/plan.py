@@ -36,12 +36,13 @@ class Trained(NamedTuple):
     name: str
     inits: list[str]
     members: str
+    variant: str
 
 
 def dictionaries(run: RunConfig) -> list[Trained]:
     """Every variant and expansion of a run."""
     return [
-        Trained(f"{name}-x{expansion}", list(variant.inits), variant.members)
+        Trained(f"{name}-x{expansion}", list(variant.inits), variant.members, name)
         for name, variant in run.dictionaries.items()
         for expansion in variant.expansions
     ]
@@ -54,15 +55,51 @@ def dictionaries_of(run: RunConfig, cohort: str, *seeds: int) -> list[Trained]:
 
 
 def members(run: RunConfig) -> Iterator[Member]:
-    """Every member of every cohort."""
+    """Every member whose activations are stored."""
     for cohort, config in run.cohorts.items():
         for seed in config.seeds:
             for checkpoint in config.checkpoints:
                 yield Member(cohort, seed, checkpoint)
 
 
+def drifting(run: RunConfig) -> Iterator[Member]:
+    """Every member that the drift study compares."""
+    if run.drift is None:
+        return
+    for cohort, config in run.cohorts.items():
+        for seed in config.seeds:
+            for checkpoint in run.drift.checkpoints:
+                yield Member(cohort, seed, checkpoint)
+
+
+def checkpoints(run: RunConfig, cohort: str) -> list[str]:
+    """Every checkpoint of a cohort that some study loads."""
+    found = list(run.cohorts[cohort].checkpoints) if run.dictionaries else []
+    if run.drift is not None:
+        found += [*run.drift.checkpoints, run.drift.reference]
+    return list(dict.fromkeys(found))
+
+
+def loaded(run: RunConfig, cohort: str) -> list[Member]:
+    """Every member of a cohort that some study loads."""
+    config = run.cohorts[cohort]
+    return [
+        Member(cohort, seed, checkpoint)
+        for seed in config.seeds
+        for checkpoint in checkpoints(run, cohort)
+    ]
+
+
+def drift_dictionaries(run: RunConfig, cohort: str, seed: int) -> list[Trained]:
+    """Dictionaries of a seed's reference checkpoint that the drift study tries."""
+    chosen = run.drift.dictionaries if run.drift else []
+    return [d for d in dictionaries_of(run, cohort, seed) if d.variant in chosen]
+
+
 def pairs(run: RunConfig) -> Iterator[Pair]:
     """Every ordered pair measured, members with themselves included."""
+    if run.transfer is None:
+        return
     for cohort, config in run.cohorts.items():
         sources = config.seeds if run.transfer.pairs == "all" else [config.anchor]
         for source in sources:
@@ -72,9 +109,25 @@ def pairs(run: RunConfig) -> Iterator[Pair]:
                         yield Pair(cohort, source, target, checkpoint, site)
 
 
+def trained(run: RunConfig) -> list[str]:
+    """Cohorts whose models the run trains."""
+    return [name for name, config in run.cohorts.items() if config.trained_files]
+
+
+def tables(run: RunConfig) -> list[str]:
+    """Names of the tables of a run's report."""
+    found = ["quality", "training"] if trained(run) else []
+    found += ["dictionaries"] if run.dictionaries else []
+    found += ["transfer", "decoder_cosine"] if run.transfer else []
+    return found + (["drift"] if run.drift else [])
+
+
 def figures(run: RunConfig) -> list[str]:
     """Names of the figures of a run's report."""
-    per_dictionary = [
-        f"{kind}-{name}" for name, _, _ in dictionaries(run) for kind in ("ev", "firing")
-    ]
-    return [*per_dictionary, "decoder-cosine", "training"]
+    found = []
+    if run.transfer:
+        found += [f"{kind}-{d.name}" for d in dictionaries(run) for kind in ("ev", "firing")]
+        found.append("decoder-cosine")
+    if run.drift:
+        found += ["drift-checkpoint", "drift-seed"]
+    return found + (["training"] if trained(run) else [])

@@ -15,6 +15,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from crossseed import plan
 from crossseed.closure import code_digest
 from crossseed.cohorts import base
 from crossseed.config.schema import RunConfig
@@ -23,6 +24,15 @@ from crossseed.sae.config import SELECTION
 from crossseed.store import canonical_json, source_of
 
 Spec = dict[str, Any]
+# The module of a cohort's kind that each verb runs.
+PARTS = {
+    "tokenizer": "tokenizer",
+    "check": "check",
+    "tokens": "tokens",
+    "train": "training",
+    "extract": "members",
+    "drift": "members",
+}
 TEMPLATE = Path(__file__).parent / "report" / "index.html.j2"
 
 
@@ -42,6 +52,14 @@ def split_dictionary(run: RunConfig, dictionary: str) -> tuple[str, int]:
 # --- one function a verb: spec, then code -------------------------------------------------
 
 
+def tokenizer(run: RunConfig, cohort: str) -> Spec:
+    return {"kind": run.cohorts[cohort].kind, **run.cohorts[cohort].tokenizer_spec()}
+
+
+def check(run: RunConfig, cohort: str, number: str) -> Spec:
+    return {"kind": run.cohorts[cohort].kind, **run.cohorts[cohort].check_spec()}
+
+
 def tokens(run: RunConfig, cohort: str) -> Spec:
     return {"kind": run.cohorts[cohort].kind, **run.cohorts[cohort].tokens_spec()}
 
@@ -52,14 +70,14 @@ def train(run: RunConfig, cohort: str, seed: int) -> Spec:
 
 
 def _reading(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
-    """How activations are read from a trained member."""
+    """How activations are read from a member."""
     config = run.cohorts[cohort]
     return {
         "kind": config.kind,
         "cohort": cohort,
         "seed": seed,
         "checkpoint": checkpoint,
-        **config.activation_spec(),
+        **config.reading_spec(seed, checkpoint),
     }
 
 
@@ -68,9 +86,12 @@ def origin(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> str:
     config = run.cohorts[cohort]
     parts: list[Any] = [
         [tokens(run, cohort), code(run, "tokens", cohort=cohort)],
-        [train(run, cohort, seed), code(run, "train", cohort=cohort)],
         [_reading(run, cohort, seed, checkpoint), code(run, "extract", cohort=cohort)],
     ]
+    if config.tokenizer_files:
+        parts.append([tokenizer(run, cohort), code(run, "tokenizer", cohort=cohort)])
+    if config.trained_files:
+        parts.append([train(run, cohort, seed), code(run, "train", cohort=cohort)])
     if config.needs_anchor(seed):
         parts.append(train(run, cohort, config.anchor))
     return hashlib.blake2b(canonical_json(parts).encode(), digest_size=16).hexdigest()
@@ -126,7 +147,27 @@ def transfer(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
     cell = align(run, cohort, source, target, checkpoint, site)
-    return {**cell, "resamples": run.transfer.resamples}
+    return {**cell, "resamples": run.transfer.resamples if run.transfer else 0}
+
+
+def drift(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    """The member, and those it is compared with: its own reference and the anchor's twin."""
+    if run.drift is None:
+        raise ValueError("this run has no drift study")
+    config = run.cohorts[cohort]
+    roles = {
+        "member": (seed, checkpoint),
+        "checkpoint": (seed, run.drift.reference),
+        "seed": (config.anchor, checkpoint),
+    }
+    return {
+        "cohort": cohort,
+        "kind": config.kind,
+        "sites": list(config.sites),
+        "dictionaries": [d.name for d in plan.drift_dictionaries(run, cohort, seed)],
+        "members": {role: _reading(run, cohort, *member) for role, member in roles.items()},
+        "origin": origin(run, cohort, seed, run.drift.reference),
+    }
 
 
 def cosine(
@@ -157,7 +198,15 @@ def report(run: RunConfig) -> Spec:
     variants = {
         name: {"recipe": variant.model_dump()} for name, variant in run.dictionaries.items()
     }
-    return {"run": run.run, "cohorts": cohorts, "dictionaries": variants}
+    drift = run.drift.model_dump() if run.drift else None
+    tables = plan.tables(run)
+    return {
+        "run": run.run,
+        "cohorts": cohorts,
+        "dictionaries": variants,
+        "drift": drift,
+        "tables": tables,
+    }
 
 
 def code(
@@ -165,15 +214,14 @@ def code(
 ) -> str:
     """Digest of the code that a verb runs for a cohort's kind or a dictionary's architecture."""
     modules = []
-    if cohort is not None and verb in {"tokens", "train", "extract"}:
-        part = {"tokens": "tokens", "train": "training", "extract": "members"}[verb]
-        modules.append(base.module_name(run.cohorts[cohort].kind, part))
+    if cohort is not None and verb in PARTS:
+        modules.append(base.module_name(run.cohorts[cohort].kind, PARTS[verb]))
     if dictionary is not None:
         variant, _ = split_dictionary(run, dictionary)
         modules.append(architectures.module_name(run.dictionaries[variant].architecture))
     if verb == "report":
         return verb_code(verb) + hashlib.blake2b(TEMPLATE.read_bytes(), digest_size=8).hexdigest()
-    if verb == "transfer":
+    if verb in {"transfer", "drift"}:
         used = {variant.architecture for variant in run.dictionaries.values()}
         modules += [architectures.module_name(name) for name in sorted(used)]
     return verb_code(verb, *modules)

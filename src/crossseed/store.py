@@ -12,6 +12,7 @@ import csv
 import hashlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +52,37 @@ def writing(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def move_into_place(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yields an empty folder; files that the block writes there are moved to `paths` by name.
+
+    For libraries that write folders: the files, all of one folder, appear only when complete.
+
+    Raises:
+        RuntimeError: the block did not write one of them.
+    """
+    home = Path(paths[0]).parent
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home, prefix=".", suffix=".tmp") as folder:
+        yield Path(folder)
+        written = {path.name for path in Path(folder).iterdir()}
+        missing = {path.name for path in paths} - written
+        if missing:
+            raise RuntimeError(
+                f"{home}: {sorted(missing)} were not written, only {sorted(written)}"
+            )
+        for path in paths:
+            os.replace(Path(folder) / path.name, path)
+
+
+def file_digest(path: Path) -> str:
+    """BLAKE2b of a file's bytes; of nothing if it does not exist."""
+    if not path.is_file():
+        return ""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -12,7 +12,7 @@ for number, (cohort, sites) in enumerate(passes_of_cohorts()):
         name:
             f"extract_{cohort.replace('-', '_')}_{number}"
         input:
-            model=f"results/{cohort}/models/seed{{seed}}/checkpoints.safetensors",
+            model=model_of(cohort=cohort),
             tokens=f"results/{cohort}/tokens/tokens.h5",
         output:
             expand(

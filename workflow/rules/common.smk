@@ -2,6 +2,7 @@
 #
 # Needs: the configuration. Makes: nothing.
 
+import functools
 
 from snakemake.exceptions import WorkflowError
 
@@ -38,9 +39,12 @@ def cell(wildcards):
 
 def spec(verb, **fixed):
     """The one parameter through which a rule of this verb depends on the configuration."""
-    return lambda wildcards: canonical_json(
-        getattr(specs, verb)(RUN, **cell(wildcards), **fixed)
-    )
+
+    def canonical(wildcards):
+        named = {} if "table" in fixed else cell(wildcards)
+        return canonical_json(getattr(specs, verb)(RUN, **named, **fixed))
+
+    return canonical
 
 
 def code(verb, cohort=None, dictionary=None):
@@ -50,19 +54,107 @@ def code(verb, cohort=None, dictionary=None):
     )
 
 
-def anchor_model(wildcards):
-    """The anchor's checkpoints where this seed shares tensors with it, else nothing."""
-    cohort = RUN.cohorts[wildcards.cohort]
-    if not cohort.needs_anchor(int(wildcards.seed)):
-        return []
-    return layout.MODEL.format(cohort=wildcards.cohort, seed=cohort.anchor)
+def anchor_of(cohort):
+    """The anchor's weights where a seed of the cohort shares tensors with it, else nothing."""
+    config = RUN.cohorts[cohort]
+
+    def files(wildcards):
+        if not config.needs_anchor(int(wildcards.seed)):
+            return []
+        return expand(config.trained_files, cohort=cohort, seed=config.anchor)
+
+    return files
+
+
+REFERENCE = RUN.drift.reference if RUN.drift else None
+
+
+@functools.cache
+def checks_of(cohort):
+    """The members that each check of a cohort covers; see `crossseed.passes`."""
+    members = [
+        f"seed{member.seed}/{member.checkpoint}" for member in plan.loaded(RUN, cohort)
+    ]
+    return passes.planned(layout.CHECK_PASSES.format(cohort=cohort), members)
+
+
+@functools.cache
+def check_covering(cohort):
+    """By member, the file of the check that covers it."""
+    return {
+        member: layout.CHECK.format(cohort=cohort, number=number)
+        for number, members in enumerate(checks_of(cohort))
+        for member in members
+    }
+
+
+def members_of_check(wildcards):
+    """The members that a check covers, as one word."""
+    return ",".join(checks_of(wildcards.cohort)[int(wildcards.number)])
+
+
+def model_of(cohort=None, checkpoint=None, anchor=False):
+    """What must be there before a member is loaded: its files, or the check that covers it.
+
+    By default the member is that of the job's wildcards.
+    """
+
+    def files(wildcards):
+        name = cohort or wildcards.cohort
+        config = RUN.cohorts[name]
+        member = {
+            "cohort": name,
+            "seed": config.anchor if anchor else wildcards.seed,
+            "checkpoint": checkpoint or wildcards.checkpoint,
+        }
+        if config.checked:
+            return check_covering(name)["seed{seed}/{checkpoint}".format(**member)]
+        return [path.format(**member) for path in config.member_files]
+
+    return files
+
+
+def tokenizer_of(wildcards):
+    """What token sets wait for: the cohort's own tokenizer, or the check of its anchor."""
+    config = RUN.cohorts[wildcards.cohort]
+    if config.checked:
+        anchor = f"seed{config.anchor}/{plan.checkpoints(RUN, wildcards.cohort)[0]}"
+        return check_covering(wildcards.cohort)[anchor]
+    return expand(config.tokenizer_files, cohort=wildcards.cohort)
+
+
+def drift_dictionaries_of(wildcards):
+    """Weights of the reference checkpoint's dictionaries that the drift study tries."""
+    return [
+        layout.DICTIONARY_WEIGHTS.format(
+            cohort=wildcards.cohort,
+            seed=wildcards.seed,
+            checkpoint=REFERENCE,
+            site=site,
+            dictionary=found.name,
+            init=init,
+        )
+        for site in plan.sites(RUN, wildcards.cohort)
+        for found in plan.drift_dictionaries(
+            RUN, wildcards.cohort, int(wildcards.seed)
+        )
+        for init in found.inits
+    ]
+
+
+def drift_of_seed(wildcards):
+    """The drift tables of all checkpoints of a seed."""
+    return [
+        layout.DRIFT.format(checkpoint=checkpoint, **wildcards)
+        for checkpoint in RUN.drift.checkpoints
+    ]
 
 
 def passes_of_cohorts():
     """(cohort, sites) of every forward pass that reads some site."""
     return [
         (cohort, sites)
-        for cohort in RUN.cohorts
+        for cohort in (RUN.cohorts if RUN.dictionaries else ())
         for sites in passes.planned(
             layout.PASSES.format(cohort=cohort), plan.sites(RUN, cohort)
         )
@@ -103,6 +195,12 @@ def maps_of(wildcards):
 
 def cells_of_table(wildcards):
     """The tables of all cells that a table of the run joins."""
+    if wildcards.table == "drift":
+        return [
+            layout.DRIFT_SEED.format(cohort=cohort, seed=seed)
+            for cohort, config in RUN.cohorts.items()
+            for seed in config.seeds
+        ]
     members = [member._asdict() for member in plan.members(RUN)]
     pairs = [pair._asdict() for pair in plan.pairs(RUN)]
     if wildcards.table == "transfer":
@@ -116,8 +214,9 @@ def cells_of_table(wildcards):
             for site in plan.sites(RUN, member["cohort"])
             for found in plan.dictionaries_of(RUN, member["cohort"], member["seed"])
         ]
-    # One table a seed, whatever the checkpoints.
-    paths = [
-        layout.MODEL_TABLE.format(**member, table=wildcards.table) for member in members
+    # One table a trained seed, whatever the checkpoints.
+    return [
+        layout.MODEL_TABLE.format(cohort=cohort, seed=seed, table=wildcards.table)
+        for cohort in plan.trained(RUN)
+        for seed in RUN.cohorts[cohort].seeds
     ]
-    return list(dict.fromkeys(paths))

@@ -6,7 +6,7 @@
 #
 # One rule a variant and expansion; a job trains all its inits.
 
-for dictionary, inits, _ in plan.dictionaries(RUN):
+for dictionary, inits, *_ in plan.dictionaries(RUN):
 
     rule:
         name:

@@ -3,8 +3,6 @@
 # Needs: the tables of all cells.
 # Makes: results/reports/{run}/ with tables/*.csv, figures/*.svg and .png, index.html.
 
-TABLES = ("accuracy", "training", "dictionaries", "transfer", "decoder_cosine")
-
 
 rule collect:
     """One table of the run from the tables of its cells."""
@@ -41,7 +39,9 @@ rule report:
     """The figures, and the page with the answer in sentences made from the numbers."""
     input:
         expand(
-            f"{layout.REPORT}/tables/{{table}}.csv", table=TABLES, allow_missing=True
+            f"{layout.REPORT}/tables/{{table}}.csv",
+            table=plan.tables(RUN),
+            allow_missing=True,
         ),
     output:
         page=report(

@@ -114,7 +114,12 @@ def numerical_rank(cross_covariance: np.ndarray) -> int:
 
 
 def identified_rank(first: Moments, second: Moments) -> int:
-    """Number of the target's principal directions on which two half-sample fits agree.
+    """Number of `identified_directions`."""
+    return int(identified_directions(first, second).shape[1])
+
+
+def identified_directions(first: Moments, second: Moments) -> np.ndarray:
+    """The target's principal directions on which two half-sample fits agree, as columns.
 
     A direction v counts where vᵀ R₁ R₂ᵀ v > 0.9 and the target varies along it; elsewhere the
     data do not decide R.
@@ -125,7 +130,9 @@ def identified_rank(first: Moments, second: Moments) -> int:
     agreement = procrustes(first.cross_covariance) @ procrustes(second.cross_covariance).T
     variances, directions = np.linalg.eigh(first.merged(second).covariance_b)
     agree = np.einsum("dk,de,ek->k", directions, agreement, directions)
-    return int(((agree > IDENTIFIED_ABOVE) & (variances > RANK_TOLERANCE * variances[-1])).sum())
+    chosen = (agree > IDENTIFIED_ABOVE) & (variances > RANK_TOLERANCE * variances[-1])
+    found: np.ndarray = directions[:, chosen]
+    return found
 
 
 def gaussian_rows(

@@ -2,10 +2,13 @@
 
 A kind is a package under `crossseed.cohorts` with the modules
 
+    tokenizer  make(spec, out); only where the run makes one
+    check      check(spec, members, out); only where models lie outside the run
     config     a class derived from `CohortConfig`; light, since it is imported to plan
-    tokens     make_tokens(spec) -> {split: TokenSet}, disjoint by sequence
-    training   train(spec, *, device, code, anchor, out, curve, accuracy): one member
-    members    load(path, cohort, seed, checkpoint, device) -> Member
+    tokens     make_tokens(spec, inputs) -> ({split: TokenSet}, what was used), disjoint splits
+    members    load(spec, paths, sites, device) -> Member
+    training   train(spec, *, device, code, anchor, inputs, out, curve, quality): one member;
+               only where the run trains the models
 
 Adding a kind adds such a package, and its config class to `crossseed.config.schema`; no
 rule changes.
@@ -16,17 +19,66 @@ from __future__ import annotations
 import importlib
 import re
 from abc import abstractmethod
-from collections.abc import Iterator
-from typing import Annotated, Any, NamedTuple, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from crossseed.config.fields import CountOrZero, Distinct, Model, NonEmpty
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 SPLITS = ("fit", "train", "eval")
 CURVE_COLUMNS = ("cohort", "seed", "step", "learning_rate", "loss_nats", "gradient_norm")
-ACCURACY_COLUMNS = ("cohort", "seed", "step", "distribution", "head", "accuracy", "n_tokens")
+QUALITY_COLUMNS = ("cohort", "seed", "step", "distribution", "measure", "value", "n_tokens")
+FINAL = "final"
+RANGE = re.compile(r"step(\d+) to step(\d+) by (\d+)")
+
+
+def expand_checkpoints(value: Any) -> Any:
+    """Checkpoint names from a list in which ``step1000 to step9000 by 1000`` stands for nine."""
+    if not isinstance(value, list):
+        return value
+    found: list[Any] = []
+    for name in value:
+        steps = RANGE.fullmatch(name) if isinstance(name, str) else None
+        if steps is None:
+            found.append(name)
+            continue
+        first, last, by = map(int, steps.groups())
+        if by == 0 or last < first or (last - first) % by:
+            raise ValueError(
+                f"{name!r} does not lead from the first step to the last; expected e.g. "
+                "'step1000 to step9000 by 1000'"
+            )
+        found += [f"step{step}" for step in range(first, last + 1, by)]
+    return found
+
+
+def _checkpoint_names(names: list[str]) -> list[str]:
+    for name in names:
+        if name != FINAL and not re.fullmatch(r"step(0|[1-9]\d*)", name):
+            raise ValueError(
+                f"{name!r} is no checkpoint; expected 'final', e.g. 'step1000', or "
+                "'step1000 to step9000 by 1000'"
+            )
+    return names
+
+
+def step_of(checkpoint: str) -> int | None:
+    """The training step of a checkpoint's name; None for `final`."""
+    return None if checkpoint == FINAL else int(checkpoint.removeprefix("step"))
+
+
+Checkpoints = Annotated[
+    list[str],
+    BeforeValidator(expand_checkpoints),
+    AfterValidator(_checkpoint_names),
+    Distinct,
+    NonEmpty,
+]
 
 
 class CohortConfig(Model):
@@ -43,10 +95,11 @@ class CohortConfig(Model):
         "the common frame."
     )
     checkpoints: Annotated[
-        list[str],
-        Distinct,
-        NonEmpty,
-        Field(description="Checkpoints studied: `final`, or `step` and a number that is kept."),
+        Checkpoints,
+        Field(
+            description="Checkpoints whose activations are stored and studied: `final`, `step` "
+            "and a number, or `step1000 to step9000 by 1000`."
+        ),
     ]
     sites: Annotated[
         list[str],
@@ -63,13 +116,9 @@ class CohortConfig(Model):
             )
         return self
 
-    @field_validator("checkpoints")
-    @classmethod
-    def _checkpoint_names(cls, value: list[str]) -> list[str]:
-        for name in value:
-            if name != "final" and not re.fullmatch(r"step[1-9]\d*", name):
-                raise ValueError(f"{name!r} is no checkpoint; expected 'final' or e.g. 'step1000'")
-        return value
+    activation_dtype: Literal["float32", "float16"] = Field(
+        description="Floating-point type of stored activations."
+    )
 
     # What each verb needs to know of the cohort, as plain scalars; see `crossseed.specs`.
 
@@ -77,13 +126,21 @@ class CohortConfig(Model):
     def tokens_spec(self) -> dict[str, Any]:
         """Leaves that decide the cohort's token sets."""
 
-    @abstractmethod
     def training_spec(self, seed: int) -> dict[str, Any]:
-        """Leaves that decide the weights of one member."""
+        """Leaves that decide the weights of one seed; only for models that the run trains."""
+        raise ValueError(f"cohorts of kind {self.kind} are not trained here")
+
+    def tokenizer_spec(self) -> dict[str, Any]:
+        """Leaves that decide the tokenizer; only where the run makes one."""
+        raise ValueError(f"cohorts of kind {self.kind} make no tokenizer")
+
+    def check_spec(self) -> dict[str, Any]:
+        """What members must agree with; only where they lie outside the run."""
+        raise ValueError(f"cohorts of kind {self.kind} are not checked")
 
     @abstractmethod
-    def activation_spec(self) -> dict[str, Any]:
-        """Leaves that decide how activations are stored."""
+    def reading_spec(self, seed: int, checkpoint: str) -> dict[str, Any]:
+        """Leaves that decide what activations a member gives, beside its weights."""
 
     @abstractmethod
     def report_spec(self) -> dict[str, Any]:
@@ -98,9 +155,35 @@ class CohortConfig(Model):
     def width(self) -> int | None:
         """Size of an activation vector, where it is known before a model is loaded."""
 
-    @abstractmethod
+    def missing_checkpoints(self, names: Sequence[str]) -> list[str]:
+        """Those of some checkpoints that the cohort is known not to have."""
+        return []
+
     def needs_anchor(self, seed: int) -> bool:
         """Whether this seed starts from weights of the trained anchor."""
+        return False
+
+    # Where files lie, as templates over ``{cohort}``, ``{seed}`` and ``{checkpoint}``.
+
+    @property
+    def trained_files(self) -> list[str]:
+        """Files of one seed's weights that its training makes; none if the run trains none."""
+        return []
+
+    @property
+    def tokenizer_files(self) -> list[str]:
+        """Files of a tokenizer that the run makes for the cohort."""
+        return []
+
+    @property
+    def member_files(self) -> list[str]:
+        """Files that a member is loaded from."""
+        return []
+
+    @property
+    def checked(self) -> bool:
+        """Whether the members lie outside the run, and so are checked before any job needs them."""
+        return False
 
 
 class TokenSet(NamedTuple):
@@ -128,6 +211,9 @@ class Member(Protocol):
 
     def activations(self, tokens_nt: np.ndarray, sites: list[str]) -> dict[str, np.ndarray]:
         """Float32 activations by site, each of shape (sequences, positions, width)."""
+
+    def activations_on_device(self, tokens_nt: np.ndarray, sites: list[str]) -> dict[str, Tensor]:
+        """The same as tensors, where the model computes."""
 
     def width(self, site: str) -> int:
         """Size of an activation vector at a site."""

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from crossseed.cohorts.base import Checkpoints
 from crossseed.cohorts.dyck.config import DyckCohort
-from crossseed.config.fields import Model, Name, NonEmpty
+from crossseed.cohorts.hub.config import HubCohort
+from crossseed.cohorts.neox.config import NeoxCohort
+from crossseed.config.fields import Distinct, Model, Name, NonEmpty
 from crossseed.sae import architectures
 from crossseed.sae.config import DictionaryConfig
 
-# Kinds of cohort; with a second one this becomes a union told apart by `kind`.
-AnyCohort = DyckCohort
+AnyCohort = Annotated[DyckCohort | NeoxCohort | HubCohort, Field(discriminator="kind")]
 
 if TYPE_CHECKING:
     AnyDictionary = DictionaryConfig
@@ -36,6 +38,29 @@ class TransferStudy(Model):
     )
 
 
+class DriftStudy(Model):
+    """How each member moves over training, and away from its siblings."""
+
+    reference: str = Field(
+        description="Checkpoint that every other checkpoint of the same seed is compared with."
+    )
+    checkpoints: Annotated[
+        Checkpoints,
+        Field(
+            description="Checkpoints compared, written as a cohort's; their activations are "
+            "never stored."
+        ),
+    ]
+    dictionaries: Annotated[
+        list[Name],
+        Distinct,
+        Field(
+            description="SAE variants of the reference checkpoint that are tried on the others; "
+            "an empty list measures the maps alone."
+        ),
+    ]
+
+
 class RunConfig(Model):
     """One run: the cohorts it studies and what it measures on them."""
 
@@ -52,10 +77,14 @@ class RunConfig(Model):
     ]
     dictionaries: Annotated[
         dict[Name, AnyDictionary],
-        NonEmpty,
         Field(description="SAE variants by name, trained on every member and site."),
     ]
-    transfer: TransferStudy
+    transfer: TransferStudy | None = Field(
+        description="Dictionaries of one seed tried on the others, or null for none."
+    )
+    drift: DriftStudy | None = Field(
+        description="Drift over training and between seeds, or null for none."
+    )
 
     @model_validator(mode="after")
     def _dictionaries_fit(self) -> RunConfig:
@@ -88,10 +117,43 @@ class RunConfig(Model):
     @model_validator(mode="after")
     def _sources_have_dictionaries(self) -> RunConfig:
         for name, variant in self.dictionaries.items():
-            if self.transfer.pairs == "all" and variant.members != "all":
+            if self.transfer and self.transfer.pairs == "all" and variant.members != "all":
                 raise ValueError(
                     f"transfer.pairs = all needs dictionaries of every member, but "
                     f"dictionaries.{name}.members = {variant.members}; set it to all"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _something_is_studied(self) -> RunConfig:
+        if self.transfer and not self.dictionaries:
+            raise ValueError("transfer needs dictionaries; name some, or set transfer: null")
+        if not self.dictionaries and not self.drift:
+            raise ValueError("nothing is measured; name dictionaries, or give drift")
+        return self
+
+    @model_validator(mode="after")
+    def _drift_exists(self) -> RunConfig:
+        if self.drift is None:
+            return self
+        for name in self.drift.dictionaries:
+            if name not in self.dictionaries:
+                raise ValueError(
+                    f"drift.dictionaries names {name!r}, but dictionaries has "
+                    f"{sorted(self.dictionaries) or 'none'}"
+                )
+        for cohort, config in self.cohorts.items():
+            wanted = [self.drift.reference, *self.drift.checkpoints]
+            missing = config.missing_checkpoints(wanted)
+            if missing:
+                raise ValueError(
+                    f"drift names {missing[0]!r}, which cohorts.{cohort} does not keep; add its "
+                    "step to training.keep_steps"
+                )
+            if self.drift.dictionaries and self.drift.reference not in config.checkpoints:
+                raise ValueError(
+                    f"drift.reference {self.drift.reference!r} is not in cohorts.{cohort}."
+                    "checkpoints, so it has no dictionaries; add it there"
                 )
         return self
 

@@ -164,11 +164,90 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def accuracy(tables: t.Tables) -> pd.DataFrame:
-    """Final held-out accuracies: one row a cohort and seed, one column a distribution and head."""
-    rows = tables.accuracy
+def quality(tables: t.Tables) -> list[dict[str, Any]]:
+    """Final held-out measures of the trained models, one table for all cohorts with equal columns.
+
+    Returns:
+        Dicts with ``columns`` (distribution, measure) and ``rows`` (cohort, seed, values as text).
+    """
+    rows = tables.quality
     last = rows[rows.step == rows.groupby(["cohort", "seed"]).step.transform("max")]
-    return last.pivot(index=["cohort", "seed"], columns=["distribution", "head"], values="accuracy")
+    found: dict[tuple[Any, ...], list[tuple[str, int, list[str]]]] = {}
+    for (cohort, seed), part in last.groupby(["cohort", "seed"]):
+        columns = tuple(zip(part.distribution, part.measure, strict=True))
+        texts = [
+            _measure(name, value) for name, value in zip(part.measure, part.value, strict=True)
+        ]
+        found.setdefault(columns, []).append((cohort, seed, texts))
+    return [
+        {"columns": [(d, m.replace("_", " ")) for d, m in columns], "rows": entries}
+        for columns, entries in found.items()
+    ]
+
+
+def _measure(name: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if name.startswith("accuracy") else f"{value:.3f}"
+
+
+def language_models(tables: t.Tables) -> list[str]:
+    """Whether the language models that the run trained beat models that only count."""
+    rows = tables.quality[tables.quality.measure.str.endswith("loss_nats")]
+    last = rows[rows.step == rows.groupby(["cohort", "seed"]).step.transform("max")]
+    sentences = []
+    for cohort, part in last.groupby("cohort"):
+        worst = part.groupby("measure").value.max()
+        best = part.groupby("measure").value.min()
+        if not {"loss_nats", "unigram_loss_nats", "bigram_loss_nats"} <= set(worst.index):
+            continue
+        beaten = worst["loss_nats"] < best["bigram_loss_nats"]
+        sentences.append(
+            f"On text that no model of {cohort} was trained on, the worst seed has a loss of "
+            f"{worst['loss_nats']:.2f} nats a token, against {best['unigram_loss_nats']:.2f} of a "
+            f"unigram and {best['bigram_loss_nats']:.2f} of a bigram model counted on the training "
+            "text: "
+            + ("every seed beats both." if beaten else "not every seed has learnt more than pairs.")
+        )
+    return sentences
+
+
+def drift(tables: t.Tables, cohort: str, about: dict[str, Any]) -> list[str]:
+    """What the drift study says of one cohort: over training, and between seeds."""
+    rows = tables.drift[tables.drift.cohort == cohort]
+    if rows.empty:
+        return []
+    sentences = []
+    moved = rows[(rows.comparison == "checkpoint") & (rows.checkpoint != rows.other_checkpoint)]
+    if len(moved):
+        sentences += _drift_sentences(
+            moved, "an earlier checkpoint and the reference of the same seed"
+        )
+    apart = rows[(rows.comparison == "seed") & (rows.seed != rows.other_seed)]
+    if len(apart):
+        sentences += _drift_sentences(apart, "a seed and the anchor at the same checkpoint")
+    ranks = rows[(rows.metric == "numerical_rank") & (rows.seed != rows.other_seed)]
+    if about["width"] and len(ranks):
+        deficient = sorted(ranks[ranks.value < about["width"]].site.unique())
+        if deficient:
+            sentences.append(
+                f"At {', '.join(deficient)} the activations of some pair do not span all "
+                f"{about['width']} dimensions: there part of the rotation is arbitrary, and only its "
+                "distance inside the identified directions means anything."
+            )
+    return sentences
+
+
+def _drift_sentences(rows: pd.DataFrame, between: str) -> list[str]:
+    """Fits and distances of one comparison, beside what chance gives."""
+    fits = rows[rows.metric == "alignment_ev"]
+    by_arm = {arm: spread(part.value) for arm, part in fits.groupby("arm")}
+    distances = rows[rows.metric == "rotation_distance_identified"]
+    by = {arm: part.value.median() for arm, part in distances.groupby("arm")}
+    return [
+        f"Between {between}, the identity explains {by_arm['raw']} of the activations, a rotation "
+        f"{by_arm['procrustes']}, one fitted on shuffled tokens {by_arm['shuffled']} (median, and "
+        f"range over seeds, checkpoints and sites). Inside the identified directions the rotation "
+        f"lies {by['procrustes']:.2f} from the identity in the median, a random one {by['haar']:.2f}."
+    ]
 
 
 def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, Any]:
@@ -207,4 +286,10 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
                 ],
             }
         )
-    return {"name": cohort, "same_sites": skip, "sections": sections, **info}
+    return {
+        "name": cohort,
+        "same_sites": skip,
+        "sections": sections,
+        "drift": drift(tables, cohort, info),
+        **info,
+    }

@@ -15,6 +15,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from crossseed.drift import COMPARISONS
 from crossseed.report import tables as t
 
 # Okabe and Ito's palette: told apart under all common forms of colour blindness.
@@ -28,6 +29,7 @@ ARMS = {
     "raw": ("#D55E00", "raw", "-"),
 }
 EV_FLOOR = -1.5
+DRIFT_FLOOR = -1.0
 LABEL_GAP = 0.055
 STYLE = {
     "svg.hashsalt": "crossseed",
@@ -243,11 +245,81 @@ def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
         axis.set_yscale("log")
         axis.set_xlabel("optimiser step")
         axis.set_title(cohort, loc="left", fontweight="bold")
-    axes[0].set_ylabel("training loss\n(nats, sum of three heads)")
+    axes[0].set_ylabel("training loss (nats)")
     return figure
 
 
-def draw_all(tables: t.Tables, info: dict[str, Any], folder: Path) -> list[str]:
+def drift_curves(
+    tables: t.Tables, info: dict[str, Any], drift: dict[str, Any], comparison: str
+) -> Figure:
+    """One row a cohort, one panel a site: fits of the maps over checkpoints, points are seeds."""
+    sns.set_theme(style="ticks", rc=STYLE)
+    most = max(len(about["sites"]) for about in info.values())
+    figure = Figure(figsize=(1.2 + 2.9 * most, 2.9 * len(info)), layout="constrained")
+    axes = figure.subplots(len(info), most, sharey=True, squeeze=False)
+    order = {name: place for place, name in enumerate(drift["checkpoints"])}
+    for line, (cohort, about) in zip(axes, info.items(), strict=True):
+        rows = tables.drift[
+            (tables.drift.cohort == cohort) & (tables.drift.comparison == comparison)
+        ]
+        if comparison == "seed":
+            rows = rows[rows.seed != rows.other_seed]
+        for axis in line[len(about["sites"]) :]:
+            axis.set_axis_off()
+        for axis, site in zip(line, about["sites"], strict=False):
+            _drift_panel(axis, rows[rows.site == site], order)
+            axis.set_title(short_site(site).replace("\n", " "), fontsize=8)
+            sns.despine(ax=axis)
+        line[0].set_ylabel(f"{cohort}\nexplained variance")
+    return figure
+
+
+def _drift_panel(axis: Axes, rows: pd.DataFrame, order: dict[str, int]) -> None:
+    ends, names = [], []
+    fits = rows[rows.metric == "alignment_ev"]
+    for arm in ("raw", "mean", "shuffled", "procrustes"):
+        colour, word, dash = ARMS[arm]
+        part = fits[fits.arm == arm]
+        places = part.checkpoint.map(order)
+        axis.plot(places, part.value.clip(lower=DRIFT_FLOOR), "o", ms=2, color=colour, alpha=0.6)
+        medians = part.groupby(places).value.median()
+        axis.plot(
+            medians.index, medians.clip(lower=DRIFT_FLOOR), dash, color=colour, lw=1.2, zorder=1
+        )
+        if len(medians):
+            ends.append(float(np.clip(medians.iloc[-1], DRIFT_FLOOR, None)))
+            names.append((word, colour))
+    distance = rows[rows.metric == "rotation_distance_identified"].pivot_table(
+        index="checkpoint", columns="arm", values="value", aggfunc="median"
+    )
+    if {"procrustes", "haar"} <= set(distance):
+        share = (distance.procrustes / distance.haar).dropna()
+        places = share.index.map(order)
+        sort = np.argsort(places)
+        axis.plot(places[sort], share.iloc[sort], "-", color="0.6", lw=1, zorder=0)
+        if len(share):
+            ends.append(float(share.iloc[sort[-1]]))
+            names.append(("‖R−I‖ / random", "0.5"))
+    for height, (word, colour) in zip(spread_labels(ends, 0.12), names, strict=True):
+        axis.annotate(
+            word,
+            (len(order) - 0.85, height),
+            color=colour,
+            va="center",
+            fontsize=7,
+            annotation_clip=False,
+        )
+    ticks = list(order)
+    shown = ticks if len(ticks) <= 8 else ticks[:: -(-len(ticks) // 8)]
+    axis.set_xticks([order[name] for name in shown], shown, rotation=60, fontsize=6.5)
+    axis.axhline(0, color="0.85", lw=0.8, zorder=0)
+    axis.set_ylim(DRIFT_FLOOR - 0.05, 1.25)
+    axis.set_xlim(-0.4, len(order) - 0.9)
+
+
+def draw_all(
+    tables: t.Tables, info: dict[str, Any], drift: dict[str, Any] | None, folder: Path
+) -> list[str]:
     """Draws every figure of a run into a folder; returns their names in reading order."""
     mpl.use("Agg")
     names: list[str] = []
@@ -259,6 +331,11 @@ def draw_all(tables: t.Tables, info: dict[str, Any], folder: Path) -> list[str]:
     for dictionary in pd.unique(tables.transfer.dictionary):
         draw(f"ev-{dictionary}", partial(explained_variance, tables, dictionary, info))
         draw(f"firing-{dictionary}", partial(firing, tables, dictionary, info))
-    draw("decoder-cosine", partial(decoder_cosine, tables, info))
-    draw("training", partial(training, tables, info))
+    if len(tables.transfer):
+        draw("decoder-cosine", partial(decoder_cosine, tables, info))
+    if drift is not None:
+        for comparison in COMPARISONS:
+            draw(f"drift-{comparison}", partial(drift_curves, tables, info, drift, comparison))
+    if len(tables.training):
+        draw("training", partial(training, tables, info))
     return names

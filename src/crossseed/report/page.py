@@ -18,6 +18,8 @@ from crossseed.report import tables as t
 from crossseed.store import write_text
 
 STAGES = {
+    "check": "check models",
+    "tokenizer": "train tokenizers",
     "train": "train models",
     "tokens": "make token sets",
     "extract": "read activations",
@@ -25,6 +27,8 @@ STAGES = {
     "align": "fit maps",
     "transfer": "measure transfer",
     "cosine": "compare decoders",
+    "drift": "measure drift",
+    "drift_of_seed": "join the drift of a seed",
     "collect": "join tables",
 }
 CAPTIONS = {
@@ -43,8 +47,14 @@ CAPTIONS = {
     "seed's latents: SAEs started from the same weights (orange-red) or independently (blue), in "
     "the raw basis (solid) or after the rotation (dashed). Dotted: dictionaries of random "
     "directions. Points are pairs of seeds, lines their means.",
-    "training": "Training loss of the models, mean over 50 steps. The loss jumps where longer "
-    "sequences are let in.",
+    "drift-checkpoint": "Each checkpoint beside the reference checkpoint of its own seed, per "
+    "site, on held-out tokens: variance of the reference's activations explained by the "
+    "checkpoint's own (orange-red), after a shift of the mean (green), after a rotation (blue), and "
+    "by a rotation fitted on shuffled tokens (amber); values below −1 lie on the lower edge. Grey: "
+    "distance of the rotation from the identity inside the identified directions, as a share of "
+    "what a random rotation has. Lines join medians over seeds, points are seeds.",
+    "drift-seed": "Each seed beside the anchor at the same checkpoint; lines as above.",
+    "training": "Training loss of the models, mean over 50 steps.",
 }
 
 
@@ -108,12 +118,12 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
     folder = page.parent
     info: dict[str, Any] = spec["cohorts"]
     try:
-        tables = t.of_one_checkpoint(t.read(folder / "tables"))
+        tables = t.of_one_checkpoint(t.read(folder / "tables", spec["tables"]))
     except (OSError, ValueError) as error:
         raise UserError(
             f"{folder / 'tables'}: {error}; run the workflow to make the tables"
         ) from error
-    names = figures.draw_all(tables, info, folder / "figures")
+    names = figures.draw_all(tables, info, spec["drift"], folder / "figures")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("crossseed.report", "."),
         autoescape=True,
@@ -121,10 +131,10 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    accuracy = answer.accuracy(tables)
     text = environment.get_template("index.html.j2").render(
         run=spec["run"],
         cohorts=[answer.of_cohort(tables, name, about) for name, about in info.items()],
+        studies={name: name in spec["tables"] for name in ("transfer", "drift", "quality")},
         figures=[
             {
                 "name": name,
@@ -133,13 +143,10 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
             }
             for name in names
         ],
-        accuracy_columns=list(accuracy.columns),
-        accuracy_rows=[
-            (index, list(row))
-            for index, row in zip(accuracy.index, accuracy.to_numpy(), strict=True)
-        ],
+        quality=answer.quality(tables) if len(tables.quality) else [],
+        language_models=answer.language_models(tables) if len(tables.quality) else [],
         recipes=recipes(spec),
-        checkpoint=tables.transfer.checkpoint.iloc[0],
+        checkpoint=next(iter(tables.dictionaries.checkpoint), None),
         times=stage_times(results, list(info)),
         tables=sorted(path.name for path in (folder / "tables").glob("*.csv")),
         version=__version__,

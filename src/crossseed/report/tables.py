@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+
+from crossseed.tables import COLUMNS
 
 # At a site where raw activations align this well the two models compute the same thing.
 SAME_ACTIVATIONS = 0.999
@@ -13,25 +16,36 @@ PAIR = ["cohort", "source_seed", "target_seed", "checkpoint", "site"]
 
 
 class Tables(NamedTuple):
-    """The joined tables of a run."""
+    """The joined tables of a run; one that the run does not make has no rows."""
 
-    accuracy: pd.DataFrame
+    quality: pd.DataFrame
     training: pd.DataFrame
     dictionaries: pd.DataFrame
     transfer: pd.DataFrame
     decoder_cosine: pd.DataFrame
+    drift: pd.DataFrame
 
 
-def read(folder: Path) -> Tables:
-    return Tables(*(pd.read_csv(folder / f"{name}.csv") for name in Tables._fields))
+def read(folder: Path, made: Sequence[str]) -> Tables:
+    """The tables `made` by the run."""
+    found = {
+        name: pd.read_csv(folder / f"{name}.csv") if name in made else pd.DataFrame(columns=columns)
+        for name, columns in COLUMNS.items()
+    }
+    return Tables(**found)
 
 
 def of_one_checkpoint(tables: Tables) -> Tables:
-    """The rows of one checkpoint: `final`, or the last where that is not studied."""
-    names = list(dict.fromkeys(tables.transfer.checkpoint))
+    """The rows of one checkpoint: `final`, or the last where that is not studied.
+
+    The drift table, which is about checkpoints, keeps them all.
+    """
+    names = list(dict.fromkeys(tables.dictionaries.checkpoint))
+    if not names:
+        return tables
     name = "final" if "final" in names else names[-1]
     found = {
-        key: rows[rows.checkpoint == name] if "checkpoint" in rows else rows
+        key: rows[rows.checkpoint == name] if "checkpoint" in rows and key != "drift" else rows
         for key, rows in tables._asdict().items()
     }
     return Tables(**found)

@@ -5,19 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from crossseed import decoder_cosine, transfer
-from crossseed.cohorts import base
-from crossseed.sae import study
 from crossseed.store import read_table, write_table
+from crossseed.tables import COLUMNS
 from crossseed.verbs import options
-
-TABLES = {
-    "accuracy": base.ACCURACY_COLUMNS,
-    "training": base.CURVE_COLUMNS,
-    "dictionaries": study.COLUMNS,
-    "transfer": transfer.COLUMNS,
-    "decoder_cosine": decoder_cosine.COLUMNS,
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,6 +20,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "table")
-    columns = TABLES[options.one_of("table", spec["table"], TABLES)]
+    columns = COLUMNS[options.one_of("table", spec["table"], COLUMNS)]
     rows = [row for path in args.cells for row in read_table(path, columns)]
     write_table(args.out, columns, rows)

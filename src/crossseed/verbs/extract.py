@@ -16,7 +16,9 @@ from crossseed.verbs import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     options.add_device(parser)
-    parser.add_argument("--model", type=Path, required=True, help="checkpoints of the member")
+    parser.add_argument(
+        "--model", type=Path, nargs="*", default=[], help="files that the member is loaded from"
+    )
     parser.add_argument("--tokens", type=Path, required=True, help="token sets of the cohort")
     parser.add_argument(
         "--passes", type=Path, help="record of which sites are read in one pass, to be added to"
@@ -29,11 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "kind", "cohort", "seed", "checkpoint", "dtype", "origin")
     device = usable(args.device)
-    member = module_of(spec["kind"], "members").load(
-        args.model, spec["cohort"], spec["seed"], spec["checkpoint"], device
-    )
-    sets, digest = read_tokens(args.tokens)
     out = {options.site_of(path): path for path in args.out}
+    member = module_of(spec["kind"], "members").load(spec, args.model, list(out), device)
+    sets, digest = read_tokens(args.tokens)
     specs = {
         site: {**spec, "site": site, "source": source_of(spec["origin"], site)} for site in out
     }

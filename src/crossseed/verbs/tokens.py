@@ -12,10 +12,14 @@ from crossseed.verbs import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
+    parser.add_argument(
+        "--tokenizer", type=Path, nargs="*", default=[], help="files of the cohort's tokenizer"
+    )
     parser.add_argument("--out", type=Path, required=True, help="HDF5 file to write")
 
 
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "kind")
     own = {key: value for key, value in spec.items() if key != "kind"}
-    write_tokens(args.out, spec, module_of(spec["kind"], "tokens").make_tokens(own))
+    sets, used = module_of(spec["kind"], "tokens").make_tokens(own, args.tokenizer)
+    write_tokens(args.out, spec, sets, used)

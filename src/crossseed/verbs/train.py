@@ -15,13 +15,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     options.add_device(parser)
     parser.add_argument(
-        "--anchor", type=Path, nargs="?", help="checkpoints of the anchor, where tensors are shared"
+        "--anchor",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="files of the anchor's weights, where tensors are shared",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="safetensors file of all checkpoints"
+        "--tokenizer", type=Path, nargs="*", default=[], help="files of the cohort's tokenizer"
+    )
+    parser.add_argument(
+        "--out", type=Path, nargs="+", required=True, help="files of the member's weights"
     )
     parser.add_argument("--curve", type=Path, required=True, help="CSV of the training curve")
-    parser.add_argument("--accuracy", type=Path, required=True, help="CSV of held-out accuracies")
+    parser.add_argument("--quality", type=Path, required=True, help="CSV of held-out measures")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -31,7 +38,8 @@ def run(args: argparse.Namespace) -> None:
         device=usable(args.device),
         code=code_digest(module_name(spec["kind"], "training")),
         anchor=args.anchor,
+        inputs=args.tokenizer,
         out=args.out,
         curve=args.curve,
-        accuracy=args.accuracy,
+        quality=args.quality,
     )

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from crossseed.cohorts.base import SPLITS, CohortConfig
+from crossseed.cohorts.base import SPLITS, CohortConfig, step_of
 from crossseed.cohorts.dyck import sites, task
+from crossseed.cohorts.optimisation import Optimisation
 from crossseed.config.fields import (
     Count,
     CountOrZero,
     Distinct,
     Fraction,
     Model,
-    NotNegative,
-    Positive,
 )
+from crossseed.layout import MODEL
 
+# One file holds all checkpoints of a seed.
+CHECKPOINTS = f"{MODEL}/checkpoints.safetensors"
 Shareable = Literal["W_E", "W_U_tok", "W_U_depth", "W_U_valid"]
 Range = Annotated[list[CountOrZero], Field(min_length=2, max_length=2)]
 
@@ -42,11 +45,9 @@ class Stop(Model):
     )
 
 
-class Training(Model):
+class Training(Optimisation):
     """How each model is trained."""
 
-    steps: Count = Field(description="Optimiser steps, and the length of the cosine schedule.")
-    batch_rows: Count = Field(description="Sequences a step.")
     pool_rows: Count = Field(
         description="Sequences drawn at a time, sorted by length into batches of near-equal "
         "length, and trained on once."
@@ -56,36 +57,21 @@ class Training(Model):
         description="Steps over which the largest content length grows from the smallest to "
         "the full one; 0 trains on all lengths from the start (as published)."
     )
-    peak_lr: Positive = Field(description="Peak learning rate of AdamW.")
-    warmup_steps: CountOrZero = Field(description="Linear warm-up steps.")
-    final_lr_fraction: Fraction = Field(description="End of the cosine, as a share of the peak.")
-    weight_decay: NotNegative = Field(description="AdamW's decoupled weight decay.")
-    grad_clip: Positive = Field(description="Largest global gradient norm.")
-    precision: Literal["float32", "bfloat16"] = Field(
-        description="Arithmetic of the forward pass; weights and optimiser stay in float32."
-    )
-    keep_steps: Annotated[list[Count], Distinct] = Field(
-        description="Steps after which a checkpoint is kept, beside `final`."
-    )
-    eval_every_steps: Count = Field(description="Steps between evaluations on the way.")
-    eval_rows: Count = Field(description="Held-out sequences per distribution an evaluation.")
     stop: Stop | None = Field(description="Early stop, or null for none.")
 
     _ = field_validator("lengths")(_lengths)
 
     @model_validator(mode="after")
     def _consistent(self) -> Training:
-        for name in ("warmup_steps", "short_first_steps"):
-            if getattr(self, name) > self.steps:
-                raise ValueError(f"{name} {getattr(self, name)} exceeds steps {self.steps}")
+        if self.short_first_steps > self.steps:
+            raise ValueError(
+                f"short_first_steps {self.short_first_steps} exceeds steps {self.steps}"
+            )
         if self.pool_rows < self.batch_rows:
             raise ValueError(
                 f"pool_rows {self.pool_rows} is smaller than batch_rows {self.batch_rows}; "
                 "a pool must hold a batch at least"
             )
-        beyond = [step for step in self.keep_steps if step > self.steps]
-        if beyond:
-            raise ValueError(f"keep_steps {beyond} lie beyond the last step {self.steps}")
         return self
 
 
@@ -139,9 +125,6 @@ class DyckCohort(CohortConfig):
     )
     training: Training
     tokens: Tokens
-    activation_dtype: Literal["float32", "float16"] = Field(
-        description="Floating-point type of stored activations."
-    )
 
     @field_validator("sites")
     @classmethod
@@ -157,12 +140,17 @@ class DyckCohort(CohortConfig):
 
     @model_validator(mode="after")
     def _checkpoints_kept(self) -> DyckCohort:
-        for name in self.checkpoints:
-            if name != "final" and int(name[4:]) not in self.training.keep_steps:
-                raise ValueError(
-                    f"checkpoint {name!r} is not kept; add {int(name[4:])} to training.keep_steps"
-                )
+        missing = self.missing_checkpoints(self.checkpoints)
+        if missing:
+            raise ValueError(
+                f"checkpoint {missing[0]!r} is not kept; add {step_of(missing[0])} to "
+                "training.keep_steps"
+            )
         return self
+
+    def missing_checkpoints(self, names: Sequence[str]) -> list[str]:
+        kept = {None, *self.training.keep_steps}
+        return [name for name in names if step_of(name) not in kept]
 
     def needs_anchor(self, seed: int) -> bool:
         return bool(self.share) and seed != self.anchor
@@ -174,8 +162,16 @@ class DyckCohort(CohortConfig):
         share = sorted(self.share) if self.needs_anchor(seed) else []
         return {"seed": seed, "share": share, "training": self.training.model_dump()}
 
-    def activation_spec(self) -> dict[str, Any]:
+    def reading_spec(self, seed: int, checkpoint: str) -> dict[str, Any]:
         return {"dtype": self.activation_dtype}
+
+    @property
+    def trained_files(self) -> list[str]:
+        return [CHECKPOINTS]
+
+    @property
+    def member_files(self) -> list[str]:
+        return [CHECKPOINTS]
 
     def report_spec(self) -> dict[str, Any]:
         return {"shared": sorted(self.share), "recipe": self.training.model_dump()}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from crossseed.cohorts.dyck import sites
 from crossseed.cohorts.dyck.model import DyckTransformer
+from crossseed.cohorts.dyck.sites import D_MODEL
 from crossseed.errors import UserError
 from crossseed.store import read_tensors
 
@@ -23,23 +26,37 @@ class DyckMember:
         self.digest = digest
 
     def width(self, site: str) -> int:
-        return sites.D_MODEL
+        return D_MODEL
 
     def activations(self, tokens_nt: np.ndarray, wanted: list[str]) -> dict[str, np.ndarray]:
+        found = self.activations_on_device(tokens_nt, wanted)
+        return {site: value.cpu().numpy() for site, value in found.items()}
+
+    def activations_on_device(self, tokens_nt: np.ndarray, wanted: list[str]) -> dict[str, Tensor]:
         device = self.model.W_E.device
         with torch.inference_mode():
             found = self.model.residuals(
                 torch.from_numpy(tokens_nt).to(device, torch.long), set(wanted)
             )
-        return {site: value.float().cpu().numpy() for site, value in found.items()}
+        return {site: value.float() for site, value in found.items()}
 
 
-def load(path: Path, cohort: str, seed: int, checkpoint: str, device: str) -> DyckMember:
+def load(
+    spec: Mapping[str, Any], paths: Sequence[Path], sites: Sequence[str], device: str
+) -> DyckMember:
     """One checkpoint of a trained member.
+
+    Args:
+        spec: ``cohort``, ``seed`` and ``checkpoint`` of the member.
+        paths: the file of its seed's checkpoints.
+        sites: sites that will be read; the toy is read whole whatever they are.
+        device: ``cpu`` or ``cuda``.
 
     Raises:
         UserError: the file is damaged, of another member, or does not hold that checkpoint.
     """
+    (path,) = paths
+    cohort, seed, checkpoint = spec["cohort"], spec["seed"], spec["checkpoint"]
     tensors, found = read_tensors(path, CHECKPOINTS_SCHEMA, prefix=f"{checkpoint}/")
     if (found.spec.get("cohort"), found.spec.get("seed")) != (cohort, seed):
         raise UserError(

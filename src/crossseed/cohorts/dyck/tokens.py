@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from crossseed.cohorts.base import SPLITS, TokenSet
@@ -10,7 +12,9 @@ from crossseed.cohorts.dyck.config import Tokens
 from crossseed.seeding import generator
 
 
-def make_tokens(spec: dict[str, Any]) -> dict[str, TokenSet]:
+def make_tokens(
+    spec: dict[str, Any], inputs: Sequence[Path]
+) -> tuple[dict[str, TokenSet], dict[str, Any]]:
     """Token sets by split, taken as ranges from one list of distinct sequences."""
     tokens = Tokens.model_validate(spec)
     rng = generator("dyck-tokens", tokens.seed)
@@ -23,4 +27,4 @@ def make_tokens(spec: dict[str, Any]) -> dict[str, TokenSet]:
         found[split] = TokenSet(
             part, part != task.PAD, {"depth": labels.depth_nt, "valid": labels.valid_nt}
         )
-    return found
+    return found, {}

@@ -8,7 +8,7 @@ launches would bound it. A killed job resumes bit-exactly.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,19 +19,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crossseed.adam import Adam
-from crossseed.cohorts.base import ACCURACY_COLUMNS, CURVE_COLUMNS
+from crossseed.cohorts.base import CURVE_COLUMNS, QUALITY_COLUMNS
 from crossseed.cohorts.dyck import task
 from crossseed.cohorts.dyck.config import Training
 from crossseed.cohorts.dyck.members import CHECKPOINTS_SCHEMA
 from crossseed.cohorts.dyck.model import DyckTransformer
+from crossseed.cohorts.optimisation import BETAS, CURVE_EVERY_STEPS, learning_rate
 from crossseed.errors import TrainingDiverged, UserError
 from crossseed.progress import Progress
 from crossseed.resume import Resume
 from crossseed.seeding import entropy, generator
 from crossseed.store import read_tensors, write_table, write_tensors
 
-BETAS = (0.9, 0.95)
-CURVE_EVERY_STEPS = 50
 EVAL_BATCH_ROWS = 256
 IGNORED = -100
 GRAPH_WARMUP_STEPS = 3
@@ -41,21 +40,12 @@ class Trained(NamedTuple):
     """Attributes:
     checkpoints: state dicts by checkpoint name, `final` among them.
     curve: rows of the training curve.
-    accuracy: rows of the accuracy table.
+    quality: rows of the quality table.
     """
 
     checkpoints: dict[str, dict[str, np.ndarray]]
     curve: list[dict[str, Any]]
-    accuracy: list[dict[str, Any]]
-
-
-def learning_rate(step: int, training: Training) -> float:
-    """Linear warm-up, then cosine to the final fraction at the configured last step."""
-    if step < training.warmup_steps:
-        return training.peak_lr * step / training.warmup_steps
-    progress = (step - training.warmup_steps) / max(1, training.steps - training.warmup_steps)
-    low = training.final_lr_fraction
-    return training.peak_lr * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress)))
+    quality: list[dict[str, Any]]
 
 
 def longest_content(step: int, training: Training) -> int:
@@ -219,7 +209,7 @@ def evaluate(
     The sequences depend on `rows` and `lengths` alone, so every seed sees the same ones.
 
     Returns:
-        Rows with keys seed, distribution, head, accuracy, n_tokens.
+        Rows with keys seed, distribution, measure, value, n_tokens.
     """
     device = model.W_E.device
     found = []
@@ -244,8 +234,8 @@ def evaluate(
                 {
                     "seed": seed,
                     "distribution": distribution,
-                    "head": head,
-                    "accuracy": correct[head] / n_tokens,
+                    "measure": f"accuracy_{head}",
+                    "value": correct[head] / n_tokens,
                     "n_tokens": n_tokens,
                 }
             )
@@ -289,7 +279,7 @@ def train_model(
             state[name].copy_(torch.from_numpy(value))
         state[name].requires_grad_(False)
     stepper = Stepper(model.to(device), training)
-    log: dict[str, Any] = {"step": 0, "curve": [], "accuracy": [], "reached": None}
+    log: dict[str, Any] = {"step": 0, "curve": [], "quality": [], "reached": None}
     kept: dict[str, dict[str, np.ndarray]] = {}
     saved = resume.load()
     if saved is not None:
@@ -300,6 +290,8 @@ def train_model(
                 _, checkpoint, tensor = name.split("/", 2)
                 kept.setdefault(checkpoint, {})[tensor] = value
     stepper.loss_sum.fill_(log.pop("loss_sum", 0.0))
+    if 0 in training.keep_steps and log["step"] == 0:
+        kept["step0"] = {k: _numpy(v) for k, v in model.state_dict().items()}
     lengths = (training.lengths[0], training.lengths[1])
     progress = Progress(f"train {cell}", training.steps, log["step"])
     check_every = CURVE_EVERY_STEPS if stepper.cuda else 1
@@ -332,10 +324,10 @@ def train_model(
             kept[f"step{step}"] = {k: _numpy(v) for k, v in model.state_dict().items()}
         if step % training.eval_every_steps == 0 and step < training.steps:
             rows = evaluate(model, training.eval_rows, lengths, seed)
-            log["accuracy"] += [{"step": step, **row} for row in rows]
+            log["quality"] += [{"step": step, **row} for row in rows]
             stop = training.stop
             if stop is not None:
-                if log["reached"] is None and min(r["accuracy"] for r in rows) >= stop.accuracy:
+                if log["reached"] is None and min(r["value"] for r in rows) >= stop.accuracy:
                     log["reached"] = step
                 patient = stop.patience_steps + (log["reached"] or 0)
                 kept_all = step >= max(training.keep_steps, default=0)
@@ -349,10 +341,10 @@ def train_model(
         after_step(step)
     progress.close()
     rows = evaluate(model, training.eval_rows, lengths, seed)
-    log["accuracy"] = [row for row in log["accuracy"] if row["step"] != log["step"]]
-    log["accuracy"] += [{"step": log["step"], **row} for row in rows]
+    log["quality"] = [row for row in log["quality"] if row["step"] != log["step"]]
+    log["quality"] += [{"step": log["step"], **row} for row in rows]
     kept["final"] = {k: _numpy(v) for k, v in model.state_dict().items()}
-    return Trained(kept, log["curve"], log["accuracy"])
+    return Trained(kept, log["curve"], log["quality"])
 
 
 def train(
@@ -360,31 +352,44 @@ def train(
     *,
     device: str,
     code: str,
-    anchor: Path | None,
-    out: Path,
+    anchor: Sequence[Path],
+    inputs: Sequence[Path],
+    out: Sequence[Path],
     curve: Path,
-    accuracy: Path,
+    quality: Path,
 ) -> None:
-    """Trains one seed and writes its checkpoints, training curve and accuracy table."""
+    """Trains one seed and writes its checkpoints, training curve and held-out accuracies.
+
+    Args:
+        spec: ``cohort``, ``seed``, ``share`` and ``training``.
+        device: ``cpu`` or ``cuda``.
+        code: digest of the code, for resuming.
+        anchor: the anchor's checkpoints, where tensors are shared.
+        inputs: none are needed.
+        out: the safetensors file of all checkpoints.
+        curve, quality: CSVs to write.
+    """
+    (checkpoints,) = out
     recipe = Training.model_validate(spec["training"])
     frozen: dict[str, np.ndarray] = {}
-    inputs: dict[str, str] = {}
+    made_from: dict[str, str] = {}
     if spec["share"]:
-        if anchor is None:
+        if not anchor:
             raise UserError("this seed shares tensors with the anchor; give --anchor")
-        tensors, found = read_tensors(anchor, CHECKPOINTS_SCHEMA, prefix="final/")
+        tensors, found = read_tensors(anchor[0], CHECKPOINTS_SCHEMA, prefix="final/")
         frozen = {name: tensors[name] for name in spec["share"]}
-        inputs = {"anchor": found.digest}
-    resume = Resume(out, {"spec": spec, "code": code, "inputs": inputs, "device": device})
+        made_from = {"anchor": found.digest}
+    identity = {"spec": spec, "code": code, "inputs": made_from, "device": device}
+    resume = Resume(checkpoints, identity)
     cell = f"{spec['cohort']} seed {spec['seed']}"
     trained = train_model(spec["seed"], recipe, frozen, device, resume, cell=cell)
     cohort = {"cohort": spec["cohort"]}
-    write_table(accuracy, ACCURACY_COLUMNS, [{**cohort, **row} for row in trained.accuracy])
+    write_table(quality, QUALITY_COLUMNS, [{**cohort, **row} for row in trained.quality])
     write_table(curve, CURVE_COLUMNS, [{**cohort, **row} for row in trained.curve])
     tensors = {
         f"{checkpoint}/{name}": value
         for checkpoint, state in trained.checkpoints.items()
         for name, value in state.items()
     }
-    write_tensors(out, tensors, CHECKPOINTS_SCHEMA, spec, inputs)
+    write_tensors(checkpoints, tensors, CHECKPOINTS_SCHEMA, spec, made_from)
     resume.discard()

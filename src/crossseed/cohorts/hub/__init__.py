@@ -1,0 +1,1 @@
+"""Language models in transformers' format: on the hub, in its cache, or in local folders."""

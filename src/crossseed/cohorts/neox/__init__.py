@@ -1,0 +1,1 @@
+"""Small GPT-NeoX models trained here on the corpus, saved as ordinary transformers folders."""

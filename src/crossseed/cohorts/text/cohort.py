@@ -1,0 +1,30 @@
+"""What cohorts of language models declare, whether downloaded or trained here."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from crossseed.cohorts.base import CohortConfig
+from crossseed.cohorts.text.config import Corpus, TextTokens
+
+
+class TextCohort(CohortConfig):
+    """A cohort that reads text."""
+
+    corpus: Corpus
+    tokens: TextTokens
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        description="Arithmetic of the forward pass in which activations are read."
+    )
+
+    def tokens_spec(self) -> dict[str, Any]:
+        return {"corpus": self.corpus.model_dump(), "tokens": self.tokens.model_dump()}
+
+    def reading_spec(self, seed: int, checkpoint: str) -> dict[str, Any]:
+        return {"dtype": self.activation_dtype, "precision": self.precision}
+
+    def most_tokens(self, split: str) -> int:
+        positions = self.tokens.context - (not self.tokens.keep_first_position)
+        return int(getattr(self.tokens, split) * positions)
