@@ -28,9 +28,10 @@ VERBS = {
     "drift": "compare a member with its reference checkpoint and the anchor",
     "collect": "join the tables of all cells",
     "report": "draw the figures and write the page of a run",
+    "plan": "say what a configuration will run, and what it takes",
     "reference": "print the reference of all config keys",
 }
-JOB_VERBS = tuple(verb for verb in VERBS if verb != "reference")
+JOB_VERBS = tuple(verb for verb in VERBS if verb not in {"plan", "reference"})
 
 # Fixed, never taken from --cores: results must not depend on how many cores a run was given.
 NUMERIC_THREADS = "1"

@@ -307,8 +307,8 @@ def measure(
                     held_out[role, site] = _empty_moments(a, b)
                 held_out[role, site].add(a, b)
             for (site, *_), found in tried.items():
-                a, b = (acts[role][site].cpu().numpy() for role in ("checkpoint", "member"))
-                found.add(block, a, b, fits["checkpoint", site].arms)
+                own, other = (acts[role][site].cpu().numpy() for role in ("checkpoint", "member"))
+                found.add(block, own, other, fits["checkpoint", site].arms)
     progress.close()
 
     rows = []

@@ -127,17 +127,13 @@ def drift_dictionaries_of(wildcards):
     """Weights of the reference checkpoint's dictionaries that the drift study tries."""
     return [
         layout.DICTIONARY_WEIGHTS.format(
-            cohort=wildcards.cohort,
-            seed=wildcards.seed,
-            checkpoint=REFERENCE,
+            **{**wildcards, "checkpoint": REFERENCE},
             site=site,
             dictionary=found.name,
             init=init,
         )
         for site in plan.sites(RUN, wildcards.cohort)
-        for found in plan.drift_dictionaries(
-            RUN, wildcards.cohort, int(wildcards.seed)
-        )
+        for found in plan.drift_dictionaries(RUN, wildcards.cohort, int(wildcards.seed))
         for init in found.inits
     ]
 

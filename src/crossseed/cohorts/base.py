@@ -163,6 +163,28 @@ class CohortConfig(Model):
         """Whether this seed starts from weights of the trained anchor."""
         return False
 
+    # What members take, for `crossseed.estimate`.
+
+    @property
+    @abstractmethod
+    def forward_flop_per_token(self) -> float:
+        """Arithmetic of a forward pass through the blocks, per token."""
+
+    @property
+    def parameters(self) -> int:
+        """Parameters of a model that the run trains."""
+        return 0
+
+    @property
+    def kept_checkpoints(self) -> int:
+        """Checkpoints kept of a model that the run trains."""
+        return 0
+
+    @property
+    def training_flop(self) -> float:
+        """Arithmetic of training one model."""
+        return 0.0
+
     # Where files lie, as templates over ``{cohort}``, ``{seed}`` and ``{checkpoint}``.
 
     @property

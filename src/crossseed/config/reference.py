@@ -77,7 +77,7 @@ def _tags(model: type[BaseModel]) -> set[Any]:
     """Values of the literal field that tells union members apart."""
     return {
         value
-        for name in ("kind", "architecture")
+        for name in ("kind", "architecture", "source")
         if name in model.model_fields
         for value in typing.get_args(model.model_fields[name].annotation)
     }

@@ -147,8 +147,8 @@ class RunConfig(Model):
             missing = config.missing_checkpoints(wanted)
             if missing:
                 raise ValueError(
-                    f"drift names {missing[0]!r}, which cohorts.{cohort} does not keep; add its "
-                    "step to training.keep_steps"
+                    f"drift names {missing[0]!r}, which cohorts.{cohort} does not have; name "
+                    "checkpoints that it keeps (training.keep_steps) or that model.id can name"
                 )
             if self.drift.dictionaries and self.drift.reference not in config.checkpoints:
                 raise ValueError(

@@ -336,6 +336,6 @@ def draw_all(
     if drift is not None:
         for comparison in COMPARISONS:
             draw(f"drift-{comparison}", partial(drift_curves, tables, info, drift, comparison))
-    if len(tables.training):
+    if len(tables.quality):
         draw("training", partial(training, tables, info))
     return names

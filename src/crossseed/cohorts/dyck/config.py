@@ -166,6 +166,23 @@ class DyckCohort(CohortConfig):
         return {"dtype": self.activation_dtype}
 
     @property
+    def forward_flop_per_token(self) -> float:
+        return 2.0 * sites.N_PARAMETERS
+
+    @property
+    def parameters(self) -> int:
+        return sites.N_PARAMETERS
+
+    @property
+    def kept_checkpoints(self) -> int:
+        return len(self.training.keep_steps) + 1
+
+    @property
+    def training_flop(self) -> float:
+        rows = self.training.steps * self.training.batch_rows
+        return 3 * self.forward_flop_per_token * rows * sum(self.training.lengths) / 2
+
+    @property
     def trained_files(self) -> list[str]:
         return [CHECKPOINTS]
 

@@ -6,6 +6,7 @@ not sites of their own, so that no cell is trained or counted twice.
 
 D_MODEL = 64
 N_LAYERS = 2
+N_PARAMETERS = 104_448
 
 
 def mid(layer: int) -> str:

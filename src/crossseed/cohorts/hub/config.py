@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from crossseed.cohorts.base import FINAL, step_of
 from crossseed.cohorts.hub import sites
-from crossseed.cohorts.text.cohort import TextCohort
+from crossseed.cohorts.text.cohort import TextCohort, block_flop
 from crossseed.config.fields import Count, Model
 
 PLACEHOLDERS = {"seed", "checkpoint", "step", "ksteps"}
@@ -18,10 +19,10 @@ PLACEHOLDERS = {"seed", "checkpoint", "step", "ksteps"}
 class HubModel(Model):
     """Where the members are, and what they must be."""
 
-    id: str = Field(
+    id: str | dict[int, str] = Field(
         description="Pattern of the model ids, `org/name@revision`, over `{seed}`, `{checkpoint}` "
-        "(e.g. `step1000`), `{step}` (`1000`) and `{ksteps}` (`1`). Without `@` the default "
-        "revision is taken."
+        "(e.g. `step1000`), `{step}` (`1000`) and `{ksteps}` (`1`), or one pattern for each seed. "
+        "Without `@` the default revision is taken."
     )
     final_id: str | None = Field(
         description="Pattern for the checkpoint `final`, where it is named otherwise; null: `id`."
@@ -30,18 +31,28 @@ class HubModel(Model):
         description="Folder that holds the models as `org/name@revision/`; null: the hub or, "
         "with HF_HUB_OFFLINE=1, its cache alone."
     )
-    family: Literal["gpt_neox", "gpt2", "llama", "bert"] = Field(
-        description="Kind of blocks; checked against the models before any job needs them."
+    family: Literal["gpt_neox", "gpt_neox_sequential", "gpt2", "llama", "bert"] = Field(
+        description="Kind of blocks: `gpt_neox` runs attention and MLP in parallel, as Pythia does; "
+        "`llama` stands for Mistral and Qwen too. Checked against the models before any job needs "
+        "them."
     )
     width: Count = Field(description="Hidden size; checked likewise.")
     layers: Count = Field(description="Number of blocks; checked likewise.")
+    device_map: Literal["auto"] | None = Field(
+        description="`auto` spreads each model over all GPUs and, where they do not hold it, the "
+        "CPU (needs accelerate); null: one device."
+    )
 
     @model_validator(mode="after")
     def _patterns(self) -> HubModel:
-        for key in ("id", "final_id"):
-            pattern = getattr(self, key)
-            if pattern is None:
-                continue
+        several = isinstance(self.id, dict)
+        patterns = [
+            ("id", pattern)
+            for pattern in (self.id.values() if isinstance(self.id, dict) else [self.id])
+        ]
+        if self.final_id is not None:
+            patterns.append(("final_id", self.final_id))
+        for key, pattern in patterns:
             names = {
                 name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None
             }
@@ -50,11 +61,55 @@ class HubModel(Model):
                     f"{key} {pattern!r} names {sorted(names - PLACEHOLDERS)}; known are "
                     f"{', '.join('{' + name + '}' for name in sorted(PLACEHOLDERS))}"
                 )
-            if "seed" not in names:
+            if "seed" not in names and not (key == "id" and several):
                 raise ValueError(
                     f"{key} {pattern!r} names one model for all seeds; put {{seed}} in"
                 )
         return self
+
+    def why_no_site(self, site: str) -> str | None:
+        """Why models of this family and depth have no such site; None if they have."""
+        family = self.family.removesuffix("_sequential")
+        return sites.why_not(site, family, self.layers, parallel=self.family == "gpt_neox")
+
+    @property
+    def telling_sites(self) -> list[str]:
+        """Sites that models of another family lack where it matters which family they are."""
+        telling = {"gpt_neox": "hook_resid_post", "bert": sites.NORMALIZED_POST}
+        return [sites.name(0, telling.get(self.family, "hook_resid_mid"))]
+
+    def _pattern(self, seed: int, checkpoint: str) -> str:
+        if checkpoint == FINAL and self.final_id is not None:
+            return self.final_id
+        chosen = self.id
+        pattern = chosen[seed] if isinstance(chosen, dict) else chosen
+        # The default revision is the last one.
+        return pattern.replace("@{checkpoint}", "") if checkpoint == FINAL else pattern
+
+    def why_unnamed(self, seed: int, checkpoint: str) -> str | None:
+        """Why the patterns give no id of a checkpoint; None if they do."""
+        pattern, step = self._pattern(seed, checkpoint), step_of(checkpoint)
+        depends = any(name in pattern for name in ("{checkpoint}", "{step}", "{ksteps}"))
+        if step is None:
+            return (
+                f"{pattern!r} needs a step, which 'final' has not; give model.final_id"
+                if depends
+                else None
+            )
+        if not depends:
+            return (
+                f"model.id {pattern!r} does not depend on the checkpoint, but {checkpoint!r} is "
+                "asked for; put {checkpoint} or {step} in, or study 'final' alone"
+            )
+        if "{ksteps}" in pattern and step % 1000:
+            return f"{checkpoint!r} is no whole number of thousand steps, as {{ksteps}} needs"
+        return None
+
+    def of(self, seed: int, checkpoint: str) -> str:
+        """The id of one member, ``org/name@revision`` or ``org/name``."""
+        step = step_of(checkpoint) or 0
+        pattern = self._pattern(seed, checkpoint)
+        return pattern.format(seed=seed, checkpoint=checkpoint, step=step, ksteps=step // 1000)
 
 
 class HubCohort(TextCohort):
@@ -68,59 +123,42 @@ class HubCohort(TextCohort):
     @model_validator(mode="after")
     def _sites_exist(self) -> HubCohort:
         for site in self.sites:
-            said = sites.why_not(site, self.model.family, self.model.layers, parallel=False)
+            said = self.model.why_no_site(site)
             if said:
                 raise ValueError(said)
         return self
 
     @model_validator(mode="after")
-    def _checkpoints_named(self) -> HubCohort:
-        pattern = self.model.id
-        if "{step}" not in pattern and "{ksteps}" not in pattern and "{checkpoint}" not in pattern:
-            named = [name for name in self.checkpoints if name != FINAL]
-            if named:
+    def _members_named(self) -> HubCohort:
+        if isinstance(self.model.id, dict):
+            missing = [seed for seed in self.seeds if seed not in self.model.id]
+            if missing:
                 raise ValueError(
-                    f"model.id {pattern!r} does not depend on the checkpoint, but {named[0]!r} is "
-                    "asked for; put {checkpoint} or {step} in, or study `final` alone"
+                    f"model.id has no entry for seed {missing[0]}; give one for each of {self.seeds}"
                 )
-        for name in self.checkpoints:
-            if "{ksteps}" in pattern and (step_of(name) or 0) % 1000:
-                raise ValueError(
-                    f"{name!r} is no whole number of thousand steps, as {{ksteps}} needs"
-                )
+        for name in self.missing_checkpoints(self.checkpoints):
+            raise ValueError(self.model.why_unnamed(self.anchor, name))
         return self
 
-    def model_id(self, seed: int, checkpoint: str) -> str:
-        """The id of one member, ``org/name@revision`` or ``org/name``."""
-        step = step_of(checkpoint)
-        pattern = self.model.id
-        if step is None:
-            pattern = self.model.final_id or pattern
-            if self.model.final_id is None and "{step" in pattern:
-                raise ValueError(
-                    f"model.id {pattern!r} needs a step, `final` has none; give model.final_id"
-                )
-            if self.model.final_id is None:
-                pattern = pattern.replace("@{checkpoint}", "")
-        return pattern.format(
-            seed=seed,
-            checkpoint=checkpoint,
-            step="" if step is None else step,
-            ksteps="" if step is None else step // 1000,
-        )
+    def missing_checkpoints(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if self.model.why_unnamed(self.anchor, name) is not None]
 
     def check_spec(self) -> dict[str, Any]:
-        return {"sites": [], **self.model.model_dump()}
+        """Whatever decides which model a member is, and what it must be."""
+        model = self.model.model_dump(exclude={"device_map"})
+        tokenizer = self.model.of(self.anchor, self.checkpoints[0])
+        return {"model": {**model, "device_map": None}, "tokenizer": tokenizer}
 
     def tokens_spec(self) -> dict[str, Any]:
-        tokenizer = self.model_id(self.anchor, self.checkpoints[0])
+        tokenizer = self.model.of(self.anchor, self.checkpoints[0])
         return {**super().tokens_spec(), "tokenizer": tokenizer, "folder": self.model.folder}
 
     def reading_spec(self, seed: int, checkpoint: str) -> dict[str, Any]:
         return {
             **super().reading_spec(seed, checkpoint),
-            "model_id": self.model_id(seed, checkpoint),
+            "model_id": self.model.of(seed, checkpoint),
             "folder": self.model.folder,
+            "device_map": self.model.device_map,
         }
 
     def report_spec(self) -> dict[str, Any]:
@@ -129,6 +167,10 @@ class HubCohort(TextCohort):
     @property
     def width(self) -> int:
         return self.model.width
+
+    @property
+    def forward_flop_per_token(self) -> float:
+        return block_flop(self.model.width, self.model.layers)
 
     @property
     def checked(self) -> bool:

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from crossseed.cohorts.base import FINAL, step_of
 from crossseed.cohorts.hub import sites
 from crossseed.cohorts.optimisation import Optimisation
-from crossseed.cohorts.text.cohort import TextCohort
+from crossseed.cohorts.text.cohort import TextCohort, block_flop
 from crossseed.config.fields import Count, Model, Number
 from crossseed.layout import MODEL, TOKENIZER
 
@@ -18,6 +18,8 @@ from crossseed.layout import MODEL, TOKENIZER
 TOKENIZER_NAMES = ("tokenizer.json", "tokenizer_config.json")
 NAMES = ("model.safetensors", "config.json", *TOKENIZER_NAMES)
 BYTES = 256
+# The key in config.json under which training says what the weights are.
+PROVENANCE = "crossseed"
 
 
 class NeoxModel(Model):
@@ -115,6 +117,25 @@ class NeoxCohort(TextCohort):
     @property
     def width(self) -> int:
         return self.model.width
+
+    @property
+    def forward_flop_per_token(self) -> float:
+        return block_flop(self.model.width, self.model.layers)
+
+    @property
+    def parameters(self) -> int:
+        model = self.model
+        block = 4 * model.width**2 + 2 * model.width * model.mlp_width
+        return 2 * model.vocabulary * model.width + model.layers * block
+
+    @property
+    def kept_checkpoints(self) -> int:
+        return len(self.training.keep_steps) + 1
+
+    @property
+    def training_flop(self) -> float:
+        training = self.training
+        return 6.0 * self.parameters * training.steps * training.batch_rows * training.context
 
     @property
     def trained_files(self) -> list[str]:

@@ -8,13 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from crossseed.cohorts.hub.loading import Source
-from crossseed.cohorts.hub.members import HubMember
-from crossseed.cohorts.hub.members import load_source as load_from_hub
+from crossseed.cohorts.hub.members import HubMember, load_source
+from crossseed.cohorts.neox.config import PROVENANCE
 from crossseed.errors import UserError
 from crossseed.store import file_digest
-
-# The key in config.json under which training says what the weights are.
-PROVENANCE = "crossseed"
 
 
 def load(
@@ -49,4 +46,6 @@ def load(
         raise UserError(
             f"{weights}: edited or damaged after it was written; delete it and run again"
         )
-    return load_from_hub(Source("", str(folder)), sites, spec["precision"], device)
+    # As on the hub: a name of two parts below a folder.
+    source = Source(f"{folder.parent.name}/{folder.name}", str(folder.parent.parent))
+    return load_source(source, list(sites), spec["precision"], device)

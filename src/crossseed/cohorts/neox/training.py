@@ -21,8 +21,7 @@ from torch.nn import functional as F
 from crossseed.adam import Adam
 from crossseed.cohorts.base import CURVE_COLUMNS, FINAL, QUALITY_COLUMNS
 from crossseed.cohorts.neox import tokenizer as tk
-from crossseed.cohorts.neox.config import NeoxModel, NeoxTraining
-from crossseed.cohorts.neox.members import PROVENANCE
+from crossseed.cohorts.neox.config import PROVENANCE, NeoxModel, NeoxTraining
 from crossseed.cohorts.optimisation import BETAS, CURVE_EVERY_STEPS, learning_rate
 from crossseed.cohorts.text import corpus as text
 from crossseed.cohorts.text.corpus import part_of
@@ -234,7 +233,8 @@ def train(
     tokenizer = tk.load(inputs)
     ids = encode(tk.own_documents(spec), tokenizer)
     rows = _held_out_rows(spec, recipe, tokenizer)
-    model = make_model(spec["seed"], shape, recipe.context, tokenizer.eos_token_id).to(device)
+    model = make_model(spec["seed"], shape, recipe.context, tokenizer.eos_token_id)
+    torch.nn.Module.to(model, device)
     stepper = Stepper(model, recipe, device)
     by_checkpoint: dict[str, list[Path]] = {}
     for path in out:

@@ -10,6 +10,11 @@ from crossseed.cohorts.base import CohortConfig
 from crossseed.cohorts.text.config import Corpus, TextTokens
 
 
+def block_flop(width: int, layers: int) -> float:
+    """FLOP a token of a forward pass through transformer blocks of the usual 12 d² parameters."""
+    return 2.0 * 12 * width**2 * layers
+
+
 class TextCohort(CohortConfig):
     """A cohort that reads text."""
 

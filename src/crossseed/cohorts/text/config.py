@@ -74,6 +74,10 @@ class TextTokens(Model):
         "(as published); `packed`: documents of a split, each followed by the tokenizer's "
         "end-of-text token, cut into sequences."
     )
+    most_a_document: Count | None = Field(
+        description="With `packed`, sequences' worth of text taken from one document at most, so "
+        "that few long documents do not fill a split; null: all of it."
+    )
     keep_first_position: bool = Field(
         description="Whether activations at position 0 are kept (published: true); they are "
         "outliers in many models."

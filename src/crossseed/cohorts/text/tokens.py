@@ -258,17 +258,16 @@ def _tokenise(
 ) -> list[list[int]]:
     """Ids by document.
 
-    With packing ``documents`` the tokenizer itself cuts at `context`, so that special tokens
-    at the end of a document stay.
+    The tokenizer itself cuts a document, so that special tokens at its end stay.
     """
-    head = tokens.packing == "documents"
+    sequences = 1 if tokens.packing == "documents" else tokens.most_a_document
     side, tokenizer.truncation_side = tokenizer.truncation_side, "right"
     try:
         found = tokenizer(
             texts,
             add_special_tokens=tokens.special_tokens,
-            truncation=head,
-            max_length=tokens.context if head else None,
+            truncation=sequences is not None,
+            max_length=None if sequences is None else sequences * tokens.context,
             padding=False,
             return_attention_mask=False,
             return_token_type_ids=False,

@@ -1,0 +1,233 @@
+"""Whether the members of a cohort are siblings, before any weight is loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from crossseed.cohorts.hub import loading
+from crossseed.cohorts.hub import sites as names
+from crossseed.cohorts.hub.config import HubModel
+from crossseed.cohorts.hub.loading import HubUnreachable, Shape, Source
+from crossseed.errors import UserError
+from crossseed.store import canonical_json, write_table
+
+COLUMNS = (
+    "seed",
+    "checkpoint",
+    "model_id",
+    "commit",
+    "folder",
+    "model_type",
+    "width",
+    "layers",
+    "tokenizer",
+)
+
+T = TypeVar("T")
+
+
+class Tokenizer(NamedTuple):
+    """What is compared of a tokenizer.
+
+    Attributes:
+        vocabulary: id by token.
+        digest: of all that decides the tokens of a text.
+    """
+
+    vocabulary: dict[str, int]
+    digest: str
+
+
+class _Config(NamedTuple):
+    shape: Shape
+    vocabulary: int
+
+
+class _Location(NamedTuple):
+    commit: str | None
+    folder: str | None
+
+
+def check(spec: Mapping[str, Any], members: Sequence[str], out: Path) -> None:
+    """Checks members as a job's spec names them, and writes what was found as a CSV.
+
+    Args:
+        spec: ``model`` as the cohort declares it, and ``tokenizer``, the id of the model
+            whose tokenizer is used.
+        members: members as ``seed1/step1000``.
+        out: CSV to write, with `COLUMNS`.
+
+    Raises:
+        UserError: see `compare`.
+    """
+    model = HubModel.model_validate(spec["model"])
+    named = []
+    for member in members:
+        seed, checkpoint = member.removeprefix("seed").split("/")
+        named.append((int(seed), checkpoint, Source(model.of(int(seed), checkpoint), model.folder)))
+    tokenizer = Source(spec["tokenizer"], model.folder)
+    write_table(
+        out, COLUMNS, compare(named, model.telling_sites, model.width, model.layers, tokenizer)
+    )
+
+
+def compare(
+    members: list[tuple[int, str, Source]],
+    sites: list[str],
+    width: int,
+    layers: int,
+    tokenizer_from: Source,
+) -> list[dict[str, Any]]:
+    """Compares the members of a cohort with its declaration and with each other.
+
+    Reads configurations and tokenizers; of the weights only whether they are there.
+
+    Args:
+        members: (seed, checkpoint, source) of each.
+        sites: what will be read.
+        width: declared size of an activation vector.
+        layers: declared number of blocks.
+        tokenizer_from: the model whose tokenizer makes the tokens of all.
+
+    Returns:
+        A row a member with `COLUMNS`: ``commit`` on the hub or ``folder`` read, the other
+        None; ``tokenizer`` is a digest of all that decides the tokens of a text.
+
+    Raises:
+        UserError: lists all that is wrong with any member, a line each.
+        HubUnreachable: the hub does not answer, which says nothing of the members.
+    """
+    problems: list[str] = []
+
+    def attempt(read: Callable[[Source], T], source: Source) -> T | None:
+        try:
+            return read(source)
+        except HubUnreachable:
+            raise
+        except UserError as error:
+            problems.append(str(error))
+            return None
+
+    expected = attempt(tokenizer_of, tokenizer_from)
+    first: tuple[str, Shape] | None = None
+    rows: list[dict[str, Any]] = []
+    for seed, checkpoint, source in members:
+        config = attempt(_config, source)
+        location = attempt(_location, source)
+        same = source == tokenizer_from
+        tokenizer = expected if same else attempt(tokenizer_of, source)
+        said: list[str] = []
+        if config is not None:
+            first = first or (source.model_id, config.shape)
+            said += _misfits(config.shape, first, sites, width, layers)
+        if tokenizer is not None and expected is not None:
+            said += _differences(tokenizer, expected, tokenizer_from.model_id)
+        if config is not None and tokenizer is not None:
+            said += _beyond(tokenizer, config.vocabulary)
+        problems += [f"model {source.model_id!r}: {sentence}" for sentence in said]
+        if config is not None and location is not None and tokenizer is not None:
+            shape = config.shape
+            values = (seed, checkpoint, source.model_id, *location, shape.model_type)
+            values = (*values, shape.width, shape.layers, tokenizer.digest)
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
+    if problems:
+        # A tokenizer's source is a member as a rule, and would be named twice.
+        raise UserError("\n".join(dict.fromkeys(problems)))
+    return rows
+
+
+def tokenizer_of(source: Source) -> Tokenizer:
+    """The tokenizer of a model, as far as it is compared.
+
+    Truncation and padding are left out, since those who tokenise set them.
+
+    Raises:
+        UserError: see `crossseed.cohorts.hub.loading.load_tokenizer`.
+    """
+    found = loading.load_tokenizer(source)
+    vocabulary: dict[str, int] = found.get_vocab()
+    rules: dict[str, Any] = {"class": type(found).__name__}
+    backend = getattr(found, "backend_tokenizer", None)
+    if backend is not None:
+        rules = json.loads(backend.to_str()) | {"truncation": None, "padding": None}
+    special = {name: str(token) for name, token in found.special_tokens_map.items()}
+    text = canonical_json([rules, vocabulary, special])
+    return Tokenizer(vocabulary, hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
+
+
+def _config(source: Source) -> _Config:
+    found = loading.load_config(source)
+    return _Config(loading.shape_of(found), found.vocab_size)
+
+
+def _location(source: Source) -> _Location:
+    """Where a model was found; raises `UserError` unless its weights are there."""
+    if source.folder is not None or loading.offline():
+        lacking = loading.why_no_weights(source)
+        if lacking is not None:
+            raise UserError(f"model {source.model_id!r}: {lacking}")
+        if source.folder is not None:
+            return _Location(None, loading.resolve(source)[0])
+        return _Location(loading.cached_commit(source), None)
+    commit, files = loading.hub_files(source)
+    if files.isdisjoint(loading.WEIGHT_FILES):
+        raise UserError(
+            f"model {source.model_id!r}: the hub lacks its weights (one of "
+            f"{', '.join(loading.WEIGHT_FILES)}); choose another model or revision"
+        )
+    return _Location(commit, None)
+
+
+def _misfits(
+    shape: Shape, first: tuple[str, Shape], sites: list[str], width: int, layers: int
+) -> list[str]:
+    said = []
+    if shape.width != width:
+        said.append(f"its hidden size is {shape.width}, but width = {width}; correct width")
+    if shape.layers != layers:
+        said.append(f"it has {shape.layers} layers, but layers = {layers}; correct layers")
+    other_id, other = first
+    for what in ("model_type", "width", "layers", "parallel"):
+        mine, theirs = getattr(shape, what), getattr(other, what)
+        if mine != theirs:
+            said.append(
+                f"is no sibling of {other_id!r}: {what} is {mine}, there {theirs}; take one of "
+                "them out of the cohort"
+            )
+    why_not = [names.why_not(site, shape.family, shape.layers, shape.parallel) for site in sites]
+    return said + [f"site {sentence}" for sentence in why_not if sentence is not None]
+
+
+def _differences(tokenizer: Tokenizer, expected: Tokenizer, model_id: str) -> list[str]:
+    """At most one sentence."""
+    if tokenizer.digest == expected.digest:
+        return []
+    mine, theirs = tokenizer.vocabulary, expected.vocabulary
+    differing = sorted(
+        token for token in mine.keys() | theirs.keys() if mine.get(token) != theirs.get(token)
+    )
+    if differing:
+        token = differing[0]
+        example = f"{token!r} is {mine.get(token, 'absent')}, there {theirs.get(token, 'absent')}"
+        how = f"{len(differing)} tokens differ, e.g. {example}"
+    else:
+        how = "the vocabulary is the same, but not the rules or the special tokens"
+    return [
+        f"its tokenizer is not that of {model_id!r}: {how}; the same text would give other "
+        "tokens: take one of them out of the cohort"
+    ]
+
+
+def _beyond(tokenizer: Tokenizer, vocabulary: int) -> list[str]:
+    """At most one sentence."""
+    largest = max(tokenizer.vocabulary.values(), default=-1)
+    if largest < vocabulary:
+        return []
+    return [
+        f"its tokenizer gives ids up to {largest}, but the model has {vocabulary} embeddings; "
+        "choose a model whose tokenizer is its own"
+    ]

@@ -1,0 +1,147 @@
+"""What a run will take, from its configuration alone: disk, arithmetic and GPU-hours.
+
+Rough by design: a factor of two either way is usual. Arithmetic is counted, the rates below are
+assumed, and every job that loads a model pays a start. Downloads are not counted.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from crossseed import plan
+from crossseed.cohorts.base import SPLITS, CohortConfig
+from crossseed.config.schema import RunConfig
+
+# Sustained rates of one data-centre GPU, in FLOP/s; small matrices reach far less than its peak.
+MODEL_RATE = 40e12
+SAE_RATE = 10e12
+# Seconds until a job that uses a GPU computes: process, imports, loading a model.
+GPU_START_SECONDS = 15
+BYTES = {"float16": 2, "float32": 4, "bfloat16": 2}
+FLOAT64 = 8
+# Sequence number, position and token id of each stored row.
+INDEX_BYTES = 10
+# Arms of a pair's maps, and its second moments, each width × width in float64.
+MATRICES_A_PAIR = 8
+# An SAE step: two products forward, three backward, 2 FLOP each.
+SAE_FLOP = 10
+
+
+class Stage(NamedTuple):
+    """One kind of job.
+
+    Attributes:
+        name: the verb. jobs: how many. disk_bytes: what they leave in `results/`.
+        flop: their arithmetic in models and SAEs. gpu_seconds: on one GPU, where they use one.
+    """
+
+    name: str
+    jobs: int
+    disk_bytes: float
+    flop: float
+    gpu_seconds: float
+
+
+def _stage(name: str, jobs: int, disk: float, flop: float = 0.0, rate: float = 0.0) -> Stage:
+    seconds = jobs * GPU_START_SECONDS + flop / rate if rate and jobs else 0.0
+    return Stage(name, jobs, disk, flop, seconds)
+
+
+def _tokens(config: CohortConfig, *splits: str) -> int:
+    return sum(config.most_tokens(split) or 0 for split in splits)
+
+
+def stages(run: RunConfig) -> list[Stage]:
+    """Every stage of a run, in order."""
+    found: dict[str, Stage] = {}
+
+    def add(stage: Stage) -> None:
+        old = found.get(stage.name, Stage(stage.name, 0, 0.0, 0.0, 0.0))
+        found[stage.name] = Stage(
+            stage.name,
+            old.jobs + stage.jobs,
+            old.disk_bytes + stage.disk_bytes,
+            old.flop + stage.flop,
+            old.gpu_seconds + stage.gpu_seconds,
+        )
+
+    for cohort, config in run.cohorts.items():
+        width, sites = config.width or 0, len(config.sites)
+        forward = config.forward_flop_per_token
+        if config.trained_files:
+            n = len(config.seeds)
+            disk = n * config.parameters * BYTES["float32"] * config.kept_checkpoints
+            add(_stage("train", n, disk, n * config.training_flop, MODEL_RATE))
+        members = [m for m in plan.members(run) if m.cohort == cohort] if run.dictionaries else []
+        rows = _tokens(config, *SPLITS)
+        a_row = width * BYTES[config.activation_dtype] + INDEX_BYTES
+        add(
+            _stage(
+                "extract",
+                len(members),
+                len(members) * sites * rows * a_row,
+                len(members) * rows * forward,
+                MODEL_RATE,
+            )
+        )
+        for name, variant in run.dictionaries.items():
+            for expansion in variant.expansions:
+                whole = f"{name}-x{expansion}"
+                cells = sites * sum(
+                    whole in {d.name for d in plan.dictionaries_of(run, cohort, m.seed)}
+                    for m in members
+                )
+                saes, n = cells * len(variant.inits), expansion * width
+                work = float(saes * SAE_FLOP * width * n * variant.steps * variant.batch_tokens)
+                weights = saes * (2 * width * n + n + width) * BYTES["float32"]
+                add(_stage("sae", cells, weights, work, SAE_RATE))
+        pairs = [p for p in plan.pairs(run) if p.cohort == cohort]
+        crossed = sum(p.source != p.target for p in pairs)
+        add(_stage("align", crossed, crossed * MATRICES_A_PAIR * width**2 * FLOAT64))
+        add(_stage("transfer", len(pairs), 0.0))
+        add(_stage("cosine", crossed, 0.0))
+        drifting = sum(m.cohort == cohort for m in plan.drifting(run))
+        # Three models a job: the member, its reference, the anchor.
+        flop = drifting * 3 * _tokens(config, "fit", "eval") * forward
+        add(_stage("drift", drifting, 0.0, flop, MODEL_RATE))
+    return [stage for stage in found.values() if stage.jobs]
+
+
+def short(run: RunConfig) -> str:
+    """Disk and GPU-hours in one line, as the shipped configs state them."""
+    every = stages(run)
+    disk, seconds = sum(s.disk_bytes for s in every), sum(s.gpu_seconds for s in every)
+    return f"Estimate: {_size(disk)} of results, {_hours(seconds)} on one data-centre GPU."
+
+
+def _hours(seconds: float) -> str:
+    hours = seconds / 3600
+    return f"{hours:,.0f} GPU-hours" if hours >= 10 else f"{hours:.1f} GPU-hours"
+
+
+def _size(n: float) -> str:
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
+        if n >= size:
+            return f"{n / size:.1f} {unit}"
+    return f"{n / 1e6:.1f} MB"
+
+
+def text(run: RunConfig, estimate: bool) -> str:
+    """A table of the stages of a run, with what they take if `estimate`."""
+    lines = [f"{'stage':<10}{'jobs':>8}"]
+    if estimate:
+        lines[0] += f"{'disk':>12}{'FLOP':>12}{'GPU-hours':>12}"
+    for stage in stages(run):
+        line = f"{stage.name:<10}{stage.jobs:>8,}"
+        if estimate:
+            hours = f"{stage.gpu_seconds / 3600:.2f}" if stage.gpu_seconds else "–"
+            line += f"{_size(stage.disk_bytes):>12}{stage.flop:>12.2g}{hours:>12}"
+        lines.append(line)
+    if estimate:
+        lines += [
+            "",
+            short(run),
+            f"Assumed: {MODEL_RATE / 1e12:.0f} TFLOP/s in models, {SAE_RATE / 1e12:.0f} in SAEs, "
+            f"{GPU_START_SECONDS} s a job until it computes. Downloads are not counted.",
+        ]
+    return "\n".join(lines) + "\n"
