@@ -11,10 +11,10 @@ import re
 from typing import Any, NamedTuple
 
 # Patterns over output paths. C is a cohort, S a seed, and so on.
-TABLES = r"results/reports/smoke/tables/(?:{})\.csv"
-PAGE = r"results/reports/smoke/(?:index\.html|figures/.*)"
+TABLES = r"results/reports/smoke[a-z-]*/tables/(?:{})\.csv"
+PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|figures/.*)"
 TRANSFER_TABLES = TABLES.format("transfer|decoder_cosine")
-SAE_TABLES = TABLES.format("dictionaries|transfer|decoder_cosine")
+SAE_TABLES = TABLES.format("dictionaries|transfer|decoder_cosine|drift")
 ALL_TABLES = TABLES.format(".*")
 
 
@@ -22,7 +22,7 @@ def below(cohort: str, folders: str, rest: str = ".*") -> str:
     return rf"results/{cohort}/(?:{folders})/{rest}"
 
 
-ANALYSIS = "activations|dictionaries|maps|transfer|decoder_cosine"
+ANALYSIS = "activations|dictionaries|maps|transfer|decoder_cosine|drift"
 
 
 class Case(NamedTuple):
@@ -82,6 +82,7 @@ CASES = [
         "the joined tables and the report, under the new name",
     ),
     Case("device", "cpu", (), "nothing"),
+    Case("keep_activations", False, (), "nothing"),
     Case(
         "cohorts.smoke-shared.seeds",
         [0, 1, 2],

@@ -173,13 +173,15 @@ def map_rows(fit: Fit, held_out: Moments) -> list[tuple[str, str, Estimate]]:
     rows += [
         ("procrustes", "rotation_distance", Estimate(m.rotation_distance(rotation))),
         ("haar", "rotation_distance", haar_distance(d)),
-        ("procrustes", "rotation_distance_identified", Estimate(m.rotation_distance(inside))),
-        ("haar", "rotation_distance_identified", haar_distance(d, k)),
         ("procrustes", "det", Estimate(float(np.linalg.det(rotation)))),
         ("procrustes", "identified_rank", Estimate(float(k))),
         ("procrustes", "numerical_rank", Estimate(float(m.numerical_rank(cross)))),
         ("procrustes", "effective_rank", Estimate(m.effective_rank(cross))),
     ]
+    if k:  # else no direction is identified, and there is no distance to report
+        distance = Estimate(m.rotation_distance(inside))
+        rows.append(("procrustes", "rotation_distance_identified", distance))
+        rows.append(("haar", "rotation_distance_identified", haar_distance(d, k)))
     return rows
 
 

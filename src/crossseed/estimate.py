@@ -15,8 +15,13 @@ from crossseed.config.schema import RunConfig
 # Sustained rates of one data-centre GPU, in FLOP/s; small matrices reach far less than its peak.
 MODEL_RATE = 40e12
 SAE_RATE = 10e12
+# Seconds a step takes however small its matrices are.
+MODEL_STEP_SECONDS = 3e-3
+SAE_STEP_SECONDS = 3e-4
 # Seconds until a job that uses a GPU computes: process, imports, loading a model.
 GPU_START_SECONDS = 15
+# A row of a drift table; each site has about this many, and each is joined twice.
+DRIFT_BYTES = 130 * 24 * 3
 BYTES = {"float16": 2, "float32": 4, "bfloat16": 2}
 FLOAT64 = 8
 # Sequence number, position and token id of each stored row.
@@ -42,9 +47,16 @@ class Stage(NamedTuple):
     gpu_seconds: float
 
 
-def _stage(name: str, jobs: int, disk: float, flop: float = 0.0, rate: float = 0.0) -> Stage:
-    seconds = jobs * GPU_START_SECONDS + flop / rate if rate and jobs else 0.0
-    return Stage(name, jobs, disk, flop, seconds)
+def _stage(
+    name: str,
+    jobs: int,
+    disk: float,
+    flop: float = 0.0,
+    rate: float = 0.0,
+    least_seconds: float = 0.0,
+) -> Stage:
+    work = max(flop / rate, least_seconds) if rate else 0.0
+    return Stage(name, jobs, disk, flop, work + jobs * GPU_START_SECONDS if rate and jobs else 0.0)
 
 
 def _tokens(config: CohortConfig, *splits: str) -> int:
@@ -71,7 +83,8 @@ def stages(run: RunConfig) -> list[Stage]:
         if config.trained_files:
             n = len(config.seeds)
             disk = n * config.parameters * BYTES["float32"] * config.kept_checkpoints
-            add(_stage("train", n, disk, n * config.training_flop, MODEL_RATE))
+            least = n * config.training_steps * MODEL_STEP_SECONDS
+            add(_stage("train", n, disk, n * config.training_flop, MODEL_RATE, least))
         members = [m for m in plan.members(run) if m.cohort == cohort] if run.dictionaries else []
         rows = _tokens(config, *SPLITS)
         a_row = width * BYTES[config.activation_dtype] + INDEX_BYTES
@@ -94,7 +107,8 @@ def stages(run: RunConfig) -> list[Stage]:
                 saes, n = cells * len(variant.inits), expansion * width
                 work = float(saes * SAE_FLOP * width * n * variant.steps * variant.batch_tokens)
                 weights = saes * (2 * width * n + n + width) * BYTES["float32"]
-                add(_stage("sae", cells, weights, work, SAE_RATE))
+                least = saes * variant.steps * SAE_STEP_SECONDS
+                add(_stage("sae", cells, weights, work, SAE_RATE, least))
         pairs = [p for p in plan.pairs(run) if p.cohort == cohort]
         crossed = sum(p.source != p.target for p in pairs)
         add(_stage("align", crossed, crossed * MATRICES_A_PAIR * width**2 * FLOAT64))
@@ -103,15 +117,18 @@ def stages(run: RunConfig) -> list[Stage]:
         drifting = sum(m.cohort == cohort for m in plan.drifting(run))
         # Three models a job: the member, its reference, the anchor.
         flop = drifting * 3 * _tokens(config, "fit", "eval") * forward
-        add(_stage("drift", drifting, 0.0, flop, MODEL_RATE))
+        add(_stage("drift", drifting, drifting * sites * DRIFT_BYTES * 2, flop, MODEL_RATE))
     return [stage for stage in found.values() if stage.jobs]
 
 
 def short(run: RunConfig) -> str:
     """Disk and GPU-hours in one line, as the shipped configs state them."""
     every = stages(run)
-    disk, seconds = sum(s.disk_bytes for s in every), sum(s.gpu_seconds for s in every)
-    return f"Estimate: {_size(disk)} of results, {_hours(seconds)} on one data-centre GPU."
+    seconds = sum(stage.gpu_seconds for stage in every)
+    passing = sum(s.disk_bytes for s in every if s.name == "extract" and not run.keep_activations)
+    disk = _size(sum(stage.disk_bytes for stage in every) - passing)
+    more = f" ({_size(passing)} more while it runs)" if passing else ""
+    return f"Estimate: {disk} of results{more}, {_hours(seconds)} on one data-centre GPU."
 
 
 def _hours(seconds: float) -> str:

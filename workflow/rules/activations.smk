@@ -15,11 +15,13 @@ for number, (cohort, sites) in enumerate(passes_of_cohorts()):
             model=model_of(cohort=cohort),
             tokens=f"results/{cohort}/tokens/tokens.h5",
         output:
-            expand(
-                layout.ACTIVATIONS,
-                cohort=cohort,
-                site=sites,
-                allow_missing=True,
+            kept(
+                expand(
+                    layout.ACTIVATIONS,
+                    cohort=cohort,
+                    site=sites,
+                    allow_missing=True,
+                )
             ),
         log:
             f"results/{cohort}/logs/extract/seed{{seed}}/{{checkpoint}}.log",

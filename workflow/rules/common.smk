@@ -30,6 +30,11 @@ if workflow.scheduling_settings is not None:
 INTEGERS = {"seed", "source", "target"}
 
 
+def kept(paths):
+    """Activation files, deleted after their last reader unless the run keeps them."""
+    return paths if RUN.keep_activations else temp(paths)
+
+
 def cell(wildcards):
     """The wildcards of a job as arguments for `crossseed.specs`."""
     return {

@@ -181,6 +181,11 @@ class CohortConfig(Model):
         return 0
 
     @property
+    def training_steps(self) -> int:
+        """Optimiser steps of training one model."""
+        return 0
+
+    @property
     def training_flop(self) -> float:
         """Arithmetic of training one model."""
         return 0.0

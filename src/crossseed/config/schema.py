@@ -70,6 +70,11 @@ class RunConfig(Model):
         description="Where GPU-capable jobs run; `auto` takes a GPU where one is visible. "
         "Never part of a spec: changing it reruns nothing.",
     )
+    keep_activations: bool = Field(
+        default=True,
+        description="Whether stored activations stay; false deletes each file when its last reader "
+        "is done. Never part of a spec: changing it reruns nothing.",
+    )
     cohorts: Annotated[
         dict[Name, AnyCohort],
         NonEmpty,

@@ -178,6 +178,10 @@ class DyckCohort(CohortConfig):
         return len(self.training.keep_steps) + 1
 
     @property
+    def training_steps(self) -> int:
+        return self.training.steps
+
+    @property
     def training_flop(self) -> float:
         rows = self.training.steps * self.training.batch_rows
         return 3 * self.forward_flop_per_token * rows * sum(self.training.lengths) / 2

@@ -133,6 +133,10 @@ class NeoxCohort(TextCohort):
         return len(self.training.keep_steps) + 1
 
     @property
+    def training_steps(self) -> int:
+        return self.training.steps
+
+    @property
     def training_flop(self) -> float:
         training = self.training
         return 6.0 * self.parameters * training.steps * training.batch_rows * training.context
