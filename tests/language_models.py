@@ -5,7 +5,23 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-SYLLABLES = "ba ce di fo gu ka le mi no pu ra se ti vo zu".split()
+SYLLABLES = [
+    "ba",
+    "ce",
+    "di",
+    "fo",
+    "gu",
+    "ka",
+    "le",
+    "mi",
+    "no",
+    "pu",
+    "ra",
+    "se",
+    "ti",
+    "vo",
+    "zu",
+]
 END = "<|endoftext|>"
 
 

@@ -99,7 +99,7 @@ def compare(
 
     Raises:
         UserError: lists all that is wrong with any member, a line each.
-        HubUnreachable: the hub does not answer, which says nothing of the members.
+        HubUnreachable: the hub does not answer; the first time ends the check.
     """
     problems: list[str] = []
 
@@ -131,9 +131,9 @@ def compare(
         problems += [f"model {source.model_id!r}: {sentence}" for sentence in said]
         if config is not None and location is not None and tokenizer is not None:
             shape = config.shape
-            values = (seed, checkpoint, source.model_id, *location, shape.model_type)
-            values = (*values, shape.width, shape.layers, tokenizer.digest)
-            rows.append(dict(zip(COLUMNS, values, strict=True)))
+            member = (seed, checkpoint, source.model_id, *location)
+            found = (shape.model_type, shape.width, shape.layers, tokenizer.digest)
+            rows.append(dict(zip(COLUMNS, (*member, *found), strict=True)))
     if problems:
         # A tokenizer's source is a member as a rule, and would be named twice.
         raise UserError("\n".join(dict.fromkeys(problems)))

@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import pickle
 import re
@@ -36,9 +37,10 @@ WEIGHT_FILES = (
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 
 _MODEL_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([A-Za-z0-9][\w./-]*))?")
-# Heads, of which activations know nothing: GPT-NeoX (`embed_out`), the others (`lm_head`),
-# BERT (`cls`, and `pooler`, which is not loaded).
-_HEAD = re.compile(r"(?:\w+\.)?(?:lm_head|embed_out|cls|pooler)\.")
+# Heads, which act on the last layer alone.
+_HEAD = re.compile(r"(?:\w+\.)?(?:lm_head|embed_out|cls|pooler|classifier|score)\.")
+# A constant that old checkpoints of GPT-2 store.
+_CONSTANT = re.compile(r".*\.attn\.masked_bias")
 _LAYER = re.compile(r"(?:\w+\.)?(?:layers|h|encoder\.layer)\.(\d+)\.")
 _NAMES_SHOWN = 4
 
@@ -74,7 +76,7 @@ class Shape(NamedTuple):
 
 
 class HubUnreachable(UserError):
-    """The hub does not answer, whatever model it is asked for."""
+    """The hub does not answer, or answers nobody; which says nothing of the model."""
 
 
 def resolve(source: Source) -> tuple[str, str | None]:
@@ -161,9 +163,15 @@ def load_tokenizer(source: Source) -> PreTrainedTokenizerBase:
     with _sentences(source):
         # Without these files, transformers makes a tokenizer that knows no word.
         if not any(_fetch(source, file) for file in TOKENIZER_FILES):
+            cache = source.folder is None and offline()
+            remedy = (
+                f"fetch it with `{_download(source)}`"
+                if cache
+                else "add one, or choose a model that has one"
+            )
             raise UserError(
-                f"{_where(source)}: has no tokenizer (none of {', '.join(TOKENIZER_FILES)}); "
-                "add its files, or choose a model that has one"
+                f"{_where(source)}: {_place(source)} lacks its tokenizer (one of "
+                f"{', '.join(TOKENIZER_FILES)}); {remedy}"
             )
         return AutoTokenizer.from_pretrained(where, revision=revision, trust_remote_code=False)
 
@@ -200,9 +208,9 @@ def load_model(
             "leave device_map out"
         )
     config = load_config(source)
-    layers = config.num_hidden_layers
-    if highest_layer is not None:
-        layers = min(layers, highest_layer + 1)
+    of_file = config.num_hidden_layers
+    layers = of_file if highest_layer is None else min(of_file, highest_layer + 1)
+    if layers < of_file:
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
@@ -213,17 +221,15 @@ def load_model(
         lacking = why_no_weights(source)
         if lacking is not None:
             raise UserError(f"{_where(source)}: {lacking}")
-    return _load(source, config, dtype, device, layers, device_map)
+    model, report = _load(source, config, dtype, device, device_map)
+    _check_loaded(source, report, range(layers, of_file))
+    return model.requires_grad_(False)
 
 
 def _load(
-    source: Source,
-    config: PretrainedConfig,
-    dtype: str,
-    device: str,
-    layers: int,
-    device_map: str | None,
-) -> PreTrainedModel:
+    source: Source, config: PretrainedConfig, dtype: str, device: str, device_map: str | None
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model in eval mode, and transformers' report of the weights that did not fit."""
     import torch
     from transformers import AutoModel
 
@@ -238,24 +244,22 @@ def _load(
             device_map=device_map,
             trust_remote_code=False,
             weights_only=True,
-            # The report says what does not fit; without this, only a log does.
+            # Else wrong shapes are named in a log alone.
             ignore_mismatched_sizes=True,
             output_loading_info=True,
             **options,
         )
-        _check_loaded(source, report, layers)
-        model = model.eval().requires_grad_(False)
-        return model if device_map is not None else model.to(device)
+        return model if device_map is not None else model.to(device), report
 
 
-def _check_loaded(source: Source, report: dict[str, Any], layers: int) -> None:
+def _check_loaded(source: Source, report: dict[str, Any], not_loaded: range) -> None:
     """Raises `UserError` unless every weight came from the file, and all of the file is known."""
     missing = sorted(report["missing_keys"])
     mismatched = sorted(
         f"{name} {tuple(stored)} instead of {tuple(expected)}"
         for name, stored, expected in report["mismatched_keys"]
     )
-    unknown = sorted(name for name in report["unexpected_keys"] if not _left_out(name, layers))
+    unknown = sorted(name for name in report["unexpected_keys"] if not _left_out(name, not_loaded))
     said = [
         f"{what} {_listed(found, len(found))}"
         for what, found in (
@@ -272,10 +276,12 @@ def _check_loaded(source: Source, report: dict[str, Any], layers: int) -> None:
         )
 
 
-def _left_out(name: str, layers: int) -> bool:
-    """Whether a stored weight belongs to a head, or to a layer that is not loaded."""
+def _left_out(name: str, not_loaded: range) -> bool:
+    """Whether a stored weight belongs to a head, to a layer that is not loaded, or is none."""
     layer = _LAYER.match(name)
-    return bool(_HEAD.match(name)) or (layer is not None and int(layer[1]) >= layers)
+    if layer is not None and int(layer[1]) in not_loaded:
+        return True
+    return bool(_HEAD.match(name) or _CONSTANT.fullmatch(name))
 
 
 def weights_digest(model: PreTrainedModel) -> str:
@@ -288,7 +294,8 @@ def weights_digest(model: PreTrainedModel) -> str:
     state = model.state_dict()
     if any(tensor.is_meta for tensor in state.values()):
         # Weights that do not fit on the devices are kept aside by accelerate.
-        state = importlib.import_module("accelerate.utils").get_state_dict_offloaded_model(model)
+        accelerate = importlib.import_module("accelerate.utils.modeling")
+        state = accelerate.get_state_dict_offloaded_model(model)
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(state):
         tensor = state[name]
@@ -328,7 +335,7 @@ def cached_commit(source: Source) -> str | None:
 def why_no_weights(source: Source) -> str | None:
     """What the folder, or the hub's cache, lacks to load the weights; None if nothing."""
     remedy = f"fetch it with `{_download(source)}`"
-    place = "the hub's cache" if source.folder is None else resolve(source)[0]
+    place = _place(source)
     for name in WEIGHT_FILES:
         path = local_file(source, name)
         if path is None:
@@ -426,15 +433,18 @@ def _sentence(source: Source, error: Exception) -> tuple[type[UserError], str]:
             "HF_HUB_OFFLINE is set and the hub's cache does not hold it; download it first with "
             f"`{_download(source)}`"
         )
-    if caused_by(errors.LocalEntryNotFoundError, ConnectionError, TimeoutError) or _no_address(
-        chain
-    ):
+    status = _status(chain)
+    if status is not None:
+        busy = status == 429 or status >= 500
+        return HubUnreachable if busy else UserError, (
+            f"the hub answers with HTTP status {status}; "
+            + ("try again later" if busy else "check the model's page, and your access to it")
+        )
+    if caused_by(errors.LocalEntryNotFoundError, ConnectionError) or _not_connected(chain):
         return HubUnreachable, (
             f"the hub cannot be reached ({said}); connect to the network, set HF_HUB_OFFLINE=1 to "
             "use only the hub's cache, or set `folder` to a folder that holds the models"
         )
-    if caused_by(errors.HfHubHTTPError):
-        return UserError, f"the hub refuses to answer ({said}); try again later"
     if caused_by(SafetensorError, pickle.UnpicklingError, EOFError) or "PytorchStream" in first:
         return UserError, f"its weights are damaged ({said}); {_fetch_again(source)}"
     if caused_by(json.JSONDecodeError, UnicodeDecodeError) or "not a valid JSON" in first:
@@ -457,15 +467,29 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _no_address(chain: list[BaseException]) -> bool:
-    """Whether the connection failed; the hub's client changed its HTTP library more than once."""
-    return any(
-        type(cause).__name__ in ("ConnectError", "ProxyError", "ConnectTimeout", "gaierror")
-        for cause in chain
-    )
+def _status(chain: list[BaseException]) -> int | None:
+    """HTTP status of the hub's refusal, where it refused more than a single file."""
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+    for cause in chain:
+        if isinstance(cause, HfHubHTTPError) and not isinstance(cause, EntryNotFoundError):
+            return cause.response.status_code
+    return None
+
+
+def _not_connected(chain: list[BaseException]) -> bool:
+    """Whether a connection failed; by name, since the hub's client has changed HTTP libraries."""
+    return any(kind.__name__ == "TransportError" for cause in chain for kind in type(cause).__mro__)
+
+
+def _place(source: Source) -> str:
+    """Where its files are looked for."""
+    if source.folder is not None:
+        return resolve(source)[0]
+    return "the hub's cache" if offline() else "the hub"
 
 
 def _where(source: Source) -> str:
@@ -496,16 +520,16 @@ def _quietly() -> Iterator[None]:
     Where a repository has no safetensors, transformers would ask a service on the hub to
     open a pull request there.
     """
-    from transformers.utils import logging
+    from transformers.utils import logging as log
 
     variable = "DISABLE_SAFETENSORS_CONVERSION"
-    before, verbosity = os.environ.get(variable), logging.get_verbosity()
+    before, verbosity = os.environ.get(variable), log.get_verbosity()
     os.environ[variable] = "1"
-    logging.set_verbosity_error()
+    log.set_verbosity(logging.ERROR)
     try:
         yield
     finally:
-        logging.set_verbosity(verbosity)
+        log.set_verbosity(verbosity)
         if before is None:
             del os.environ[variable]
         else:

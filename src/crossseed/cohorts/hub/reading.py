@@ -7,7 +7,7 @@ families but BERT.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -127,11 +127,8 @@ class Reader:
         tokens = tokens_nt.long()
         self._check_tokens(tokens)
         # Not inference_mode: SAEs are trained on these tensors without a copy.
-        with torch.no_grad(), self._hooks(sites) as found:
-            try:
-                self.model(input_ids=tokens.to(self.device), use_cache=False)
-            except _Read:
-                pass
+        with torch.no_grad(), self._hooks(sites) as found, suppress(_Read):
+            self.model(input_ids=tokens.to(self.device), use_cache=False)
         for site in sorted(sites, key=names.depth):
             self._check_finite(site, found[site])
         return {site: found[site].to(self.device) for site in sites}

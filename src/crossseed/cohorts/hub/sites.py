@@ -82,7 +82,7 @@ def why_not(site: str, family: str, layers: int, parallel: bool) -> str | None:
     except ValueError as error:
         return str(error)
     if layer >= layers:
-        return f"{site!r} does not exist, the model has layers 0 to {layers - 1}; name one of these"
+        return f"{site!r} does not exist, there are layers 0 to {layers - 1}; name one of these"
     if hook == NORMALIZED_POST and family != "bert":
         return (
             f"{site!r} exists in BERT alone, which normalises after each sum; use "

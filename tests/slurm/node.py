@@ -1,0 +1,357 @@
+"""A real SLURM of one node, for tests: started in a scratch folder, stopped without a trace.
+
+python tests/slurm/node.py --packages          installs slurm-wlm and munge where it can
+python tests/slurm/node.py -- COMMAND …        runs a command beside a running SLURM
+python tests/slurm/node.py                     keeps one running until Ctrl-C
+
+SLURM's commands read /etc/slurm, whatever SLURM_CONF says: Snakemake's jobs lose that variable.
+So the configuration is put there, never over one that is not ours, and taken away again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ETC = Path("/etc/slurm")
+OURS = ("slurm.conf", "gres.conf")
+# What Debian's slurm-client puts there; it configures nothing.
+PACKAGED = {"plugstack.conf", "plugstack.conf.d"}
+MARK = re.compile(r"# crossseed's one-node SLURM for tests: process (\d+), folder (.+)\n")
+COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scancel")
+PACKAGES = ("slurm-wlm", "munge")
+READY_SECONDS = 60
+STOP_SECONDS = 20
+
+SLURM_CONF = """\
+ClusterName=crossseed
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={controller_port}
+SlurmdPort={node_port}
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core_Memory
+SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0
+# The node is what is written here, on however small a machine.
+SlurmdParameters=config_overrides
+ReturnToService=2
+MpiDefault=none
+MinJobAge=300
+KillWait=5
+PlugStackConfig=/dev/null
+DefMemPerCPU=1000
+GresTypes=gpu
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 Boards=1 SocketsPerBoard=1 CoresPerSocket=2 \
+ThreadsPerCore=1 RealMemory=20000 Gres=gpu:1 State=UNKNOWN
+PartitionName=debug Nodes=ALL Default=YES MaxTime=04:00:00 State=UP
+"""
+# A GPU that is none; without a file the node would be invalid.
+GRES_CONF = "NodeName={host} Name=gpu File=/dev/null\n"
+
+
+class NodeError(Exception):
+    """SLURM cannot be had here; the message says why and what to do."""
+
+
+def missing() -> list[str]:
+    """The commands of SLURM and munge that are not installed."""
+    return [name for name in COMMANDS if find(name) is None]
+
+
+def find(command: str) -> str | None:
+    return shutil.which(command, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+
+
+def install() -> None:
+    """Installs what is missing, as root on a Debian or Ubuntu.
+
+    Raises:
+        NodeError: it is another system or user, or apt-get fails.
+    """
+    absent = missing()
+    if not absent:
+        return
+    told = (
+        f"{', '.join(absent)}: not installed; the packages are {' and '.join(PACKAGES)} on Debian "
+        "and Ubuntu"
+    )
+    if os.geteuid() != 0:
+        raise NodeError(f"{told}. Install them: sudo apt-get install {' '.join(PACKAGES)}")
+    if shutil.which("apt-get") is None:
+        raise NodeError(f"{told}. Install SLURM and munge with this system's own means")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    options = ["-y", "-q", "--no-install-recommends"]
+    for command in (["update", "-q"], ["install", *options, *PACKAGES]):
+        done = subprocess.run(
+            ["apt-get", *command], env=environment, capture_output=True, text=True, check=False
+        )
+        if done.returncode != 0:
+            last = (done.stderr or done.stdout).strip()[-500:]
+            raise NodeError(f"{told}. apt-get {command[0]} failed: {last}")
+    if missing():
+        raise NodeError(f"{', '.join(missing())}: not there after installing {PACKAGES}")
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Path]:
+    """A SLURM with 2 CPUs, one pretended GPU and the partition ``debug``; yields its folder.
+
+    Raises:
+        NodeError: SLURM is not installed, the user is not root, the machine has a SLURM of its
+            own, or the daemons do not come up.
+    """
+    if missing():
+        raise NodeError(
+            f"{', '.join(missing())}: not installed. Run: python tests/slurm/node.py --packages"
+        )
+    if os.geteuid() != 0:
+        raise NodeError(f"{ETC}: only root can put a configuration there; run as root")
+    # Sockets have short names, and munged wants folders that others may enter.
+    folder = Path(tempfile.mkdtemp(prefix="crossseed-slurm-"))
+    folder.chmod(0o755)
+    with terminable():
+        try:
+            made = claim(folder)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        try:
+            start(folder)
+            yield folder
+        finally:
+            with uninterrupted():
+                stop(folder)
+                release(made)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM becomes an exception like SIGINT, so that what was started is stopped."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """A second Ctrl-C does not cut the cleaning up short."""
+    handlers = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def claim(folder: Path) -> bool:
+    """Puts the configuration into `ETC`; True if the folder had to be made."""
+    take_over_leftover()
+    found = sorted(path.name for path in ETC.iterdir()) if ETC.exists() else []
+    foreign = [name for name in found if name not in PACKAGED]
+    if foreign:
+        raise NodeError(
+            f"{ETC}/{foreign[0]}: this machine has a SLURM configuration of its own, which is not "
+            "overwritten; run the test in a container or on another machine"
+        )
+    made = not ETC.exists()
+    ETC.mkdir(exist_ok=True)
+    host = socket.gethostname().split(".")[0]
+    controller_port, node_port = free_ports(2)
+    mark = f"# crossseed's one-node SLURM for tests: process {os.getpid()}, folder {folder}\n"
+    text = SLURM_CONF.format(
+        host=host, folder=folder, controller_port=controller_port, node_port=node_port
+    )
+    try:
+        # Exclusively: of two that start at once, one goes on.
+        with open(ETC / "slurm.conf", "x") as file:
+            file.write(mark + text)
+    except FileExistsError:
+        raise NodeError(f"{ETC}/slurm.conf: another run of this test was quicker; wait") from None
+    (ETC / "gres.conf").write_text(mark + GRES_CONF.format(host=host))
+    return made
+
+
+def take_over_leftover() -> None:
+    """Removes what a killed run of this test left; refuses while that run is alive."""
+    path = ETC / "slurm.conf"
+    mark = MARK.match(path.read_text()) if path.exists() else None
+    if mark is None:
+        return
+    owner, folder = int(mark[1]), Path(mark[2])
+    if Path(f"/proc/{owner}").exists():
+        raise NodeError(f"{path}: in use by another run of this test, process {owner}; wait for it")
+    stop(folder)
+    release(made=False)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def release(made: bool) -> None:
+    for name in OURS:
+        (ETC / name).unlink(missing_ok=True)
+    if made:
+        ETC.rmdir()
+
+
+def free_ports(n: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(n)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def start(folder: Path) -> None:
+    for name in ("state", "spool"):
+        (folder / name).mkdir()
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(1024))
+    key.chmod(0o400)
+    daemons = {
+        "munged": [
+            "--force",
+            f"--key-file={key}",
+            f"--socket={folder}/munge.socket",
+            f"--pid-file={folder}/munged.pid",
+            f"--log-file={folder}/munged.log",
+            f"--seed-file={folder}/munged.seed",
+        ],
+        "slurmctld": [],
+        "slurmd": [],
+    }
+    for name, arguments in daemons.items():
+        # To a file, not to pipes, which a daemon would keep open.
+        with open(folder / f"{name}.out", "w") as out:
+            done = subprocess.run(
+                [str(find(name)), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+                check=False,
+            )
+        if done.returncode != 0:
+            raise NodeError(f"{name} did not start (exit {done.returncode}):\n{last_words(folder)}")
+    end = time.monotonic() + READY_SECONDS
+    while ask("sinfo", "--noheader", "--format=%T") != "idle":
+        if time.monotonic() > end:
+            raise NodeError(f"no node after {READY_SECONDS} s:\n{last_words(folder)}")
+        time.sleep(0.5)
+
+
+def stop(folder: Path) -> None:
+    """Cancels all jobs and ends the daemons, by the process ids they wrote down."""
+    if pid_of(folder, "slurmctld"):
+        jobs = ask("squeue", "--noheader", "--format=%A").split()
+        if jobs:
+            ask("scancel", *jobs)
+        # A job that runs has a socket in the spool folder.
+        wait(lambda: not any(path.is_socket() for path in (folder / "spool").iterdir()))
+    for name in ("slurmd", "slurmctld", "munged"):
+        pid = pid_of(folder, name)
+        if pid is None:
+            continue
+        os.kill(pid, signal.SIGTERM)
+        if not wait(lambda name=name: pid_of(folder, name) is None):
+            os.kill(pid, signal.SIGKILL)
+
+
+def pid_of(folder: Path, name: str) -> int | None:
+    """The process of a daemon of this folder; None if it has ended."""
+    try:
+        pid = int((folder / f"{name}.pid").read_text())
+        # An id may have passed on to another process.
+        command = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+    except (OSError, ValueError):
+        return None
+    return pid if Path(command).name.startswith(name) else None
+
+
+def wait(condition) -> bool:
+    end = time.monotonic() + STOP_SECONDS
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def ask(command: str, *arguments: str) -> str:
+    """What a command of SLURM prints; nothing where it fails or the controller is silent."""
+    try:
+        done = subprocess.run(
+            [str(find(command)), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def last_words(folder: Path) -> str:
+    paths = [*sorted(folder.glob("*.out")), *sorted(folder.glob("*.log"))]
+    return "\n".join(f"{path.name}: {path.read_text()[-800:]}" for path in paths)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--packages", action="store_true", help="install slurm-wlm and munge")
+    parser.add_argument("command", nargs="*", help="run this, then stop")
+    given = parser.parse_args()
+    try:
+        if given.packages:
+            install()
+            return 0
+        with running() as folder:
+            if given.command:
+                return subprocess.run(given.command, check=False).returncode
+            print(f"SLURM runs in {folder}; Ctrl-C stops it", flush=True)
+            signal.pause()
+    except NodeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
