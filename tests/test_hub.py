@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from crossseed.cohorts.hub import check as checking
 from crossseed.cohorts.hub import loading, members
 from crossseed.cohorts.hub import sites as names
-from crossseed.cohorts.hub.check import check
+from crossseed.cohorts.hub.check import compare
 from crossseed.cohorts.hub.loading import HubUnreachable, Source
 from crossseed.cohorts.hub.reading import Reader
 from crossseed.errors import UserError
@@ -625,7 +625,7 @@ def test_digests_follow_the_weights(copy):
 
 def run_check(root, *models, sites=("blocks.1.hook_resid_post",), width=D, layers=LAYERS):
     listed = [(i, "final", source(root, name)) for i, name in enumerate(models)]
-    return check(listed, list(sites), width, layers, source(root, models[0]))
+    return compare(listed, list(sites), width, layers, source(root, models[0]))
 
 
 def test_check_describes_siblings(folder, copy):
@@ -753,7 +753,7 @@ ASK = """
 import json, sys, time
 time.sleep = lambda seconds: None  # the client waits long before it tries again
 from crossseed.cohorts.hub import loading, members
-from crossseed.cohorts.hub.check import check
+from crossseed.cohorts.hub.check import compare
 from crossseed.cohorts.hub.loading import Source
 from crossseed.errors import UserError
 
@@ -765,7 +765,7 @@ for model_id in sys.argv[1:]:
         "load": lambda: members.load_source(source, [SITE], "float32", "cpu").digest,
         "tokenizer": lambda: len(loading.load_tokenizer(source)),
         "files": lambda: loading.hub_files(source)[0],
-        "check": lambda: check([(1, "step1", source)], [SITE], 32, 3, source),
+        "check": lambda: compare([(1, "step1", source)], [SITE], 32, 3, source),
     }.items():
         try:
             found[f"{model_id} {name}"] = call()
