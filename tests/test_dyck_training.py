@@ -207,10 +207,10 @@ def test_early_stop_waits_for_patience_and_kept_steps(tmp_path):
     assert set(found.checkpoints) == {"step12", "final"}
 
 
-def test_accuracy_rows_cover_every_distribution_and_head():
+def test_quality_rows_cover_every_distribution_and_head():
     rows = training.evaluate(DyckTransformer(0), 64, (2, 20), seed=0)
-    assert {(r["distribution"], r["head"]) for r in rows} == {
-        (d, h) for d in task.DISTRIBUTIONS for h in task.HEADS
+    assert {(r["distribution"], r["measure"]) for r in rows} == {
+        (d, f"accuracy_{h}") for d in task.DISTRIBUTIONS for h in task.HEADS
     }
     assert all(0 <= r["value"] <= 1 for r in rows)
 

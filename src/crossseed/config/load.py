@@ -62,6 +62,9 @@ def _plain(value: Any) -> Any:
 
 def _sentence(problem: Any, config: Mapping[str, Any], sources: list[tuple[str, Any]]) -> str:
     path = _path_in(config, problem["loc"], problem["type"] == "missing")
+    if problem["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        problem = _of_tag(problem)
+        path = [*path, problem["loc"][-1]]
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).lstrip(".")
     value = problem["input"]
     shown = "" if isinstance(value, (Mapping, BaseModel)) else f" = {value!r}"
@@ -78,6 +81,16 @@ def _sentence(problem: Any, config: Mapping[str, Any], sources: list[tuple[str, 
         said = f"{problem['msg'][0].lower()}{problem['msg'][1:]}{_described(problem['loc'])}"
     where = file if file is not None else ("--config" if sources else "config")
     return f"{where}: {key or 'top level'}{shown}: {said}"
+
+
+def _of_tag(problem: Any) -> Any:
+    """The problem of a key that decides which others there are, as one of that key itself."""
+    tag = problem["ctx"]["discriminator"].strip("'")
+    found = {**problem, "loc": (*problem["loc"], tag)}
+    if problem["type"] == "union_tag_not_found":
+        return {**found, "type": "missing"}
+    expected = problem["ctx"]["expected_tags"]
+    return {**found, "input": problem["ctx"]["tag"], "msg": f"Should be one of {expected}"}
 
 
 def _path_in(config: Any, loc: tuple[Any, ...], missing: bool) -> list[Any]:
@@ -105,16 +118,15 @@ def _has(content: Any, path: list[Any]) -> bool:
     return True
 
 
-def _model_at(loc: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The config model whose field `loc` ends in."""
-    from crossseed.config.reference import walk
+def _models_at(loc: tuple[Any, ...]) -> list[type[BaseModel]]:
+    """The config models one of whose fields `loc` ends in."""
+    from crossseed.config.reference import models_at
 
-    return walk(loc[:-1])
+    return models_at(loc[:-1])
 
 
 def _unknown_key(loc: tuple[Any, ...]) -> str:
-    model = _model_at(loc)
-    known = sorted(model.model_fields) if model else []
+    known = sorted({name for model in _models_at(loc) for name in model.model_fields})
     close = difflib.get_close_matches(str(loc[-1]), known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else "remove it; "
     return f"unknown key; {hint}known here: {', '.join(known)}"
@@ -128,6 +140,9 @@ def _described(loc: tuple[Any, ...]) -> str:
 def _expected(loc: tuple[Any, ...]) -> str:
     while loc and isinstance(loc[-1], int):
         loc = loc[:-1]
-    model = _model_at(loc) if loc else None
-    field = model.model_fields.get(str(loc[-1])) if model else None
-    return (field.description or "").split(";")[0].rstrip(".") if field else ""
+    models = _models_at(loc) if loc else []
+    fields = [m.model_fields[str(loc[-1])] for m in models if str(loc[-1]) in m.model_fields]
+    if len(fields) > 1:
+        # The key that tells several kinds apart: each describes its own value.
+        return "; ".join((field.description or "").rstrip(".") for field in fields)
+    return (fields[0].description or "").split(";")[0].rstrip(".") if fields else ""

@@ -53,8 +53,8 @@ def leaves(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[Lea
             yield from leaves(found, f"{path}.*." if values is not None else f"{path}.")
 
 
-def walk(loc: tuple[Any, ...]) -> type[BaseModel] | None:
-    """The model at a location of a validation error; None if it leads elsewhere."""
+def models_at(loc: tuple[Any, ...]) -> list[type[BaseModel]]:
+    """The models that may stand at a location of a validation error, none if it leads elsewhere."""
     current: list[type[BaseModel]] = [RunConfig]
     values: Any = None
     for part in loc:
@@ -67,10 +67,10 @@ def walk(loc: tuple[Any, ...]) -> type[BaseModel] | None:
             continue
         field = next((m.model_fields[part] for m in current if part in m.model_fields), None)
         if field is None:
-            return None
+            return []
         values = _values(field.annotation)
         current = [] if values is not None else _models(field.annotation)
-    return current[0] if current else None
+    return current
 
 
 def _tags(model: type[BaseModel]) -> set[Any]:
@@ -97,6 +97,8 @@ def _type_text(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         annotation, origin, args = args[0], typing.get_origin(args[0]), typing.get_args(args[0])
     if origin is typing.Literal:
         text = " or ".join(f"`{value}`" for value in args)
+    elif origin is dict:
+        text = f"mapping of {_type_text(args[0])} to {_type_text(args[1])}"
     elif origin is list:
         text = f"list of {_type_text(args[0])}"
     elif args:
@@ -117,8 +119,10 @@ def page() -> str:
     lines = [
         "# Configuration keys",
         "",
-        "Made by `crossseed reference`; `*` stands for a name you choose. Keys of an SAE variant",
-        "depend on its `architecture`. Every key without a default must be given.",
+        "Made by `crossseed reference`; `*` stands for a name you choose. Keys of a cohort depend on",
+        "its `kind`, those of a corpus on its `source`, those of an SAE variant on its",
+        "`architecture`: the keys that follow such a row. What several have in common stands at the",
+        "first of them. Every key without a default must be given.",
         "",
         "| key | type | decides |",
         "|---|---|---|",
