@@ -74,3 +74,14 @@ def write_models(
         )
         GPTNeoXForCausalLM(config).save_pretrained(folder / name)
         tokenizer.save_pretrained(folder / name)
+
+
+def write_inputs(folder: Path) -> None:
+    """What tests/smoke_lm.yaml reads: ``corpus/`` and ``hub/``."""
+    tokenizer = train_tokenizer(write_corpus(folder / "corpus"))
+    names = [
+        f"org/tiny-seed{seed}{revision}"
+        for seed in (1, 2)
+        for revision in ("", "@step0", "@step10")
+    ]
+    write_models(folder / "hub", names, tokenizer)

@@ -1,66 +1,134 @@
 """The rerun table: for every config leaf, what one changed value makes run again.
 
-`CASES` says for each leaf of the schema which value is changed in the smoke run and which
-output files must then be made again, and no others. The test compares this with Snakemake's
-plan; `python tests/rerun.py` prints the table that the README shows.
+`CASES` says for each leaf of each kind of cohort which value is changed in one of two small runs
+and which output files must then be made again, and no others. The test compares this with
+Snakemake's plan; `python tests/rerun.py` prints the table of docs/reruns.md.
 """
 
 from __future__ import annotations
 
 import re
+import typing
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-# Patterns over output paths. C is a cohort, S a seed, and so on.
+from crossseed.config import reference
+from crossseed.config.schema import RunConfig
+
+# The runs that are changed, by file; and the kinds of their cohorts.
+SMOKE = "config/smoke.yaml"
+SMOKE_LM = "tests/smoke_lm.yaml"
+KINDS = {
+    "smoke-shared": "dyck",
+    "smoke-independent": "dyck",
+    "smoke-neox": "neox",
+    "smoke-hub": "hub",
+}
+
+# Patterns over output paths.
 TABLES = r"results/reports/smoke[a-z-]*/tables/(?:{})\.csv"
 PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|figures/.*)"
 TRANSFER_TABLES = TABLES.format("transfer|decoder_cosine")
-SAE_TABLES = TABLES.format("dictionaries|transfer|decoder_cosine|drift")
-ALL_TABLES = TABLES.format(".*")
+DRIFT_TABLE = TABLES.format("drift")
+SAE_TABLES = TABLES.format("dictionaries|transfer|decoder_cosine")
+TRAINING_TABLES = TABLES.format("quality|training")
+PAIRED = "maps|transfer|decoder_cosine"
+STORED = f"activations|dictionaries|{PAIRED}"
+ANALYSIS = f"{STORED}|drift"
 
 
 def below(cohort: str, folders: str, rest: str = ".*") -> str:
     return rf"results/{cohort}/(?:{folders})/{rest}"
 
 
-ANALYSIS = "activations|dictionaries|maps|transfer|decoder_cosine|drift"
-
-
 class Case(NamedTuple):
     """One changed value.
 
     Attributes:
+        run: file of the run that is changed.
         path: where in the config; ``*`` of the leaf replaced by a name.
         value: the new value.
         outputs: patterns of the files made again.
-        reruns: the same in words, for the README.
+        reruns: the same in words, for the table.
     """
 
+    run: str
     path: str
     value: Any
     outputs: tuple[str, ...]
     reruns: str
 
 
-def _training(key: str, value: Any) -> Case:
-    return Case(
-        f"cohorts.smoke-shared.training.{key}",
+def _cohort(
+    cohort: str, key: str, value: Any, folders: str, tables: tuple[str, ...], reruns: str
+) -> Case:
+    """A key after which whole folders of its cohort are made again."""
+    run = SMOKE if KINDS[cohort] == "dyck" else SMOKE_LM
+    outputs = (below(cohort, folders), *tables, PAGE)
+    return Case(run, f"cohorts.{cohort}.{key}", value, outputs, reruns)
+
+
+def _training(cohort: str, key: str, value: Any) -> Case:
+    return _cohort(
+        cohort,
+        f"training.{key}",
         value,
-        (below("smoke-shared", f"models|{ANALYSIS}"), ALL_TABLES, PAGE),
+        f"models|{ANALYSIS}",
+        (TRAINING_TABLES, SAE_TABLES, DRIFT_TABLE),
         "the cohort's training and all that follows; not its token sets, no other cohort",
     )
 
 
-def _tokens(key: str, value: Any) -> Case:
-    return Case(
-        f"cohorts.smoke-shared.tokens.{key}",
+def _tokens(cohort: str, key: str, value: Any) -> Case:
+    return _cohort(
+        cohort,
+        f"tokens.{key}",
         value,
-        (below("smoke-shared", f"tokens|{ANALYSIS}"), SAE_TABLES, PAGE),
+        f"tokens|{ANALYSIS}",
+        (SAE_TABLES, DRIFT_TABLE),
         "the cohort's token sets, activations and all that follows; no training",
     )
 
 
+def _text(key: str, value: Any) -> Case:
+    """What decides on which documents the project's own language models are trained."""
+    return _cohort(
+        "smoke-neox",
+        key,
+        value,
+        f"tokenizer|tokens|models|{ANALYSIS}",
+        (TRAINING_TABLES, SAE_TABLES, DRIFT_TABLE),
+        "the cohort: tokenizer, token sets, training and all that follows",
+    )
+
+
+def _reading(cohort: str, key: str, value: Any) -> Case:
+    return _cohort(
+        cohort,
+        key,
+        value,
+        ANALYSIS,
+        (SAE_TABLES, DRIFT_TABLE),
+        "the cohort's activations and all that follows",
+    )
+
+
+def _checked(key: str, value: Any) -> Case:
+    return _cohort(
+        "smoke-hub",
+        f"model.{key}",
+        value,
+        f"checks|tokens|{ANALYSIS}",
+        (SAE_TABLES, DRIFT_TABLE),
+        "the cohort: the check of its members, token sets, and all that follows",
+    )
+
+
 def _sae(variant: str, key: str, value: Any) -> Case:
+    # Of the two variants, the drift study tries the TopK one.
+    drift = (below("[^/]*", "drift"), DRIFT_TABLE) if variant == "topk" else ()
     return Case(
+        SMOKE,
         f"dictionaries.{variant}.{key}",
         value,
         (
@@ -69,118 +137,278 @@ def _sae(variant: str, key: str, value: Any) -> Case:
             below("[^/]*", "decoder_cosine"),
             SAE_TABLES,
             PAGE,
+            *drift,
         ),
-        "that variant's SAEs, transfer and cosines; no other variant, no map",
+        "that variant's SAEs, transfer and cosines, and drift where it tries them; no other "
+        "variant, no map",
     )
 
 
-CASES = [
-    Case(
-        "run",
-        "smoke2",
-        (r"results/reports/smoke2/.*",),
-        "the joined tables and the report, under the new name",
-    ),
-    Case("device", "cpu", (), "nothing"),
-    Case("keep_activations", False, (), "nothing"),
-    Case(
-        "cohorts.smoke-shared.seeds",
-        [0, 1, 2],
+def _new_seed(cohort: str, seeds: list[int], made: str) -> Case:
+    anchor, *_, new = seeds
+    run = SMOKE if KINDS[cohort] == "dyck" else SMOKE_LM
+    tables = (TRAINING_TABLES,) if "models" in made else (below(cohort, "checks", r"1\.csv"),)
+    return Case(
+        run,
+        f"cohorts.{cohort}.seeds",
+        seeds,
         (
-            below("smoke-shared", "models|activations|dictionaries", "seed2/.*"),
-            below("smoke-shared", "maps|transfer|decoder_cosine", r"seed\d+-seed2/.*"),
-            ALL_TABLES,
+            below(cohort, made, f"seed{new}/.*"),
+            below(cohort, PAIRED, rf"seed{anchor}-seed{new}/.*"),
+            below(cohort, "drift", rf"seed{new}(?:/.*|\.csv)"),
+            *tables,
+            SAE_TABLES,
+            DRIFT_TABLE,
             PAGE,
         ),
         "the new seed's cells and its pairs with the anchor",
-    ),
-    Case(
-        "cohorts.smoke-independent.anchor",
-        101,
+    )
+
+
+def _new_checkpoint(cohort: str, new: str, *also: str) -> Case:
+    run = SMOKE if KINDS[cohort] == "dyck" else SMOKE_LM
+    return Case(
+        run,
+        f"cohorts.{cohort}.checkpoints",
+        [new, "final"],
+        (below(cohort, STORED, rf".*/{new}/.*"), *also, SAE_TABLES, PAGE),
+        "the new checkpoint's cells",
+    )
+
+
+def _new_site(cohort: str, sites: list[str]) -> Case:
+    run = SMOKE if KINDS[cohort] == "dyck" else SMOKE_LM
+    new = re.escape(sites[-1])
+    return Case(
+        run,
+        f"cohorts.{cohort}.sites",
+        sites,
         (
-            below("smoke-independent", "maps|transfer|decoder_cosine", "seed101-seed.*"),
-            TRANSFER_TABLES,
+            below(cohort, STORED, rf".*{new}.*"),
+            below(cohort, "drift"),
+            SAE_TABLES,
+            DRIFT_TABLE,
             PAGE,
         ),
-        "the new anchor's pairs; where tensors are shared, the cohort's training and all that follows",
+        "the new site's cells; and drift, which runs each member once for all its sites",
+    )
+
+
+def _other_anchor(cohort: str, anchor: int) -> Case:
+    run = SMOKE if KINDS[cohort] == "dyck" else SMOKE_LM
+    return Case(
+        run,
+        f"cohorts.{cohort}.anchor",
+        anchor,
+        (
+            below(cohort, PAIRED, f"seed{anchor}-seed.*"),
+            below(cohort, "drift"),
+            TRANSFER_TABLES,
+            DRIFT_TABLE,
+            PAGE,
+        ),
+        "the new anchor's pairs, and drift; where tensors are shared, also the cohort's training "
+        "and all that follows",
+    )
+
+
+HUB_CORPUS = {
+    "source": "hub",
+    "dataset": "org/text",
+    "name": None,
+    "split": "train",
+    "revision": None,
+    "text_field": "text",
+    "min_characters": 50,
+}
+_ALL_TABLES = TABLES.format(".*")
+
+CASES = [
+    *(
+        Case(
+            run,
+            "run",
+            f"{name}2",
+            (rf"results/reports/{name}2/.*",),
+            "the joined tables and the report, under the new name",
+        )
+        for run, name in ((SMOKE, "smoke"), (SMOKE_LM, "smoke-lm"))
     ),
+    Case(SMOKE, "device", "cpu", (), "nothing"),
+    Case(SMOKE, "keep_activations", False, (), "nothing"),
+    _new_seed("smoke-shared", [0, 1, 2], "models|activations|dictionaries"),
+    _new_seed("smoke-neox", [0, 1, 2], "models|activations|dictionaries"),
+    _new_seed("smoke-hub", [1, 2, 3], "activations|dictionaries"),
+    _other_anchor("smoke-independent", 101),
+    _other_anchor("smoke-neox", 1),
+    _other_anchor("smoke-hub", 2),
     Case(
+        SMOKE,
         "cohorts.smoke-shared.anchor",
         1,
         (
-            below("smoke-shared", "models|activations|dictionaries"),
-            below("smoke-shared", "maps|transfer|decoder_cosine", "seed1-seed.*"),
-            ALL_TABLES,
+            below("smoke-shared", "models|activations|dictionaries|drift"),
+            below("smoke-shared", PAIRED, "seed1-seed.*"),
+            _ALL_TABLES,
             PAGE,
         ),
-        "the new anchor's pairs; where tensors are shared, the cohort's training and all that follows",
+        "the new anchor's pairs, and drift; where tensors are shared, also the cohort's training "
+        "and all that follows",
     ),
-    Case(
-        "cohorts.smoke-shared.checkpoints",
-        ["final", "step20"],
-        (
-            below(
-                "smoke-shared",
-                "activations|dictionaries|maps|transfer|decoder_cosine",
-                r".*/step20/.*",
-            ),
-            SAE_TABLES,
-            PAGE,
-        ),
-        "the new checkpoint's cells",
-    ),
-    Case(
-        "cohorts.smoke-shared.sites",
+    _new_checkpoint("smoke-shared", "step20"),
+    _new_checkpoint("smoke-neox", "step10"),
+    _new_checkpoint("smoke-hub", "step10", below("smoke-hub", "checks", r"1\.csv")),
+    _new_site(
+        "smoke-shared",
         ["blocks.0.hook_resid_pre", "blocks.1.hook_resid_mid", "blocks.1.hook_resid_post"],
-        (
-            below(
-                "smoke-shared",
-                "activations|dictionaries|maps|transfer|decoder_cosine",
-                r".*blocks\.1\.hook_resid_post.*",
-            ),
-            SAE_TABLES,
-            PAGE,
-        ),
-        "the new site's cells",
+    ),
+    *(
+        _new_site(
+            cohort,
+            ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out", "blocks.1.hook_resid_post"],
+        )
+        for cohort in ("smoke-neox", "smoke-hub")
     ),
     Case(
+        SMOKE,
         "cohorts.smoke-shared.share",
         ["W_E"],
         (
             below("smoke-shared", "models|activations|dictionaries", "seed1/.*"),
-            below("smoke-shared", "maps|transfer|decoder_cosine", "seed0-seed1/.*"),
-            ALL_TABLES,
+            below("smoke-shared", PAIRED, "seed0-seed1/.*"),
+            below("smoke-shared", "drift", r"seed1(?:/.*|\.csv)"),
+            _ALL_TABLES,
             PAGE,
         ),
         "every seed but the anchor, and their pairs",
     ),
-    _training("steps", 61),
-    _training("batch_rows", 15),
-    _training("pool_rows", 80),
-    _training("lengths", [2, 21]),
-    _training("short_first_steps", 0),
-    _training("peak_lr", 2e-3),
-    _training("warmup_steps", 11),
-    _training("final_lr_fraction", 0.03),
-    _training("weight_decay", 0.0),
-    _training("grad_clip", 2.0),
-    _training("precision", "bfloat16"),
-    _training("keep_steps", [20, 40]),
-    _training("eval_every_steps", 30),
-    _training("eval_rows", 65),
-    _training("stop.accuracy", 0.5),
-    _training("stop.patience_steps", 20),
-    _tokens("seed", 1),
-    _tokens("sequences", 330),
-    _tokens("lengths", [4, 21]),
-    _tokens("fit", [0, 95]),
-    _tokens("train", [97, 224]),
-    _tokens("eval", [225, 320]),
+    *(
+        _training(cohort, key, value)
+        for cohort in ("smoke-shared", "smoke-neox")
+        for key, value in (
+            ("steps", 61),
+            ("batch_rows", 15),
+            ("peak_lr", 2e-3),
+            ("warmup_steps", 11),
+            ("final_lr_fraction", 0.03),
+            ("weight_decay", 0.0),
+            ("grad_clip", 2.0),
+            ("precision", "bfloat16"),
+            ("keep_steps", [0, 10, 20, 25]),
+            ("eval_every_steps", 15),
+            ("eval_rows", 65),
+        )
+    ),
+    _training("smoke-shared", "pool_rows", 80),
+    _training("smoke-shared", "lengths", [2, 21]),
+    _training("smoke-shared", "short_first_steps", 0),
+    _training("smoke-shared", "stop.accuracy", 0.5),
+    _training("smoke-shared", "stop.patience_steps", 20),
+    _training("smoke-neox", "context", 28),
+    _tokens("smoke-shared", "seed", 1),
+    _tokens("smoke-shared", "sequences", 330),
+    _tokens("smoke-shared", "lengths", [4, 21]),
+    _tokens("smoke-shared", "fit", [0, 95]),
+    _tokens("smoke-shared", "train", [97, 224]),
+    _tokens("smoke-shared", "eval", [225, 320]),
+    _text("tokens.seed", 1),
+    _text("training.corpus_share", 0.6),
+    _text("model.vocabulary", 310),
+    _text("corpus.path", "other"),
+    _text("corpus.text_field", "content"),
+    _text("corpus.min_characters", 40),
+    _text("corpus", HUB_CORPUS),
+    *(
+        _cohort(
+            "smoke-neox",
+            f"model.{key}",
+            value,
+            f"models|{ANALYSIS}",
+            (TRAINING_TABLES, SAE_TABLES, DRIFT_TABLE),
+            "the cohort's training and all that follows; not its token sets, no other cohort",
+        )
+        for key, value in (("width", 32), ("layers", 3), ("heads", 1), ("mlp_width", 48))
+    ),
+    *(
+        _tokens(cohort, key, value)
+        for cohort, packing in (("smoke-neox", "documents"), ("smoke-hub", "packed"))
+        for key, value in (
+            ("context", 15),
+            ("packing", packing),
+            ("most_a_document", 3),
+            ("keep_first_position", cohort == "smoke-neox"),
+            ("special_tokens", True),
+            ("fit", 15),
+            ("train", 33),
+            ("eval", 17),
+        )
+    ),
+    _tokens("smoke-hub", "seed", 1),
+    *(
+        _cohort(
+            "smoke-hub",
+            f"corpus{key}",
+            value,
+            f"tokens|{ANALYSIS}",
+            (SAE_TABLES, DRIFT_TABLE),
+            "the cohort's token sets, activations and all that follows; no training",
+        )
+        for key, value in (
+            (".path", "other"),
+            (".text_field", "content"),
+            (".min_characters", 40),
+            ("", HUB_CORPUS),
+        )
+    ),
+    _checked("folder", "elsewhere"),
+    _checked("tokenizer", "org/tiny-seed2"),
+    # Each of these would be refused by the check: it is not what the models are.
+    *(
+        _cohort(
+            "smoke-hub",
+            f"model.{key}",
+            value,
+            f"checks|tokens|{ANALYSIS}",
+            (SAE_TABLES, DRIFT_TABLE),
+            "the cohort: the check of its members, and all that follows",
+        )
+        for key, value in (("family", "gpt_neox_sequential"), ("width", 32), ("layers", 4))
+    ),
+    _reading("smoke-hub", "model.device_map", "auto"),
+    _reading("smoke-shared", "activation_dtype", "float16"),
+    *(
+        _reading(cohort, key, value)
+        for cohort in ("smoke-neox", "smoke-hub")
+        for key, value in (("activation_dtype", "float16"), ("precision", "bfloat16"))
+    ),
     Case(
-        "cohorts.smoke-shared.activation_dtype",
-        "float16",
-        (below("smoke-shared", ANALYSIS), SAE_TABLES, PAGE),
-        "the cohort's activations and all that follows",
+        SMOKE_LM,
+        "cohorts.smoke-hub.model.id",
+        {1: "org/tiny-seed1@{checkpoint}", 2: "org/other-seed2@{checkpoint}"},
+        (
+            below("smoke-hub", "checks", r"1\.csv"),
+            below("smoke-hub", "activations|dictionaries", "seed2/.*"),
+            below("smoke-hub", PAIRED, "seed1-seed2/.*"),
+            below("smoke-hub", "drift", r"seed2(?:/.*|\.csv)"),
+            SAE_TABLES,
+            DRIFT_TABLE,
+            PAGE,
+        ),
+        "the check and the cells of the members that now have another id",
+    ),
+    Case(
+        SMOKE_LM,
+        "cohorts.smoke-hub.model.final_id",
+        "org/last-seed{seed}",
+        (
+            below("smoke-hub", "checks", r"1\.csv"),
+            below("smoke-hub", STORED, ".*/final/.*"),
+            below("smoke-hub", "drift"),
+            SAE_TABLES,
+            DRIFT_TABLE,
+            PAGE,
+        ),
+        "the check and the cells of the members that now have another id",
     ),
     *(
         _sae(variant, key, value)
@@ -204,6 +432,7 @@ CASES = [
     _sae("topk", "dead_after_tokens", 511),
     *(
         Case(
+            SMOKE,
             f"dictionaries.{variant}.expansions",
             [2, 3],
             (
@@ -212,63 +441,134 @@ CASES = [
                 below("[^/]*", "decoder_cosine"),
                 SAE_TABLES,
                 PAGE,
+                *((below("[^/]*", "drift"), DRIFT_TABLE) if variant == "topk" else ()),
             ),
-            "the new size's SAEs, transfer and cosines",
+            "the new size's SAEs, transfer and cosines, and drift where it tries them",
         )
         for variant in ("relu-l1", "topk")
     ),
     *(
         Case(
+            SMOKE,
             f"dictionaries.{variant}.members",
             "anchor",
-            (below("[^/]*", "decoder_cosine"), TABLES.format("dictionaries|decoder_cosine"), PAGE),
-            "the cosines; SAEs of other members are no longer made, or are made anew",
+            (
+                below("[^/]*", "decoder_cosine"),
+                TABLES.format("dictionaries|decoder_cosine"),
+                PAGE,
+                *(
+                    (below("[^/]*", "drift", r"seed1(?:01)?(?:/.*|\.csv)"), DRIFT_TABLE)
+                    if variant == "topk"
+                    else ()
+                ),
+            ),
+            "the cosines, and drift where it tried them; SAEs of other members are no longer "
+            "made, or are made anew",
         )
         for variant in ("relu-l1", "topk")
     ),
     Case(
+        SMOKE,
         "transfer.pairs",
         "all",
         (
-            below("smoke-shared", "maps|transfer|decoder_cosine", "seed1-seed.*"),
-            below("smoke-independent", "maps|transfer|decoder_cosine", "seed101-seed.*"),
+            below("smoke-shared", PAIRED, "seed1-seed.*"),
+            below("smoke-independent", PAIRED, "seed101-seed.*"),
             TRANSFER_TABLES,
             PAGE,
         ),
         "the new pairs",
     ),
     Case(
+        SMOKE,
         "transfer.resamples",
         101,
         (below("[^/]*", "transfer"), TABLES.format("transfer"), PAGE),
         "every transfer table; no map, no SAE",
     ),
+    Case(
+        SMOKE_LM,
+        "drift.checkpoints",
+        ["step0", "step10", "final"],
+        (
+            below("[^/]*", "drift", r"seed\d/step10\.csv"),
+            below("[^/]*", "drift", r"seed\d\.csv"),
+            below("smoke-hub", "checks", r"1\.csv"),
+            DRIFT_TABLE,
+            PAGE,
+        ),
+        "the new checkpoint of every seed",
+    ),
+    *(
+        Case(
+            SMOKE_LM,
+            f"drift{key}",
+            value,
+            (below("[^/]*", "drift"), DRIFT_TABLE, PAGE),
+            "the drift study",
+        )
+        for key, value in (
+            (".dictionaries", []),
+            # A reference with dictionaries has to be among the cohorts' checkpoints.
+            ("", {"reference": "step0", "checkpoints": ["step0", "final"], "dictionaries": []}),
+        )
+    ),
 ]
 
 # A tag decides which other keys there are: changing it alone is no valid configuration.
-TAGS = {"cohorts.*.kind", "dictionaries.*.architecture"}
+TAGS = {"cohorts.*.kind", "cohorts.*.corpus.source", "dictionaries.*.architecture"}
+# Leaves changed by a case that replaces the block they stand in.
+OF_BLOCKS = {
+    "cohorts.*.corpus": {f"cohorts.*.corpus.{key}" for key in HUB_CORPUS},
+    "drift": {"drift.reference"},
+}
 
 
 def leaf_of(case: Case) -> str:
-    """The schema's leaf that a case changes."""
+    """The schema's leaf, or block, that a case changes."""
     return re.sub(r"^(cohorts|dictionaries)\.[^.]+\.", r"\1.*.", case.path)
 
 
+def kind_of(case: Case) -> str:
+    """The kind of cohort that a case is about; empty for keys outside the cohorts."""
+    return KINDS[case.path.split(".")[1]] if case.path.startswith("cohorts.") else ""
+
+
+def leaves() -> Iterator[tuple[str, str]]:
+    """(kind of cohort or empty, path) of every leaf that can be changed alone."""
+    cohorts = typing.get_args(RunConfig.model_fields["cohorts"].annotation)[1]
+    for model in reference.models_of(cohorts):
+        kind = typing.get_args(model.model_fields["kind"].annotation)[0]
+        for leaf in reference.leaves(model, "cohorts.*."):
+            yield kind, leaf.path
+    for leaf in reference.leaves():
+        if not leaf.path.startswith("cohorts."):
+            yield "", leaf.path
+
+
+def covered() -> set[tuple[str, str]]:
+    """(kind, path) of every leaf that some case changes."""
+    return {
+        (kind_of(case), path)
+        for case in CASES
+        for path in OF_BLOCKS.get(leaf_of(case), {leaf_of(case)})
+    }
+
+
 def table() -> str:
-    """The rerun table as Markdown, one row a leaf; equal rows of one block are joined."""
-    rows: dict[str, list[str]] = {}
+    """The rerun table as Markdown: a row for each block of keys with one consequence."""
+    rows: dict[tuple[str, str], list[str]] = {}
     for case in CASES:
-        keys = rows.setdefault(case.reruns, [])
-        leaf = leaf_of(case)
-        if leaf not in keys:
-            keys.append(leaf)
-    lines = ["| edit this key | → these run again |", "|---|---|"]
-    for reruns, keys in rows.items():
-        lines += [f"| `{key}` | {reruns} |" for key in keys]
-    lines += [
-        f"| `{key}` | decides which other keys there are, so it changes with them: all that it names |"
-        for key in sorted(TAGS)
-    ]
+        keys = rows.setdefault((kind_of(case), case.reruns), [])
+        for path in sorted(OF_BLOCKS.get(leaf_of(case), {leaf_of(case)}) - TAGS):
+            if path not in keys:
+                keys.append(path)
+    lines = ["| cohort | edit one of these keys | → these run again |", "|---|---|---|"]
+    for (kind, reruns), keys in rows.items():
+        listed = "<br>".join(f"`{key}`" for key in keys)
+        lines.append(f"| {kind and f'`{kind}`'} | {listed} | {reruns} |")
+    tags = "<br>".join(f"`{key}`" for key in sorted(TAGS))
+    lines.append(f"| | {tags} | decides which other keys there are: all that those name |")
     return "\n".join(lines) + "\n"
 
 

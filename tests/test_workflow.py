@@ -11,21 +11,20 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import language_models
 import pytest
 import rerun
 import yaml
 
-from crossseed.config import reference
-
 ROOT = Path(__file__).parent.parent
-SMOKE = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+SMOKE = yaml.safe_load((ROOT / rerun.SMOKE).read_text())
 N_WORKERS = os.cpu_count() or 1
 
 pytestmark = pytest.mark.slow
 
 
 def snakemake(folder, *args, config=None, hash_seed="0"):
-    config = config or ROOT / "config/smoke.yaml"
+    config = config or ROOT / rerun.SMOKE
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
     command += ["--directory", folder, "--configfile", config, "--nolock", *args]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
@@ -51,6 +50,33 @@ def smoke(tmp_path_factory):
     found = snakemake(folder, "--cores", N_WORKERS, "--resources", "gpu=1")
     assert found.returncode == 0, found.stderr[-5000:]
     return folder
+
+
+@pytest.fixture(scope="module")
+def smoke_lm(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke-lm")
+    language_models.write_inputs(folder)
+    config = ROOT / rerun.SMOKE_LM
+    found = snakemake(folder, "--cores", N_WORKERS, "--resources", "gpu=1", config=config)
+    assert found.returncode == 0, found.stderr[-5000:]
+    return folder
+
+
+def test_the_language_model_run_makes_its_report(smoke_lm):
+    report = smoke_lm / "results/reports/smoke-lm"
+    page = (report / "index.html").read_text()
+    for cohort in ("smoke-neox", "smoke-hub"):
+        assert cohort in page
+    with open(report / "tables/drift.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {(row["cohort"], row["checkpoint"]) for row in rows} == {
+        (cohort, name) for cohort in ("smoke-neox", "smoke-hub") for name in ("step0", "final")
+    }
+    with open(report / "tables/quality.csv", newline="") as handle:
+        measures = {row["measure"] for row in csv.DictReader(handle)}
+    assert {"loss_nats", "unigram_loss_nats", "bigram_loss_nats"} <= measures
+    assert not list(smoke_lm.rglob("*.tmp"))
+    assert not list(smoke_lm.rglob("*.resume"))
 
 
 def test_the_smoke_run_makes_its_report(smoke):
@@ -98,10 +124,12 @@ def test_transfer_table_has_every_arm_and_self(smoke):
     assert ev("smoke-independent", "101") != ev("smoke-independent", "100")
 
 
-def test_a_second_run_does_nothing(smoke):
-    found = snakemake(smoke, "--cores", "1", "--resources", "gpu=1")
-    assert found.returncode == 0
-    assert "Nothing to be done" in found.stdout + found.stderr
+def test_a_second_run_does_nothing(smoke, smoke_lm):
+    for folder, config in ((smoke, rerun.SMOKE), (smoke_lm, rerun.SMOKE_LM)):
+        arguments = ("--cores", "1", "--resources", "gpu=1")
+        found = snakemake(folder, *arguments, config=ROOT / config)
+        assert found.returncode == 0
+        assert "Nothing to be done" in found.stdout + found.stderr
 
 
 def test_every_job_log_opens_with_its_command_line(smoke):
@@ -113,12 +141,14 @@ def test_every_job_log_opens_with_its_command_line(smoke):
 
 
 def test_every_leaf_has_a_case():
-    leaves = {leaf.path for leaf in reference.leaves()} - rerun.TAGS
-    assert {rerun.leaf_of(case) for case in rerun.CASES} == leaves
+    assert {leaf for leaf in rerun.covered() if leaf[1] not in rerun.TAGS} == {
+        leaf for leaf in rerun.leaves() if leaf[1] not in rerun.TAGS
+    }
 
 
 def changed(case):
-    config = json.loads(json.dumps(SMOKE))  # cohorts share blocks in the file, not here
+    # Through JSON: cohorts share blocks in the file, not here.
+    config = json.loads(json.dumps(yaml.safe_load((ROOT / case.run).read_text())))
     *folders, last = case.path.split(".")
     target = config
     for part in folders:
@@ -129,14 +159,16 @@ def changed(case):
 
 
 @pytest.mark.parametrize("hash_seed", ["0", "12345"])
-def test_exactly_what_a_change_touches_runs_again(smoke, tmp_path, hash_seed):
+def test_exactly_what_a_change_touches_runs_again(smoke, smoke_lm, tmp_path, hash_seed):
     """For every leaf: the plan after changing it holds the expected files and no others."""
+
+    folders = {rerun.SMOKE: smoke, rerun.SMOKE_LM: smoke_lm}
 
     def check(numbered):
         number, case = numbered
         config = tmp_path / f"{number}.yaml"
         config.write_text(yaml.safe_dump(changed(case)))
-        everything, pending = planned(smoke, config, hash_seed)
+        everything, pending = planned(folders[case.run], config, hash_seed)
         expected = {path for path in everything if any(re.fullmatch(p, path) for p in case.outputs)}
         matched = all(any(re.fullmatch(p, path) for path in everything) for p in case.outputs)
         if pending != expected or not matched:
@@ -148,10 +180,10 @@ def test_exactly_what_a_change_touches_runs_again(smoke, tmp_path, hash_seed):
     assert not problems, "\n".join(problems)
 
 
-def test_the_readme_shows_the_rerun_table():
-    text = (ROOT / "README.md").read_text()
+def test_the_docs_show_the_rerun_table():
+    text = (ROOT / "docs/reruns.md").read_text()
     between = text.split("<!-- rerun table: python tests/rerun.py -->\n")[1].split("<!--")[0]
-    assert between == rerun.table()
+    assert between == rerun.table(), "run: python tests/rerun.py, and put its table there"
 
 
 def test_results_are_equal_bytes_in_a_second_place(smoke, tmp_path):

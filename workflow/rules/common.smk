@@ -77,8 +77,10 @@ REFERENCE = RUN.drift.reference if RUN.drift else None
 @functools.cache
 def checks_of(cohort):
     """The members that each check of a cohort covers; see `crossseed.passes`."""
+    config = RUN.cohorts[cohort]
     members = [
-        f"seed{member.seed}/{member.checkpoint}" for member in plan.loaded(RUN, cohort)
+        f"seed{seed}/{checkpoint}={config.id_of(seed, checkpoint)}"
+        for _, seed, checkpoint in plan.loaded(RUN, cohort)
     ]
     return passes.planned(layout.CHECK_PASSES.format(cohort=cohort), members)
 
@@ -87,7 +89,7 @@ def checks_of(cohort):
 def check_covering(cohort):
     """By member, the file of the check that covers it."""
     return {
-        member: layout.CHECK.format(cohort=cohort, number=number)
+        member.partition("=")[0]: layout.CHECK.format(cohort=cohort, number=number)
         for number, members in enumerate(checks_of(cohort))
         for member in members
     }
@@ -120,11 +122,11 @@ def model_of(cohort=None, checkpoint=None, anchor=False):
 
 
 def tokenizer_of(wildcards):
-    """What token sets wait for: the cohort's own tokenizer, or the check of its anchor."""
+    """What token sets wait for: the cohort's own tokenizer, or a check, which covers that of
+    the members; the first one, so that members added later leave the token sets alone."""
     config = RUN.cohorts[wildcards.cohort]
     if config.checked:
-        anchor = f"seed{config.anchor}/{plan.checkpoints(RUN, wildcards.cohort)[0]}"
-        return check_covering(wildcards.cohort)[anchor]
+        return layout.CHECK.format(cohort=wildcards.cohort, number=0)
     return expand(config.tokenizer_files, cohort=wildcards.cohort)
 
 

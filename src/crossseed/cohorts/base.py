@@ -138,6 +138,10 @@ class CohortConfig(Model):
         """What members must agree with; only where they lie outside the run."""
         raise ValueError(f"cohorts of kind {self.kind} are not checked")
 
+    def id_of(self, seed: int, checkpoint: str) -> str:
+        """Under which name a member lies outside the run."""
+        raise ValueError(f"cohorts of kind {self.kind} are not checked")
+
     @abstractmethod
     def reading_spec(self, seed: int, checkpoint: str) -> dict[str, Any]:
         """Leaves that decide what activations a member gives, beside its weights."""

@@ -20,14 +20,14 @@ class Leaf(NamedTuple):
     model: type[BaseModel]
 
 
-def _models(annotation: Any) -> list[type[BaseModel]]:
+def models_of(annotation: Any) -> list[type[BaseModel]]:
     """Models directly behind an annotation, through unions and `Annotated`."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     origin = typing.get_origin(annotation)
     if origin in (dict, list):
         return []
-    return [found for part in typing.get_args(annotation) for found in _models(part)]
+    return [found for part in typing.get_args(annotation) for found in models_of(part)]
 
 
 def _values(annotation: Any) -> Any:
@@ -46,7 +46,7 @@ def leaves(model: type[BaseModel] = RunConfig, prefix: str = "") -> Iterator[Lea
     for name, field in model.model_fields.items():
         path = f"{prefix}{name}"
         values = _values(field.annotation)
-        inner = _models(values) if values is not None else _models(field.annotation)
+        inner = models_of(values) if values is not None else models_of(field.annotation)
         if not inner:
             yield Leaf(path, field, model)
         for found in inner:
@@ -59,7 +59,7 @@ def models_at(loc: tuple[Any, ...]) -> list[type[BaseModel]]:
     values: Any = None
     for part in loc:
         if values is not None:
-            current, values = _models(values), None
+            current, values = models_of(values), None
             continue
         tagged = [m for m in current if part in _tags(m)]
         if tagged:
@@ -69,7 +69,7 @@ def models_at(loc: tuple[Any, ...]) -> list[type[BaseModel]]:
         if field is None:
             return []
         values = _values(field.annotation)
-        current = [] if values is not None else _models(field.annotation)
+        current = [] if values is not None else models_of(field.annotation)
     return current
 
 

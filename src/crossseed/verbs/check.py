@@ -12,7 +12,7 @@ from crossseed.verbs import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
-    parser.add_argument("--members", required=True, help="members as seed1/step0,seed1/step1000,…")
+    parser.add_argument("--members", required=True, help="members as seed1/step0=org/name@step0,…")
     parser.add_argument(
         "--passes", type=Path, help="record of which members are checked together, to be added to"
     )
@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "kind")
-    members = args.members.split(",")
+    members = [member for member in args.members.split(",") if member]
     module_of(spec["kind"], "check").check(spec, members, args.out)
     if args.passes:
         passes.record(args.passes, members)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
-from crossseed.cohorts.hub.config import HubModel
 from crossseed.cohorts.hub.loading import HubUnreachable, Shape, Source
 from crossseed.errors import UserError
 from crossseed.store import canonical_json, write_table
@@ -56,23 +55,26 @@ def check(spec: Mapping[str, Any], members: Sequence[str], out: Path) -> None:
     """Checks members as a job's spec names them, and writes what was found as a CSV.
 
     Args:
-        spec: ``model`` as the cohort declares it, and ``tokenizer``, the id of the model
-            whose tokenizer is used.
-        members: members as ``seed1/step1000``.
+        spec: ``width``, ``layers`` and ``family`` of all members; ``tokenizer``, the id of the
+            model whose tokenizer is used; ``folder`` that holds them, or None.
+        members: members as ``seed1/step1000=org/name@revision``.
         out: CSV to write, with `COLUMNS`.
 
     Raises:
         UserError: see `compare`.
     """
-    model = HubModel.model_validate(spec["model"])
+    folder = spec["folder"]
     named = []
     for member in members:
-        seed, checkpoint = member.removeprefix("seed").split("/")
-        named.append((int(seed), checkpoint, Source(model.of(int(seed), checkpoint), model.folder)))
-    tokenizer = Source(spec["tokenizer"], model.folder)
-    write_table(
-        out, COLUMNS, compare(named, model.telling_sites, model.width, model.layers, tokenizer)
-    )
+        name, model_id = member.split("=", 1)
+        seed, checkpoint = name.removeprefix("seed").split("/")
+        named.append((int(seed), checkpoint, Source(model_id, folder)))
+    # A site that models of another family lack, where it matters which family they are.
+    telling = {"gpt_neox": "hook_resid_post", "bert": names.NORMALIZED_POST}
+    site = names.name(0, telling.get(spec["family"], "hook_resid_mid"))
+    tokenizer = Source(spec["tokenizer"], folder)
+    rows = compare(named, [site], spec["width"], spec["layers"], tokenizer)
+    write_table(out, COLUMNS, rows)
 
 
 def compare(

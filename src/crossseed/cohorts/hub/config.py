@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from crossseed.cohorts.hub import sites
 from crossseed.cohorts.text.cohort import TextCohort, block_flop
 from crossseed.config.fields import Count, Model
 
+ID = re.compile(r"[\w.{}-]+(/[\w.{}-]+)?(@[\w.{}/-]+)?")
 PLACEHOLDERS = {"seed", "checkpoint", "step", "ksteps"}
 
 
@@ -26,6 +28,10 @@ class HubModel(Model):
     )
     final_id: str | None = Field(
         description="Pattern for the checkpoint `final`, where it is named otherwise; null: `id`."
+    )
+    tokenizer: str = Field(
+        description="Id of the model whose tokenizer makes the tokens of all; the members' own "
+        "must equal it."
     )
     folder: str | None = Field(
         description="Folder that holds the models as `org/name@revision/`; null: the hub or, "
@@ -52,6 +58,11 @@ class HubModel(Model):
         ]
         if self.final_id is not None:
             patterns.append(("final_id", self.final_id))
+        for key, pattern in [*patterns, ("tokenizer", self.tokenizer)]:
+            if not ID.fullmatch(pattern):
+                raise ValueError(
+                    f"{key} {pattern!r} is no model id; expected org/name or org/name@revision"
+                )
         for key, pattern in patterns:
             names = {
                 name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None
@@ -71,12 +82,6 @@ class HubModel(Model):
         """Why models of this family and depth have no such site; None if they have."""
         family = self.family.removesuffix("_sequential")
         return sites.why_not(site, family, self.layers, parallel=self.family == "gpt_neox")
-
-    @property
-    def telling_sites(self) -> list[str]:
-        """Sites that models of another family lack where it matters which family they are."""
-        telling = {"gpt_neox": "hook_resid_post", "bert": sites.NORMALIZED_POST}
-        return [sites.name(0, telling.get(self.family, "hook_resid_mid"))]
 
     def _pattern(self, seed: int, checkpoint: str) -> str:
         if checkpoint == FINAL and self.final_id is not None:
@@ -144,14 +149,15 @@ class HubCohort(TextCohort):
         return [name for name in names if self.model.why_unnamed(self.anchor, name) is not None]
 
     def check_spec(self) -> dict[str, Any]:
-        """Whatever decides which model a member is, and what it must be."""
-        model = self.model.model_dump(exclude={"device_map"})
-        tokenizer = self.model.of(self.anchor, self.checkpoints[0])
-        return {"model": {**model, "device_map": None}, "tokenizer": tokenizer}
+        """What members must be; which models they are is told by `id_of`."""
+        return self.model.model_dump(include={"folder", "family", "width", "layers", "tokenizer"})
+
+    def id_of(self, seed: int, checkpoint: str) -> str:
+        return self.model.of(seed, checkpoint)
 
     def tokens_spec(self) -> dict[str, Any]:
-        tokenizer = self.model.of(self.anchor, self.checkpoints[0])
-        return {**super().tokens_spec(), "tokenizer": tokenizer, "folder": self.model.folder}
+        model = self.model.model_dump(include={"folder", "tokenizer"})
+        return {**super().tokens_spec(), **model}
 
     def reading_spec(self, seed: int, checkpoint: str) -> dict[str, Any]:
         return {

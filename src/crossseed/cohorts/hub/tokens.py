@@ -1,4 +1,4 @@
-"""Token sets of cohorts of downloaded models, made with the anchor's tokenizer."""
+"""Token sets of cohorts of downloaded models, made with the tokenizer that the config names."""
 
 from __future__ import annotations
 
