@@ -67,18 +67,19 @@ RESAMPLES = 200
 NORMAL_95 = 1.959964
 
 
+Row = tuple[str, str, Estimate]
+
+
 class Fit(NamedTuple):
     """What was fitted between two models at one site.
 
     Attributes:
         arms: maps from the member into the other's frame.
-        moments: of the pair on the `fit` split.
-        halves: the same on two disjoint sets of its sequences.
+        rows: (arm, metric, value) of the rotation, which needs no held-out token.
     """
 
     arms: dict[str, m.AffineMap]
-    moments: Moments
-    halves: tuple[Moments, Moments]
+    rows: list[Row]
 
 
 class _FitSums:
@@ -99,7 +100,12 @@ class _FitSums:
         halves = (self.halves[0].moments(), self.halves[1].moments())
         moments = halves[0].merged(halves[1])
         arms = m.arms(moments, self.shuffled.moments(), np.eye(len(moments.mean_b)))
-        return Fit({name: arms[name] for name in ARMS}, moments, halves)
+        rows = rotation_rows(
+            arms["procrustes"].matrix_dd,
+            m.ranks(moments.cross_covariance),
+            m.identified_directions(*halves),
+        )
+        return Fit({name: arms[name] for name in ARMS}, rows)
 
 
 class Block(NamedTuple):
@@ -158,28 +164,25 @@ def haar_distance(d: int, k: int | None = None) -> Estimate:
     )
 
 
-def map_rows(fit: Fit, held_out: Moments) -> list[tuple[str, str, Estimate]]:
-    """(arm, metric, value) of the maps between two models at one site."""
-    rotation = fit.arms["procrustes"].matrix_dd
-    d = len(rotation)
-    cross = fit.moments.cross_covariance
-    identified = m.identified_directions(*fit.halves)
-    inside = identified.T @ rotation @ identified
-    k = identified.shape[1]
+def rotation_rows(rotation: np.ndarray, ranks: m.Ranks, identified: np.ndarray) -> list[Row]:
+    """(arm, metric, value) of a fitted rotation.
+
+    Args:
+        rotation: (d, d).
+        ranks: of the cross-covariance it was fitted to.
+        identified: the directions in which the data decide it, as columns, (d, k).
+    """
+    d, k = identified.shape
     rows = [
-        (arm, "alignment_ev", Estimate(alignment_ev(affine, held_out)))
-        for arm, affine in fit.arms.items()
-    ]
-    rows += [
         ("procrustes", "rotation_distance", Estimate(m.rotation_distance(rotation))),
         ("haar", "rotation_distance", haar_distance(d)),
         ("procrustes", "det", Estimate(float(np.linalg.det(rotation)))),
         ("procrustes", "identified_rank", Estimate(float(k))),
-        ("procrustes", "numerical_rank", Estimate(float(m.numerical_rank(cross)))),
-        ("procrustes", "effective_rank", Estimate(m.effective_rank(cross))),
+        ("procrustes", "numerical_rank", Estimate(float(ranks.numerical))),
+        ("procrustes", "effective_rank", Estimate(ranks.effective)),
     ]
     if k:  # else no direction is identified, and there is no distance to report
-        distance = Estimate(m.rotation_distance(inside))
+        distance = Estimate(m.rotation_distance(identified.T @ rotation @ identified))
         rows.append(("procrustes", "rotation_distance_identified", distance))
         rows.append(("haar", "rotation_distance_identified", haar_distance(d, k)))
     return rows
@@ -203,8 +206,8 @@ class _DictionarySums:
             if arm != "self":
                 self.firing[arm].add(block.units, block.starts, own, h)
 
-    def rows(self, weights: np.ndarray) -> list[tuple[str, str, Estimate]]:
-        found = []
+    def rows(self, weights: np.ndarray) -> list[Row]:
+        found: list[Row] = []
         for arm, errors in self.errors.items():
             found.append((arm, "ev", estimate(errors.ev(weights))))
             found.append((arm, "ev_published", estimate(errors.ev_published(weights))))
@@ -293,8 +296,8 @@ def measure(
                     if key not in sums:
                         sums[key] = _FitSums((a.shape[1], b.shape[1]), a.device)
                     sums[key].add(a, b, odd_n.to(a.device), order_n.to(a.device))
-        fits = {key: found.fit() for key, found in sums.items()}
-        sums.clear()
+        # One by one, since the sums of all sites are what takes memory.
+        fits = {key: sums.pop(key).fit() for key in list(sums)}
 
         sequence = np.nonzero(sets["eval"].keep_nt)[0]
         starts = unit_starts(sequence)
@@ -315,7 +318,12 @@ def measure(
 
     rows = []
     for (role, site), fit in fits.items():
-        for arm, metric, value in map_rows(fit, held_out[role, site].moments()):
+        moments = held_out.pop((role, site)).moments()
+        evs = [
+            (arm, "alignment_ev", Estimate(alignment_ev(affine, moments)))
+            for arm, affine in fit.arms.items()
+        ]
+        for arm, metric, value in [*evs, *fit.rows]:
             rows.append(_row(site, role, "", "", arm, metric, value, len(sequence)))
     for (site, name, init), found in tried.items():
         for arm, metric, value in found.rows(weights):

@@ -118,11 +118,11 @@ def fit_maps(
         shuffled.add(a[m.shuffle_within_position(rng, source.position_n[rows])], b)
     moments = halves[0].merged(halves[1])
     random_dd = m.haar_orthogonal(generator("random-rotation", *cell), source.width)
-    cross = moments.cross_covariance
+    ranks = m.ranks(moments.cross_covariance)
     numbers = {
-        "effective_rank": m.effective_rank(cross),
-        "numerical_rank": float(m.numerical_rank(cross)),
-        "identified_rank": float(m.identified_rank(*halves)),
+        "effective_rank": ranks.effective,
+        "numerical_rank": float(ranks.numerical),
+        "identified_rank": float(m.identified_directions(*halves).shape[1]),
     }
     return moments, {"arms": m.arms(moments, shuffled, random_dd), "numbers": numbers}
 

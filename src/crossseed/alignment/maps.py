@@ -100,22 +100,23 @@ def rotation_distance(matrix_dd: np.ndarray) -> float:
     return float(np.linalg.norm(matrix_dd - np.eye(len(matrix_dd))))
 
 
-def effective_rank(cross_covariance: np.ndarray) -> float:
-    """exp of the entropy of the normalised singular values (Roy & Vetterli 2007)."""
+class Ranks(NamedTuple):
+    """How many dimensions a cross-covariance has.
+
+    Attributes:
+        effective: exp of the entropy of its normalised singular values (Roy & Vetterli 2007).
+        numerical: singular values above 1e-6 of the largest, the precision of float32 products.
+    """
+
+    effective: float
+    numerical: int
+
+
+def ranks(cross_covariance: np.ndarray) -> Ranks:
     s = np.linalg.svd(cross_covariance, compute_uv=False)
     p = s[s > 0] / s.sum()
-    return float(np.exp(-(p * np.log(p)).sum()))
-
-
-def numerical_rank(cross_covariance: np.ndarray) -> int:
-    """Singular values above 1e-6 of the largest, the precision of float32 products."""
-    s = np.linalg.svd(cross_covariance, compute_uv=False)
-    return int((s > RANK_TOLERANCE * s[0]).sum())
-
-
-def identified_rank(first: Moments, second: Moments) -> int:
-    """Number of `identified_directions`."""
-    return int(identified_directions(first, second).shape[1])
+    effective = float(np.exp(-(p * np.log(p)).sum()))
+    return Ranks(effective, int((s > RANK_TOLERANCE * s[0]).sum()))
 
 
 def identified_directions(first: Moments, second: Moments) -> np.ndarray:
