@@ -20,6 +20,13 @@ MODEL_STEP_SECONDS = 3e-3
 SAE_STEP_SECONDS = 3e-4
 # Seconds until a job that uses a GPU computes: process, imports, loading a model.
 GPU_START_SECONDS = 15
+# Seconds to factorise a 1024 × 1024 cross-covariance as often as a cell of the drift study does,
+# on one slow core (measured at 512: 1.4 s); grows with the third power of the width.
+FIT_SECONDS = 11.0
+# d × d matrices in float64 that drift keeps a site and comparison.
+DRIFT_MATRICES = 7
+# What is in memory however small the model: Python, PyTorch, transformers, one block of tokens.
+BASE_MB = 1500
 # A row of a drift table; each site has about this many, and each is joined twice.
 DRIFT_BYTES = 130 * 24 * 3
 BYTES = {"float16": 2, "float32": 4, "bfloat16": 2}
@@ -54,9 +61,11 @@ def _stage(
     flop: float = 0.0,
     rate: float = 0.0,
     least_seconds: float = 0.0,
+    more_seconds: float = 0.0,
 ) -> Stage:
-    work = max(flop / rate, least_seconds) if rate else 0.0
-    return Stage(name, jobs, disk, flop, work + jobs * GPU_START_SECONDS if rate and jobs else 0.0)
+    """A stage whose jobs hold a GPU where `rate` says so, busy or not."""
+    held = max(flop / rate, least_seconds) + more_seconds + jobs * GPU_START_SECONDS if rate else 0
+    return Stage(name, jobs, disk, flop, held if jobs else 0.0)
 
 
 def _tokens(config: CohortConfig, *splits: str) -> int:
@@ -117,8 +126,23 @@ def stages(run: RunConfig) -> list[Stage]:
         drifting = sum(m.cohort == cohort for m in plan.drifting(run))
         # Three models a job: the member, its reference, the anchor.
         flop = drifting * 3 * _tokens(config, "fit", "eval") * forward
-        add(_stage("drift", drifting, drifting * sites * DRIFT_BYTES * 2, flop, MODEL_RATE))
+        disk = drifting * sites * DRIFT_BYTES * 2
+        fits = drifting * 2 * sites * FIT_SECONDS * (width / 1024) ** 3
+        add(_stage("drift", drifting, disk, flop, MODEL_RATE, more_seconds=fits))
     return [stage for stage in found.values() if stage.jobs]
+
+
+def memory_mb(config: CohortConfig, models: int, comparisons: int = 0) -> int:
+    """Main memory of a job that holds models of a cohort, and the sums of their comparisons.
+
+    On a GPU most of it lies there instead; a job then asks for more than it needs.
+    """
+    width = config.width or 0
+    weights = models * config.loaded_bytes
+    sums = comparisons * len(config.sites) * DRIFT_MATRICES * width**2 * FLOAT64
+    # While one cell is fitted, three times its matrices.
+    fit = 3 * DRIFT_MATRICES * width**2 * FLOAT64 if comparisons else 0
+    return BASE_MB + round((weights + sums + fit) / 1e6)
 
 
 def short(run: RunConfig) -> str:
@@ -128,7 +152,7 @@ def short(run: RunConfig) -> str:
     passing = sum(s.disk_bytes for s in every if s.name == "extract" and not run.keep_activations)
     disk = _size(sum(stage.disk_bytes for stage in every) - passing)
     more = f" ({_size(passing)} more while it runs)" if passing else ""
-    return f"Estimate: {disk} of results{more}, {_hours(seconds)} on one data-centre GPU."
+    return f"Estimate: {disk} of results{more}, {_hours(seconds)} with one data-centre GPU."
 
 
 def _hours(seconds: float) -> str:

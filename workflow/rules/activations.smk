@@ -35,7 +35,7 @@ for number, (cohort, sites) in enumerate(passes_of_cohorts()):
             gpu=GPU,
             device=DEVICE,
             passes=layout.PASSES.format(cohort=cohort),
-            mem_mb=2000,
+            mem_mb=estimate.memory_mb(RUN.cohorts[cohort], models=1),
             runtime=60,
         params:
             spec=spec("extract", cohort=cohort),

@@ -6,7 +6,7 @@ import functools
 
 from snakemake.exceptions import WorkflowError
 
-from crossseed import devices, environment, layout, passes, plan, specs
+from crossseed import devices, environment, estimate, layout, passes, plan, specs
 from crossseed.config.load import load_run
 from crossseed.errors import UserError
 from crossseed.store import canonical_json
@@ -57,6 +57,14 @@ def code(verb, cohort=None, dictionary=None):
     return lambda wildcards: specs.code(
         RUN, verb, cohort or wildcards.get("cohort"), dictionary
     )
+
+
+def memory_of_drift(wildcards):
+    """Main memory of a job that compares up to three models, in MB."""
+    config = RUN.cohorts[wildcards.cohort]
+    seed, checkpoint = int(wildcards.seed), wildcards.checkpoint
+    models = {(seed, checkpoint), (seed, REFERENCE), (config.anchor, checkpoint)}
+    return estimate.memory_mb(config, len(models), comparisons=2)
 
 
 def anchor_of(cohort):
@@ -123,7 +131,8 @@ def model_of(cohort=None, checkpoint=None, anchor=False):
 
 def tokenizer_of(wildcards):
     """What token sets wait for: the cohort's own tokenizer, or a check, which covers that of
-    the members; the first one, so that members added later leave the token sets alone."""
+    the members; the first one, so that members added later leave the token sets alone.
+    """
     config = RUN.cohorts[wildcards.cohort]
     if config.checked:
         return layout.CHECK.format(cohort=wildcards.cohort, number=0)

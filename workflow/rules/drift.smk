@@ -25,7 +25,7 @@ rule drift:
     resources:
         gpu=GPU,
         device=DEVICE,
-        mem_mb=4000,
+        mem_mb=memory_of_drift,
         runtime=120,
     params:
         spec=spec("drift"),

@@ -212,6 +212,11 @@ class CohortConfig(Model):
         return []
 
     @property
+    def loaded_bytes(self) -> int:
+        """Bytes of the weights of a member, as they are loaded to be read."""
+        return 0
+
+    @property
     def checked(self) -> bool:
         """Whether the members lie outside the run, and so are checked before any job needs them."""
         return False

@@ -15,6 +15,9 @@ from crossseed.cohorts.text.cohort import TextCohort, block_flop
 from crossseed.config.fields import Count, Model
 
 ID = re.compile(r"[\w.{}-]+(/[\w.{}-]+)?(@[\w.{}/-]+)?")
+# Rows of an embedding, about the most there are: the configuration does not say.
+VOCABULARY = 131_072
+PRECISION_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PLACEHOLDERS = {"seed", "checkpoint", "step", "ksteps"}
 
 
@@ -177,6 +180,12 @@ class HubCohort(TextCohort):
     @property
     def forward_flop_per_token(self) -> float:
         return block_flop(self.model.width, self.model.layers)
+
+    @property
+    def loaded_bytes(self) -> int:
+        model = self.model
+        parameters = 12 * model.layers * model.width**2 + VOCABULARY * model.width
+        return parameters * PRECISION_BYTES[self.precision]
 
     @property
     def checked(self) -> bool:
