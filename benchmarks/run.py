@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -38,6 +39,11 @@ SAE_COLUMNS = (
 RUN_COLUMNS = (
     "stage", "jobs", "job_seconds", "start_seconds", "work_seconds", "largest_memory_mb", "machine",
 )  # fmt: skip
+MEMORY_COLUMNS = (
+    "tokens_factor", "tokens", "width", "sites", "peak_mb", "ratio_to_1x",
+    "stored_activations_of_both_mb", "machine",
+)  # fmt: skip
+BENCHMARKS = ("run", "planning", "memory", "sae")
 PLAN_COLUMNS = ("config", "jobs", "seconds", "lowest", "highest", "repeats", "machine")
 
 
@@ -231,6 +237,7 @@ def default_run(cores: int) -> list[dict[str, Any]]:
             "tokens": "", "train": ", crossseed.cohorts.dyck.training",
             "extract": ", crossseed.cohorts.dyck.members", "sae": ", crossseed.sae.training",
             "align": "", "transfer": "", "cosine": "", "collect": "", "report": "",
+            "drift": ", crossseed.cohorts.dyck.members, crossseed.alignment.streaming",
         }.items()
     }  # fmt: skip
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
@@ -247,9 +254,8 @@ def default_run(cores: int) -> list[dict[str, Any]]:
         replan = seconds_of([*command, "--cores", str(cores), "--dry-run"])
         jobs: dict[str, list[tuple[float, float]]] = {}
         for path in Path(folder).glob("results/**/benchmarks/**/*.tsv"):
-            stage = (
-                path.parts[path.parts.index("benchmarks") + 1].removesuffix(".tsv").split("_")[0]
-            )
+            stage = path.parts[path.parts.index("benchmarks") + 1].removesuffix(".tsv")
+            stage = "collect" if stage == "drift_of_seed" else stage.split("_")[0]
             values = path.read_text().splitlines()[1].split("\t")
             memory = float(values[2]) if values[2] not in {"-", "NA"} else 0.0
             jobs.setdefault(stage, []).append((float(values[0]), memory))
@@ -307,19 +313,78 @@ def default_run(cores: int) -> list[dict[str, Any]]:
     return found
 
 
+def streaming_memory(folder: Path) -> list[dict[str, Any]]:
+    """Peak memory of the streaming verb as tokens grow, beside what stored activations would take."""
+    import torch
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    from crossseed.activations import write_tokens
+    from crossseed.cohorts.base import TokenSet
+
+    width, layers, vocabulary, context = 256, 4, 512, 128
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        config = GPTNeoXConfig(
+            vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers,
+            num_attention_heads=4, intermediate_size=4 * width, max_position_embeddings=context,
+        )  # fmt: skip
+        GPTNeoXForCausalLM(config).save_pretrained(folder / f"org/seed{seed}")
+    sites = [f"blocks.{layer}.hook_resid_post" for layer in range(layers)]
+    reading = {"folder": str(folder), "precision": "float32", "device_map": None}
+
+    def member(seed: int) -> dict[str, Any]:
+        return {"seed": seed, "checkpoint": "final", "model_id": f"org/seed{seed}", **reading}
+
+    spec = {
+        "kind": "hub", "cohort": "bench", "sites": sites, "origin": "",
+        "members": {"member": member(1), "checkpoint": member(1), "seed": member(0)},
+    }  # fmt: skip
+    found: list[dict[str, Any]] = []
+    for factor in (1, 4, 16):
+        rng = np.random.default_rng(0)
+        sets = {}
+        for split, sequences in (("fit", 256 * factor), ("train", 1), ("eval", 128 * factor)):
+            ids = rng.integers(0, vocabulary, (sequences, context))
+            sets[split] = TokenSet(ids, np.ones(ids.shape, bool), {})
+        tokens = folder / f"tokens{factor}.h5"
+        write_tokens(tokens, {}, sets, {})
+        command = [sys.executable, "-m", "crossseed", "drift", "--spec", json.dumps(spec)]
+        command += ["--device", "cpu", "--tokens", str(tokens), "--out", str(folder / "drift.csv")]
+        # The kernel's own count for this one child.
+        with open(folder / "log", "w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise SystemExit(f"drift failed:\n{(folder / 'log').read_text()[-3000:]}")
+        n_tokens = sum(s.tokens_nt.size for s in sets.values())
+        peak = usage.ru_maxrss / 1024
+        row = {
+            "tokens_factor": factor, "tokens": n_tokens, "width": width, "sites": len(sites),
+            "peak_mb": round(peak), "ratio_to_1x": round(peak / (found[0]["peak_mb"] if found else peak), 3),
+            "stored_activations_of_both_mb": round(2 * n_tokens * width * len(sites) * 4 / 2**20),
+            "machine": machine(),
+        }  # fmt: skip
+        print(row, flush=True)
+        found.append(row)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", help="Python of the environment in which SAELens is installed")
-    parser.add_argument(
-        "--only", nargs="*", choices=("run", "planning", "sae"), help="leave out the others"
-    )
+    parser.add_argument("--only", nargs="*", choices=BENCHMARKS, help="leave out the others")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="runs a contestant")
     args = parser.parse_args()
-    only = args.only or ("run", "planning", "sae")
+    only = args.only or BENCHMARKS
     if "run" in only:
         write_table(HERE / "results/default_run.csv", RUN_COLUMNS, default_run(cores=2))
     if "planning" in only:
         write_table(HERE / "results/planning.csv", PLAN_COLUMNS, planning())
+    if "memory" in only:
+        with tempfile.TemporaryDirectory() as folder:
+            rows = streaming_memory(Path(folder))
+        write_table(HERE / "results/streaming_memory.csv", MEMORY_COLUMNS, rows)
     if "sae" not in only:
         return
     with tempfile.TemporaryDirectory() as folder:

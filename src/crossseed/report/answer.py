@@ -242,11 +242,18 @@ def _drift_sentences(rows: pd.DataFrame, between: str) -> list[str]:
     by_arm = {arm: spread(part.value) for arm, part in fits.groupby("arm")}
     distances = rows[rows.metric == "rotation_distance_identified"]
     by = {arm: part.value.median() for arm, part in distances.groupby("arm")}
+    rank = rows[rows.metric == "identified_rank"].value.median()
+    inside = (
+        f"there the rotation lies {by['procrustes']:.2f} from the identity in the median, a random "
+        f"one {by['haar']:.2f}."
+        if by
+        else "so no distance from the identity means anything."
+    )
     return [
         f"Between {between}, the identity explains {by_arm['raw']} of the activations, a rotation "
         f"{by_arm['procrustes']}, one fitted on shuffled tokens {by_arm['shuffled']} (median, and "
-        f"range over seeds, checkpoints and sites). Inside the identified directions the rotation "
-        f"lies {by['procrustes']:.2f} from the identity in the median, a random one {by['haar']:.2f}."
+        "range over seeds, checkpoints and sites). Fits on two halves of the tokens agree in "
+        f"{rank:.0f} directions in the median; {inside}"
     ]
 
 
