@@ -208,6 +208,43 @@ def test_bad_config_is_told_before_any_job(smoke, tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+def test_the_pythia_grid_runs_on_local_folders(tmp_path):
+    """config/pythia-70m.yaml on models of its names, width and depth, with less of everything."""
+    config = json.loads(json.dumps(yaml.safe_load((ROOT / "config/pythia-70m.yaml").read_text())))
+    cohort = config["cohorts"]["pythia-70m"]
+    cohort["seeds"] = [1, 2]
+    tokenizer = language_models.train_tokenizer(
+        language_models.write_corpus(tmp_path / "corpus", documents=200, words=400)
+    )
+    language_models.write_models(
+        tmp_path / "hub",
+        [cohort["model"]["id"].format(seed=seed, checkpoint="step143000") for seed in (1, 2)],
+        tokenizer,
+        width=cohort["model"]["width"],
+        layers=cohort["model"]["layers"],
+        heads=8,
+    )
+    cohort["model"]["folder"] = "hub"
+    cohort["corpus"] = {"source": "folder", "path": "corpus", "text_field": "text"}
+    cohort["corpus"]["min_characters"] = 200
+    cohort["tokens"] |= {"fit": 8, "train": 8, "eval": 8}
+    config["dictionaries"] = {"topk": config["dictionaries"]["topk"]}
+    config["dictionaries"]["topk"] |= {"expansions": [1], "steps": 3, "batch_tokens": 512}
+    config["dictionaries"]["topk"] |= {"warmup_steps": 1, "decay_steps": 1, "aux_k": 64}
+    config["transfer"]["resamples"] = 100
+    (tmp_path / "grid.yaml").write_text(yaml.safe_dump(config))
+    found = snakemake(tmp_path, "--cores", N_WORKERS, config=tmp_path / "grid.yaml")
+    assert found.returncode == 0, found.stderr[-5000:]
+    with open(tmp_path / "results/reports/pythia-70m/tables/transfer.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["site"] for row in rows} == set(cohort["sites"])
+    assert {row["arm"] for row in rows if row["metric"] == "alignment_ev"} >= {"raw", "procrustes"}
+    # `keep_activations: false`: their last readers are done.
+    assert not list((tmp_path / "results/pythia-70m/activations").rglob("*.h5"))
+    again = snakemake(tmp_path, "--cores", "1", config=tmp_path / "grid.yaml")
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
 def test_a_damaged_artefact_fails_by_name_and_is_made_again(smoke, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(smoke, folder)
