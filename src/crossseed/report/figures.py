@@ -30,6 +30,7 @@ ARMS = {
 }
 EV_FLOOR = -1.5
 DRIFT_FLOOR = -1.0
+DRIFT_PANELS_A_ROW = 6
 LABEL_GAP = 0.055
 STYLE = {
     "svg.hashsalt": "crossseed",
@@ -227,9 +228,10 @@ def decoder_cosine(tables: t.Tables, info: dict[str, Any]) -> Figure:
 
 def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
     """One panel a cohort: training loss per step and seed."""
-    figure, axes = panels(len(info), height=2.8)
+    trained = [cohort for cohort in info if cohort in set(tables.training.cohort)]
+    figure, axes = panels(len(trained), height=2.8)
     colours = sns.color_palette("colorblind", 10)
-    for axis, cohort in zip(axes, info, strict=True):
+    for axis, cohort in zip(axes, trained, strict=True):
         part = tables.training[tables.training.cohort == cohort]
         for number, (seed, curve) in enumerate(part.groupby("seed")):
             colour = colours[number % len(colours)]
@@ -252,25 +254,39 @@ def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
 def drift_curves(
     tables: t.Tables, info: dict[str, Any], drift: dict[str, Any], comparison: str
 ) -> Figure:
-    """One row a cohort, one panel a site: fits of the maps over checkpoints, points are seeds."""
+    """A panel a site, a cohort from a new row on: fits of the maps over checkpoints, points are
+    seeds. Sites at which the rotation is not decided are marked with their rank."""
     sns.set_theme(style="ticks", rc=STYLE)
-    most = max(len(about["sites"]) for about in info.values())
-    figure = Figure(figsize=(1.2 + 2.9 * most, 2.9 * len(info)), layout="constrained")
-    axes = figure.subplots(len(info), most, sharey=True, squeeze=False)
+    widest = min(DRIFT_PANELS_A_ROW, max(len(about["sites"]) for about in info.values()))
+    lines = [
+        (cohort, sites)
+        for cohort, about in info.items()
+        for sites in (
+            about["sites"][start : start + widest]
+            for start in range(0, len(about["sites"]), widest)
+        )
+    ]
+    figure = Figure(figsize=(1.2 + 2.3 * widest, 2.4 * len(lines)), layout="constrained")
+    axes = figure.subplots(len(lines), widest, sharey=True, squeeze=False)
     order = {name: place for place, name in enumerate(drift["checkpoints"])}
-    for line, (cohort, about) in zip(axes, info.items(), strict=True):
+    for line, (cohort, sites) in zip(axes, lines, strict=True):
         rows = tables.drift[
             (tables.drift.cohort == cohort) & (tables.drift.comparison == comparison)
         ]
         if comparison == "seed":
             rows = rows[rows.seed != rows.other_seed]
-        for axis in line[len(about["sites"]) :]:
+        for axis in line[len(sites) :]:
             axis.set_axis_off()
-        for axis, site in zip(line, about["sites"], strict=False):
-            _drift_panel(axis, rows[rows.site == site], order)
-            axis.set_title(short_site(site).replace("\n", " "), fontsize=8)
+        for axis, site in zip(line, sites, strict=False):
+            part = rows[rows.site == site]
+            _drift_panel(axis, part, order)
+            title, colour = short_site(site).replace("\n", " "), "black"
+            rank, width = part[part.metric == "numerical_rank"].value.min(), info[cohort]["width"]
+            if width and rank < width:
+                title, colour = f"{title}, rank {rank:.0f} of {width}", "tab:red"
+            axis.set_title(title, fontsize=8, color=colour)
             sns.despine(ax=axis)
-        line[0].set_ylabel(f"{cohort}\nexplained variance")
+        line[0].set_ylabel(f"{cohort}\nexplained variance", fontsize=8)
     return figure
 
 

@@ -52,7 +52,8 @@ CAPTIONS = {
     "checkpoint's own (orange-red), after a shift of the mean (green), after a rotation (blue), and "
     "by a rotation fitted on shuffled tokens (amber); values below −1 lie on the lower edge. Grey: "
     "distance of the rotation from the identity inside the identified directions, as a share of "
-    "what a random rotation has. Lines join medians over seeds, points are seeds.",
+    "what a random rotation has. Lines join medians over seeds, points are seeds. A title in red "
+    "has the smallest rank of a site whose activations do not decide the whole rotation.",
     "drift-seed": "Each seed beside the anchor at the same checkpoint; lines as above.",
     "training": "Training loss of the models, mean over 50 steps.",
 }

@@ -307,8 +307,8 @@ def train_model(
                 f"{cell}: the loss is not finite at step {step}; lower "
                 f"training.peak_lr ({training.peak_lr}) or training.grad_clip"
             )
-        if step % CURVE_EVERY_STEPS == 0:
-            loss = stepper.loss_sum.item() / CURVE_EVERY_STEPS
+        if step % CURVE_EVERY_STEPS == 0 or step == training.steps:
+            loss = stepper.loss_sum.item() / (step % CURVE_EVERY_STEPS or CURVE_EVERY_STEPS)
             stepper.loss_sum.zero_()
             log["curve"].append(
                 {
