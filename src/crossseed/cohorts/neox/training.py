@@ -278,7 +278,7 @@ def train(
                 f"{cell}: the loss is not finite at step {step}; lower training.peak_lr "
                 f"({recipe.peak_lr}) or training.grad_clip"
             )
-        if step % CURVE_EVERY_STEPS == 0 or step == training.steps:
+        if step % CURVE_EVERY_STEPS == 0 or step == recipe.steps:
             loss = stepper.loss_sum.item() / (step % CURVE_EVERY_STEPS or CURVE_EVERY_STEPS)
             stepper.loss_sum.zero_()
             log["curve"].append(
