@@ -18,8 +18,6 @@ from crossseed.layout import MODEL, TOKENIZER
 TOKENIZER_NAMES = ("tokenizer.json", "tokenizer_config.json")
 NAMES = ("model.safetensors", "config.json", *TOKENIZER_NAMES)
 BYTES = 256
-# The key in config.json under which training says what the weights are.
-PROVENANCE = "crossseed"
 
 
 class NeoxModel(Model):

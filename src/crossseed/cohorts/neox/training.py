@@ -6,8 +6,8 @@ ordinary transformers folders. A killed job resumes bit-exactly.
 
 from __future__ import annotations
 
-import json
 import math
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -20,8 +20,9 @@ from torch.nn import functional as F
 
 from crossseed.adam import Adam
 from crossseed.cohorts.base import CURVE_COLUMNS, FINAL, QUALITY_COLUMNS
+from crossseed.cohorts.neox import provenance
 from crossseed.cohorts.neox import tokenizer as tk
-from crossseed.cohorts.neox.config import PROVENANCE, NeoxModel, NeoxTraining
+from crossseed.cohorts.neox.config import NeoxModel, NeoxTraining
 from crossseed.cohorts.optimisation import BETAS, CURVE_EVERY_STEPS, learning_rate
 from crossseed.cohorts.text import corpus as text
 from crossseed.cohorts.text.corpus import part_of
@@ -29,7 +30,7 @@ from crossseed.errors import TrainingDiverged, UserError
 from crossseed.progress import Progress
 from crossseed.resume import Resume
 from crossseed.seeding import entropy, generator
-from crossseed.store import arrays_digest, file_digest, move_into_place, write_table, write_text
+from crossseed.store import arrays_digest, move_into_place, write_table
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast
@@ -83,8 +84,8 @@ def training_batches(
 ) -> Iterator[np.ndarray]:
     """The batches of the steps from `start` on, each (rows, context) token ids.
 
-    A pure function of (seed, step). Each epoch visits every sequence once, cut at an offset of
-    its own, in an order of its own.
+    A pure function of (seed, step). Each epoch cuts the text at an offset of its own and visits
+    its sequences once, in an order of its own; what does not fill a last batch is left out.
     """
     per_epoch = (len(ids) // training.context - 1) // training.batch_rows
     if per_epoch < 1:
@@ -311,7 +312,7 @@ def train(
             **made_from,
         }
         model.load_state_dict({k: torch.from_numpy(v) for k, v in kept[checkpoint].items()})
-        _save(files, model, tokenizer, told)
+        _save(files, model, inputs, told)
     write_table(quality, QUALITY_COLUMNS, log["quality"])
     write_table(curve, CURVE_COLUMNS, log["curve"])
     resume.discard()
@@ -339,14 +340,12 @@ def _held_out_rows(
 def _save(
     files: Sequence[Path],
     model: GPTNeoXForCausalLM,
-    tokenizer: PreTrainedTokenizerFast,
+    tokenizer: Sequence[Path],
     told: dict[str, Any],
 ) -> None:
     """A transformers folder of which config.json says what the weights are."""
     with move_into_place(files) as folder:
         model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        path = folder / "config.json"
-        config = json.loads(path.read_text(encoding="utf-8"))
-        config[PROVENANCE] = {**told, "weights": file_digest(folder / "model.safetensors")}
-        write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
+        for path in tokenizer:
+            shutil.copyfile(path, folder / path.name)
+        provenance.seal(folder, told)
