@@ -1,0 +1,761 @@
+"""Language models trained by the run: tokenizer, batches, baselines, exact resume, saved folders."""
+
+import itertools
+import json
+import math
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from language_models import write_corpus
+
+from crossseed import specs
+from crossseed.cohorts.base import FINAL
+from crossseed.cohorts.hub import sites as names
+from crossseed.cohorts.neox import members, tokens, training
+from crossseed.cohorts.neox import tokenizer as tk
+from crossseed.cohorts.neox.config import NAMES, TOKENIZER_NAMES, NeoxModel, NeoxTraining
+from crossseed.cohorts.text.corpus import part_of
+from crossseed.config.load import load_run
+from crossseed.errors import TrainingDiverged, UserError
+from crossseed.store import read_table
+
+SMOKE = yaml.safe_load((Path(__file__).parent / "smoke_lm.yaml").read_text())
+COHORT = "smoke-neox"
+STEPS = 60  # past the first row of the training curve
+CODE = "code"
+
+
+def changed(**keys):
+    """The cohort of the smoke run alone, keys such as ``training__steps`` replaced."""
+    config = json.loads(json.dumps(SMOKE))
+    cohort = config["cohorts"][COHORT]
+    cohort["training"] |= {"steps": STEPS}
+    for key, value in keys.items():
+        *folders, last = key.split("__")
+        target = cohort
+        for part in folders:
+            target = target[part]
+        target[last] = value
+    return load_run({**config, "cohorts": {COHORT: cohort}})
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a corpus and the tokenizer of its cohort."""
+    folder = tmp_path_factory.mktemp("neox")
+    write_corpus(folder / "corpus")
+    tk.make(specs.tokenizer(run_in(folder), COHORT), tokenizer_files(folder))
+    return folder
+
+
+def run_in(home, **keys):
+    return changed(corpus__path=str(home / "corpus"), **keys)
+
+
+def tokenizer_files(home):
+    return [home / "tokenizer" / name for name in TOKENIZER_NAMES]
+
+
+def checkpoints(recipe):
+    return [*(f"step{step}" for step in sorted(recipe["keep_steps"])), FINAL]
+
+
+def trained(home, out, seed=0, code=CODE, **keys):
+    """Trains one member into `out`; returns its files' bytes by path below `out`."""
+    spec = specs.train(run_in(home, **keys), COHORT, seed)
+    files = [out / c / name for c in checkpoints(spec["training"]) for name in NAMES]
+    training.train(
+        spec,
+        device="cpu",
+        code=code,
+        anchor=[],
+        inputs=tokenizer_files(home),
+        out=files,
+        curve=out / "training.csv",
+        quality=out / "quality.csv",
+    )
+    return content(out)
+
+
+def content(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def seed0(home):
+    return trained(home, home / "seed0")
+
+
+@pytest.fixture(scope="module")
+def seed1(home):
+    return trained(home, home / "seed1", seed=1)
+
+
+def quality(home, seed=0):
+    rows = read_table(home / f"seed{seed}" / "quality.csv", training.QUALITY_COLUMNS)
+    return {(int(row["step"]), row["measure"]): float(row["value"]) for row in rows}
+
+
+# --- tokenizer --------------------------------------------------------------------------
+
+
+def test_the_tokenizer_is_equal_bytes_twice(home, tmp_path):
+    tk.make(specs.tokenizer(run_in(home), COHORT), tokenizer_files(tmp_path))
+    assert content(tmp_path / "tokenizer") == content(home / "tokenizer")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Document 7. banber cenlem",
+        "  indented\n\n\tand\r\nmore \n",
+        "a , b . c ! don ' t do n't",
+        "naïve 日本語 \N{SNOWMAN}\0\x7f",
+        "",
+    ],
+)
+def test_the_tokenizer_round_trips_text(home, text):
+    tokenizer = tk.load(tokenizer_files(home))
+    ids = tokenizer(text).input_ids
+    assert tokenizer.eos_token_id not in ids
+    assert tokenizer.decode(ids) == text
+
+
+def test_the_vocabulary_is_of_the_size_asked_for_and_learned_from_the_text(home):
+    tokenizer = tk.load(tokenizer_files(home))
+    assert len(tokenizer) == SMOKE["cohorts"][COHORT]["model"]["vocabulary"] == 320
+    assert sorted(tokenizer.get_vocab().values()) == list(range(320))
+    text = tk.own_documents(specs.tokenizer(run_in(home), COHORT))[0]
+    assert len(tokenizer(text).input_ids) < len(text.encode())
+
+
+def test_the_tokenizer_depends_on_training_documents_alone(home, tmp_path):
+    shutil.copytree(home / "corpus", tmp_path / "corpus")
+    share, seed = 0.5, 0
+    found = {True: None, False: None}
+    for number in range(100):
+        text = f"Another document, number {number}: " + "xyzzy plugh " * 40
+        found[part_of(text, seed) < share] = text
+    (tmp_path / "corpus" / "more.txt").write_text(found[False])
+    tk.make(specs.tokenizer(run_in(tmp_path), COHORT), tokenizer_files(tmp_path))
+    assert content(tmp_path / "tokenizer") == content(home / "tokenizer")
+    (tmp_path / "corpus" / "more.txt").write_text(found[True])
+    tk.make(specs.tokenizer(run_in(tmp_path), COHORT), tokenizer_files(tmp_path))
+    assert content(tmp_path / "tokenizer") != content(home / "tokenizer")
+
+
+def test_too_little_text_for_the_vocabulary_is_told(home, tmp_path):
+    with pytest.raises(UserError, match=r"gives only \d+ of the 50000 tokens.*model\.vocabulary"):
+        tk.make(
+            specs.tokenizer(run_in(home, model__vocabulary=50000), COHORT),
+            tokenizer_files(tmp_path),
+        )
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_a_missing_or_damaged_tokenizer_is_named(tmp_path):
+    with pytest.raises(UserError, match="give --tokenizer"):
+        tk.load([])
+    for text in (None, "{", '{"version": "1.0"}'):
+        if text is not None:
+            (tmp_path / "tokenizer.json").write_text(text)
+        with pytest.raises(UserError, match=re.escape(str(tmp_path))):
+            tk.load([tmp_path / name for name in TOKENIZER_NAMES])
+
+
+# --- text and batches -------------------------------------------------------------------
+
+
+def test_training_text_is_the_reserved_documents_each_followed_by_end_of_text(home):
+    spec = specs.train(run_in(home), COHORT, 0)
+    tokenizer = tk.load(tokenizer_files(home))
+    own = tk.own_documents(spec)
+    ids = training.encode(own, tokenizer)
+    assert ids[-1] == tokenizer.eos_token_id
+    assert tokenizer.decode(ids).split(tk.END_OF_TEXT) == [*own, ""]
+    assert list(ids) == [
+        i for text in own for i in (*tokenizer(text).input_ids, tokenizer.eos_token_id)
+    ]
+    assert np.array_equal(training.encode(own, tokenizer, 1000), ids[:1000])
+    assert training.encode([], tokenizer).shape == (0,)
+
+
+def test_no_text_is_both_trained_on_and_compared_or_held_out(home):
+    run = run_in(home)
+    spec = specs.train(run, COHORT, 0)
+    tokenizer = tk.load(tokenizer_files(home))
+    own = tk.own_documents(spec)
+    texts = [path.read_text() for path in sorted((home / "corpus").iterdir())]
+    others = [text for text in texts if text not in own]
+    assert len(own) + len(others) == len(texts)
+    assert 0.3 < len(own) / len(texts) < 0.7
+
+    recipe = NeoxTraining.model_validate(spec["training"])
+    held_out = training._held_out_rows(spec, recipe, tokenizer)
+    assert held_out.shape == (recipe.eval_rows, recipe.context)
+    sets, _ = tokens.make_tokens(specs.tokens(run, COHORT), tokenizer_files(home))
+    compared = np.concatenate([found.tokens_nt.ravel() for found in sets.values()])
+    for ids in (held_out.ravel(), compared):
+        parts = tokenizer.decode(ids).split(tk.END_OF_TEXT)
+        assert len(parts) > 1
+        numbers = [int(n) for part in parts for n in re.findall(r"Document (\d+)\.", part)]
+        assert numbers
+        assert not any(f"Document {number}." in text for number in numbers for text in own)
+    for row in held_out:
+        for part in tokenizer.decode(row).split(tk.END_OF_TEXT):
+            assert any(part in text for text in others)
+            assert len(part) < 40 or not any(part in text for text in own)
+
+
+def recipe_of(**keys):
+    told = SMOKE["cohorts"][COHORT]["training"] | {"steps": STEPS}
+    return NeoxTraining.model_validate({**told, **keys})
+
+
+def test_batches_are_a_function_of_seed_and_step():
+    ids = np.arange(3000, dtype=np.int32)
+    whole = list(training.training_batches(0, ids, recipe_of(), 0))
+    assert len(whole) == STEPS
+    for start in (1, 14, 15, 29, STEPS - 1, STEPS):
+        rest = list(training.training_batches(0, ids, recipe_of(), start))
+        assert len(rest) == STEPS - start
+        assert all(np.array_equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
+    other = list(training.training_batches(1, ids, recipe_of(), 0))
+    assert not any(np.array_equal(a, b) for a, b in zip(whole, other, strict=True))
+
+
+def test_an_epoch_visits_sequences_of_its_own_cut_once():
+    ids = np.arange(3000, dtype=np.int32)
+    recipe = recipe_of()
+    per_epoch = (3000 // recipe.context - 1) // recipe.batch_rows
+    assert 4 * per_epoch <= STEPS
+    batches = list(training.training_batches(0, ids, recipe, 0))
+    offsets, orders = set(), set()
+    for first in range(0, STEPS - per_epoch + 1, per_epoch):
+        rows = np.concatenate(batches[first : first + per_epoch])
+        assert rows.shape == (per_epoch * recipe.batch_rows, recipe.context)
+        # The ids are positions: each row is a stretch of the text, and no two overlap.
+        assert (np.diff(rows, axis=1) == 1).all()
+        starts = rows[:, 0]
+        assert len(np.unique(starts // recipe.context)) == len(starts)
+        assert len(np.unique(starts % recipe.context)) == 1
+        offsets.add(int(starts[0] % recipe.context))
+        orders.add(tuple(starts // recipe.context))
+        # All but the sequences of a batch that would not be full, and the one cut off.
+        assert len(starts) > 3000 // recipe.context - 1 - recipe.batch_rows
+    assert len(offsets) > 1
+    assert len(orders) > 1
+
+
+def test_too_little_text_to_train_or_evaluate_is_told(home, tmp_path):
+    with pytest.raises(UserError, match=r"100 training tokens give no batch.*batch_rows"):
+        next(training.training_batches(0, np.arange(100), recipe_of(), 0))
+    with pytest.raises(UserError, match=r"training\.eval_rows = 99999 of 24 need.*eval_rows"):
+        trained(home, tmp_path, training__eval_rows=99999)
+
+
+# --- baselines --------------------------------------------------------------------------
+
+
+def naive_baselines(ids, rows, vocabulary):
+    single, pair = Counter(ids), Counter(itertools.pairwise(ids))
+    before = Counter(ids[:-1])
+    unigram_nats = bigram_nats = 0.0
+    n = 0
+    for row in rows:
+        for v, w in itertools.pairwise(row):
+            unigram = (single[w] + 1) / (len(ids) + vocabulary)
+            if before[v]:
+                distinct = sum(pair[v, u] > 0 for u in range(vocabulary))
+                left = training.DISCOUNT * distinct / before[v]
+                bigram = max(pair[v, w] - training.DISCOUNT, 0) / before[v] + left * unigram
+            else:
+                bigram = unigram
+            unigram_nats -= math.log(unigram)
+            bigram_nats -= math.log(bigram)
+            n += 1
+    return {"unigram_loss_nats": unigram_nats / n, "bigram_loss_nats": bigram_nats / n}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_baselines_equal_a_naive_count(seed):
+    rng = np.random.default_rng(seed)
+    vocabulary = 9
+    # Some tokens, the last one perhaps among them, never follow or never come at all.
+    ids = rng.choice([0, 1, 1, 2, 5, 7], size=int(rng.integers(2, 60))).astype(np.int32)
+    rows = rng.integers(vocabulary, size=(6, 5)).astype(np.int32)
+    found = training.baselines(ids, rows, vocabulary)
+    expected = naive_baselines(ids.tolist(), rows.tolist(), vocabulary)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_naive_count_holds_on_text(home):
+    spec = specs.train(run_in(home), COHORT, 0)
+    tokenizer = tk.load(tokenizer_files(home))
+    ids = training.encode(tk.own_documents(spec), tokenizer)
+    rows = training._held_out_rows(spec, recipe_of(), tokenizer)
+    found = training.baselines(ids, rows, 320)
+    assert found == pytest.approx(naive_baselines(ids.tolist(), rows.tolist(), 320), rel=1e-12)
+
+
+def test_baselines_are_distributions():
+    """Over all next tokens, the probabilities sum to one, after seen and unseen tokens alike."""
+    ids = np.array([0, 1, 1, 2, 0, 1, 3, 0], dtype=np.int32)
+    for v in range(6):
+        for name in ("unigram_loss_nats", "bigram_loss_nats"):
+            total = sum(
+                math.exp(-training.baselines(ids, np.array([[v, w]], np.int32), 6)[name])
+                for w in range(6)
+            )
+            assert total == pytest.approx(1, abs=1e-12)
+
+
+class Chain:
+    """Text from a known Markov chain over a few tokens."""
+
+    def __init__(self, transitions):
+        self.p = np.asarray(transitions)
+        values, vectors = np.linalg.eig(self.p.T)
+        stationary = np.real(vectors[:, np.argmin(abs(values - 1))])
+        self.stationary = stationary / stationary.sum()
+        self.entropy_rate = -float(
+            (self.stationary[:, None] * self.p * np.log(np.maximum(self.p, 1e-300))).sum()
+        )
+        self.entropy = -float((self.stationary * np.log(self.stationary)).sum())
+
+    def sample(self, seed, n):
+        rng = np.random.default_rng(seed)
+        ahead = self.p.cumsum(axis=1)
+        draws = rng.random(n)
+        ids = np.zeros(n, np.int32)
+        ids[0] = rng.choice(len(self.p), p=self.stationary)
+        for i in range(1, n):
+            ids[i] = min(np.searchsorted(ahead[ids[i - 1]], draws[i]), len(self.p) - 1)
+        return ids
+
+
+@pytest.fixture(scope="module")
+def chain():
+    return Chain(np.random.default_rng(3).dirichlet(np.full(12, 0.3), size=12))
+
+
+def test_baselines_approach_the_entropies_of_a_planted_chain(chain):
+    rows = chain.sample(1, 40_000).reshape(400, 100)
+    assert chain.entropy - chain.entropy_rate > 0.5
+    found = training.baselines(chain.sample(0, 60_000), rows, 12)
+    # Their excess is the sampling of both texts and the discount; that of the rows has either sign.
+    assert found["unigram_loss_nats"] == pytest.approx(chain.entropy, abs=0.02)
+    assert found["bigram_loss_nats"] == pytest.approx(chain.entropy_rate, abs=0.02)
+    far = training.baselines(chain.sample(0, 300), rows, 12)
+    assert far["bigram_loss_nats"] > found["bigram_loss_nats"] + 0.02
+
+
+def test_the_bigram_baseline_gains_nothing_where_there_is_nothing_to_gain():
+    ids = np.random.default_rng(0).integers(12, size=40_000).astype(np.int32)
+    rows = np.random.default_rng(1).integers(12, size=(200, 100)).astype(np.int32)
+    found = training.baselines(ids, rows, 12)
+    assert found["unigram_loss_nats"] == pytest.approx(math.log(12), abs=1e-3)
+    assert found["bigram_loss_nats"] == pytest.approx(math.log(12), abs=5e-3)
+    assert found["bigram_loss_nats"] > math.log(12)
+
+
+# --- models -----------------------------------------------------------------------------
+
+
+def fitted(ids, recipe, shape, seed=0):
+    """A model after `recipe.steps` steps on a text of ids."""
+    model = training.make_model(seed, shape, recipe.context, 0)
+    stepper = training.Stepper(model, recipe, "cpu")
+    for step, batch in enumerate(training.training_batches(seed, ids, recipe, 0)):
+        stepper(batch, training.learning_rate(step, recipe))
+    return model
+
+
+SHAPE = NeoxModel(width=32, layers=2, heads=2, mlp_width=64, vocabulary=258)
+
+
+def test_a_trained_model_approaches_the_entropy_rate_of_the_chain(chain):
+    recipe = recipe_of(steps=150, batch_rows=16, context=32, peak_lr=1e-2, warmup_steps=10)
+    ids, rows = chain.sample(0, 20_000), chain.sample(1, 6_400).reshape(200, 32)
+    known = training.baselines(ids, rows, 258)
+    untrained = training.make_model(0, SHAPE, 32, 0)
+    assert training.held_out_loss(untrained, rows, "cpu") == pytest.approx(math.log(258), abs=0.1)
+    loss = training.held_out_loss(fitted(ids, recipe, SHAPE), rows, "cpu")
+    assert loss < known["unigram_loss_nats"] - 0.4
+    assert known["bigram_loss_nats"] - 0.03 < loss < chain.entropy_rate + 0.15
+
+
+def test_a_trained_model_beats_both_baselines_where_longer_memory_helps():
+    """Most tokens repeat the one before the last: counts of pairs know nothing of that."""
+    n, kept = 8, 0.9
+
+    def text(seed, length):
+        rng = np.random.default_rng(seed)
+        ids = rng.integers(n, size=length).astype(np.int32)
+        repeat = rng.random(length) < kept
+        for i in range(2, length):
+            if repeat[i]:
+                ids[i] = ids[i - 2]
+        return ids
+
+    recipe = recipe_of(steps=150, batch_rows=16, context=32, peak_lr=1e-2, warmup_steps=10)
+    ids, rows = text(0, 20_000), text(1, 6_400).reshape(200, 32)
+    same = kept + (1 - kept) / n
+    entropy_rate = -same * math.log(same) - (1 - same) * math.log((1 - kept) / n)
+    known = training.baselines(ids, rows, 258)
+    loss = training.held_out_loss(fitted(ids, recipe, SHAPE), rows, "cpu")
+    assert known["bigram_loss_nats"] == pytest.approx(math.log(n), abs=0.05)
+    assert loss < known["bigram_loss_nats"] - 1
+    # Nothing is known of the first two tokens of a row, of which one is scored.
+    assert loss > entropy_rate
+
+
+def test_initial_weights_depend_on_seed_and_shape_alone():
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    one = training.make_model(3, SHAPE, 32, 0).state_dict()
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(6)
+    again = training.make_model(3, SHAPE, 32, 0).state_dict()
+    other = training.make_model(4, SHAPE, 32, 0).state_dict()
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    matrices = [name for name, value in one.items() if value.dim() == 2]
+    assert len(matrices) == 2 + 4 * SHAPE.layers
+    assert not any(torch.equal(one[name], other[name]) for name in matrices)
+
+
+def test_the_estimated_parameters_are_those_of_the_matrices(home):
+    run = run_in(home)
+    shape = run.cohorts[COHORT].model
+    state = dict(training.make_model(0, shape, 24, 0).named_parameters())
+    matrices = sum(value.numel() for value in state.values() if value.dim() == 2)
+    assert run.cohorts[COHORT].parameters == matrices
+
+
+# --- training and resuming --------------------------------------------------------------
+
+
+def test_one_seed_twice_is_equal_bytes_and_two_seeds_differ(home, seed0, seed1, tmp_path):
+    assert set(seed0) == {
+        *(f"{c}/{name}" for c in ("step0", "step10", FINAL) for name in NAMES),
+        "training.csv",
+        "quality.csv",
+    }
+    assert trained(home, tmp_path) == seed0
+    for checkpoint in ("step0", "step10", FINAL):
+        name = f"{checkpoint}/model.safetensors"
+        assert seed0[name] != seed1[name]
+        for same in TOKENIZER_NAMES:
+            assert seed0[f"{checkpoint}/{same}"] == (home / "tokenizer" / same).read_bytes()
+    assert len({seed0[f"{c}/model.safetensors"] for c in ("step0", "step10", FINAL)}) == 3
+    assert seed0["training.csv"] != seed1["training.csv"]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture
+def interrupted(home, monkeypatch):
+    """Trains, saving the state every `every` steps, until killed when `kill` steps are done."""
+
+    class Often(training.Resume):
+        calls, every = 0, 1
+
+        def due(self):
+            Often.calls += 1
+            return Often.calls % Often.every == 0
+
+    def run(out, kill, every=1, **options):
+        Often.calls, Often.every = 0, every
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "Resume", Often)
+            original = training.learning_rate
+            patch.setattr(
+                training,
+                "learning_rate",
+                lambda step, recipe: _kill() if step == kill else original(step, recipe),
+            )
+            with pytest.raises(Killed):
+                trained(home, out, **options)
+
+    return run
+
+
+def _kill():
+    raise Killed
+
+
+def test_resume_after_a_kill_is_bit_exact(home, seed0, interrupted, tmp_path, capsys):
+    # At a kept step, before and after a row of the curve, between two saves.
+    for kill, every, start in ((10, 1, 10), (27, 7, 24), (50, 1, 50), (59, 4, 58)):
+        capsys.readouterr()
+        interrupted(tmp_path, kill, every)
+        assert list(content(tmp_path)) == [".training.csv.resume"]
+        state = training.Resume(tmp_path / "training.csv", identity_of(home)).load()
+        assert state is not None
+        assert state[1]["step"] == start
+    assert "resuming at step 50" in capsys.readouterr().out
+    assert trained(home, tmp_path) == seed0
+    assert "resuming at step 58" in capsys.readouterr().out
+
+
+def identity_of(home, **keys):
+    spec = specs.train(run_in(home, **keys), COHORT, 0)
+    tokenizer = tk.load(tokenizer_files(home))
+    text = training.arrays_digest(
+        {
+            "ids": training.encode(tk.own_documents(spec), tokenizer),
+            "held_out": training._held_out_rows(
+                spec, NeoxTraining.model_validate(spec["training"]), tokenizer
+            ),
+        }
+    )
+    return {"spec": spec, "code": CODE, "inputs": {"text": text}, "device": "cpu"}
+
+
+@pytest.mark.parametrize(
+    "other", [{"code": "edited"}, {"training__peak_lr": 1e-3}, {"seed": 1}], ids=str
+)
+def test_state_of_other_code_or_another_spec_is_not_resumed(
+    home, seed0, interrupted, tmp_path, capsys, other
+):
+    interrupted(tmp_path, 12, **other)
+    assert trained(home, tmp_path) == seed0
+    assert "saved by another spec or code, starting over" in capsys.readouterr().out
+
+
+def test_a_damaged_state_is_not_resumed(home, seed0, interrupted, tmp_path, capsys):
+    interrupted(tmp_path, 12)
+    path = tmp_path / ".training.csv.resume"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    assert trained(home, tmp_path) == seed0
+    assert "saved state is not usable, starting over" in capsys.readouterr().out
+
+
+def test_state_of_another_text_is_not_resumed(home, seed0, interrupted, tmp_path, capsys):
+    """The spec names the corpus; what it holds may have changed since."""
+    interrupted(tmp_path, 12)
+    added = home / "corpus" / "zzz.txt"
+    text = next(
+        text
+        for n in range(100)
+        if part_of(text := f"New document {n}. " + "ban ces dir " * 30, 0) < 0.5
+    )
+    added.write_text(text)
+    try:
+        other = trained(home, tmp_path)
+    finally:
+        added.unlink()
+    assert "starting over" in capsys.readouterr().out
+    assert other["final/model.safetensors"] != seed0["final/model.safetensors"]
+
+
+def test_a_diverging_loss_stops_with_step_and_cell(home, tmp_path):
+    wild = {"training__peak_lr": 1e30, "training__warmup_steps": 0, "training__grad_clip": 1e30}
+    with pytest.raises(TrainingDiverged, match=r"smoke-neox seed 0.*step \d+.*peak_lr"):
+        trained(home, tmp_path, **wild)
+    assert not content(tmp_path)
+
+
+def test_losses_and_baselines_are_logged(home, seed0):
+    found = quality(home)
+    assert {step for step, _ in found} == {10, 20, 30, 40, 50, 60}
+    at_end = {measure for step, measure in found if step == STEPS}
+    assert at_end == {"loss_nats", "unigram_loss_nats", "bigram_loss_nats"}
+    assert found[STEPS, "loss_nats"] < found[10, "loss_nats"] < math.log(320) + 0.1
+    curve = read_table(home / "seed0" / "training.csv", training.CURVE_COLUMNS)
+    assert [int(row["step"]) for row in curve] == [50]
+    # The mean over the steps so far lies between the first and the last loss.
+    assert found[50, "loss_nats"] < float(curve[0]["loss_nats"]) < math.log(320) + 0.1
+
+
+# --- saved folders ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("checkpoint", "step"), [("step10", 10), (FINAL, STEPS)])
+def test_plain_transformers_loads_the_folders_and_finds_the_logged_loss(
+    home, seed0, checkpoint, step
+):
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GPTNeoXForCausalLM
+
+    folder = home / "seed0" / checkpoint
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert isinstance(model, GPTNeoXForCausalLM)
+    assert tokenizer.eos_token == tk.END_OF_TEXT
+    assert model.config.eos_token_id == tokenizer.eos_token_id
+    # By hand: held-out documents, joined, in rows, loss over all but each row's first token.
+    texts = [path.read_text() for path in sorted((home / "corpus").iterdir())]
+    text = "".join(t + tk.END_OF_TEXT for t in texts if part_of(t, 0) >= 0.5)
+    ids = torch.tensor(tokenizer(text).input_ids[: 16 * 24]).reshape(16, 24)
+    with torch.no_grad():
+        losses = [float(model(input_ids=row[None], labels=row[None]).loss) for row in ids]
+    assert np.mean(losses) == pytest.approx(quality(home)[step, "loss_nats"], abs=1e-5)
+
+
+def test_the_untrained_folder_holds_the_initial_weights(home, seed0):
+    from transformers import AutoModelForCausalLM
+
+    shape = run_in(home).cohorts[COHORT].model
+    model = AutoModelForCausalLM.from_pretrained(home / "seed0" / "step0")
+    expected = training.make_model(0, shape, 24, model.config.eos_token_id).state_dict()
+    found = model.state_dict()
+    assert set(found) == set(expected)
+    assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def reading(home, seed=0, checkpoint=FINAL):
+    return specs.extract(run_in(home), COHORT, seed, checkpoint)
+
+
+def load(folder, spec, sites=("blocks.1.hook_resid_post",)):
+    return members.load(spec, [folder / name for name in NAMES], list(sites), "cpu")
+
+
+def test_activations_equal_those_of_the_plain_model(home, seed0):
+    from transformers import AutoModelForCausalLM
+
+    folder = home / "seed0" / FINAL
+    model = AutoModelForCausalLM.from_pretrained(folder).eval()
+    kept = {}
+    for layer, block in enumerate(model.gpt_neox.layers):
+        site = names.name(layer, "hook_resid_post")
+        block.register_forward_hook(
+            lambda _, __, out, site=site: kept.update(
+                {site: out[0] if isinstance(out, tuple) else out}
+            )
+        )
+    ids = np.random.default_rng(0).integers(320, size=(5, 24))
+    with torch.no_grad():
+        out = model(input_ids=torch.from_numpy(ids), output_hidden_states=True)
+    member = load(folder, reading(home), ("blocks.0.hook_resid_pre", *kept))
+    found = member.activations(ids, ["blocks.0.hook_resid_pre", *kept])
+    assert len(kept) == 2
+    assert member.width("blocks.0.hook_resid_pre") == 16
+    assert np.array_equal(found["blocks.0.hook_resid_pre"], out.hidden_states[0].numpy())
+    for site, value in kept.items():
+        assert np.array_equal(found[site], value.numpy()), site
+
+
+def test_members_have_digests_of_their_own(home, seed0, seed1):
+    digests = {
+        load(home / f"seed{seed}" / checkpoint, reading(home, seed, checkpoint)).digest
+        for seed in (0, 1)
+        for checkpoint in ("step0", "step10", FINAL)
+    }
+    assert len(digests) == 6
+
+
+def test_folders_say_what_their_weights_are(home, seed0):
+    for checkpoint in ("step0", "step10", FINAL):
+        told = json.loads(seed0[f"{checkpoint}/config.json"])["crossseed"]
+        assert (told["cohort"], told["seed"], told["checkpoint"]) == (COHORT, 0, checkpoint)
+        assert told["text"] == identity_of(home)["inputs"]["text"]
+
+
+@pytest.fixture
+def folder(home, seed0, tmp_path):
+    shutil.copytree(home / "seed0" / FINAL, tmp_path / FINAL)
+    return tmp_path / FINAL
+
+
+def edited(folder, change):
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(change(config)))
+
+
+def test_a_folder_of_another_member_is_refused_by_name(home, seed0, folder):
+    load(folder, reading(home))
+    for key, other in (
+        ("seed", reading(home, seed=1)),
+        ("checkpoint", reading(home, checkpoint="step10")),
+        ("cohort", {**reading(home), "cohort": "other"}),
+    ):
+        with pytest.raises(UserError, match=rf"{re.escape(str(folder))}: weights of {key} .*own"):
+            load(folder, other)
+
+
+def test_swapped_or_damaged_weights_are_refused_by_name(home, seed0, folder):
+    weights = folder / "model.safetensors"
+    original = weights.read_bytes()
+    damaged = bytearray(original)
+    damaged[-3] ^= 1
+    for data in (seed0["step10/model.safetensors"], bytes(damaged), original[:-8], b"", None):
+        weights.unlink() if data is None else weights.write_bytes(data)
+        with pytest.raises(UserError, match=rf"{re.escape(str(weights))}: .*delete it"):
+            load(folder, reading(home))
+    weights.write_bytes(original)
+    load(folder, reading(home))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda config: {k: v for k, v in config.items() if k != "crossseed"},
+        lambda config: [config],
+        lambda config: {**config, "crossseed": "yes"},
+        lambda config: {**config, "use_parallel_residual": False},
+        lambda config: {**config, "hidden_act": "relu"},
+    ],
+    ids=["no-provenance", "a-list", "a-word", "blocks-in-sequence", "another-activation"],
+)
+def test_an_edited_or_foreign_config_is_refused_by_name(home, folder, change):
+    edited(folder, change)
+    with pytest.raises(UserError, match=rf"{re.escape(str(folder))}.*delete .*run again"):
+        load(folder, reading(home))
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "\0"])
+def test_an_unreadable_config_is_refused_by_name(home, folder, text):
+    (folder / "config.json").unlink() if text is None else (folder / "config.json").write_text(text)
+    with pytest.raises(UserError, match=rf"{re.escape(str(folder))}.*: not readable.*run again"):
+        load(folder, reading(home))
+
+
+# --- configuration ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"model__heads": 3}, "width 16 over 3 heads"),
+        ({"model__heads": 4}, "width 16 over 4 heads gives no head size that 8 divides"),
+        ({"model__vocabulary": 257}, "greater than 257"),
+        ({"tokens__context": 25}, "tokens.context 25 exceeds training.context 24"),
+        ({"checkpoints": ["step20"]}, "'step20' is not kept; add 20 to training.keep_steps"),
+        ({"training__corpus_share": 1.0}, "less than 1"),
+        ({"training__keep_steps": [61]}, "keep_steps [61] lie beyond the last step 60"),
+        ({"sites": ["blocks.2.hook_resid_post"]}, "blocks.2.hook_resid_post"),
+        ({"sites": ["blocks.0.hook_resid_mid"]}, "blocks.0.hook_resid_mid"),
+    ],
+)
+def test_what_cannot_be_trained_is_told(keys, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        changed(**keys)
+
+
+def test_the_training_recipe_reaches_the_optimiser():
+    """Weight decay and warm-up: the first step has rate 0, so it changes nothing."""
+    recipe = recipe_of(warmup_steps=5)
+    model = training.make_model(0, SHAPE, 24, 0)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    stepper = training.Stepper(model, recipe, "cpu")
+    batch = next(training.training_batches(0, np.arange(3000, dtype=np.int32) % 258, recipe, 0))
+    stepper(batch, training.learning_rate(0, recipe))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    stepper(batch, training.learning_rate(1, recipe))
+    assert not torch.equal(model.lm_head.weight, before["lm_head.weight"])
