@@ -1,0 +1,186 @@
+"""Plans of the shipped configs, without network, and what a grid of hub models makes anew."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from crossseed import estimate, layout, passes, plan
+from crossseed.config.load import load_files
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
+GRID = "pythia-70m"
+REPORT = rf"results/reports/{GRID}/.*"
+# No hub, and no way to another place either.
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_DATASETS_OFFLINE": "1",
+    "http_proxy": "http://127.0.0.1:9",
+    "https_proxy": "http://127.0.0.1:9",
+}
+
+pytestmark = pytest.mark.slow
+
+
+def snakemake(folder, config, *args):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
+    command += ["--directory", folder, "--configfile", config, "--nolock", *args]
+    found = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **OFFLINE, "HF_HOME": str(folder / "no-cache")},
+    )
+    assert found.returncode == 0, (found.stdout + found.stderr)[-5000:]
+    return found.stdout, found.stderr
+
+
+def planned(folder, config):
+    """Output files of the plan: all of them, and those to be made."""
+    out, _ = snakemake(folder, config, "--detailed-summary")
+    table = out[out.index("output_file\t") :]
+    rows = list(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE))
+    everything = {row["output_file"] for row in rows}
+    pending = {row["output_file"] for row in rows if row["plan"] != "no update"}
+    return everything, pending
+
+
+# --- every shipped config ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_shipped_configs_are_planned_and_jobs_are_those_estimated(path, tmp_path):
+    out, err = snakemake(tmp_path, path, "--dry-run", "--quiet", "rules")
+    # Once before and once after the jobs.
+    stats = (out + err).split("Job stats:")[-1]
+    counts = {
+        name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", stats, re.M) if name != "total"
+    }
+    found = Counter()
+    for rule, n in counts.items():
+        stage = re.match(r"(?:train|extract|sae)(?=_)|\w+", rule)[0]
+        found[stage] += n
+    expected = {stage.name: stage.jobs for stage in estimate.stages(load_files(path))}
+    assert {name: found[name] for name in expected} == expected
+    known = {"check", "tokenizer", "tokens", "drift_of_seed", "collect", "report", "all"}
+    others = {re.sub(r"^tokenizer_\w+", "tokenizer", name) for name in set(found) - set(expected)}
+    assert others <= known, others
+    assert not (tmp_path / "results").exists()
+
+
+# --- a grid of hub models ---------------------------------------------------------------
+
+
+def grid(**keys):
+    """The nine-seed grid of hub models, keys of its cohort replaced."""
+    config = yaml.safe_load((ROOT / f"config/{GRID}.yaml").read_text())
+    config["cohorts"][GRID] |= keys
+    return config
+
+
+def written(path, config):
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+ADDED = [
+    ({"seeds": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}, r"/(?:seed\d+-)?seed10/"),
+    ({"checkpoints": ["step1000", "step143000"]}, r"/step1000/"),
+]
+
+
+def test_a_seed_or_checkpoint_more_adds_its_own_files_alone(tmp_path):
+    old, _ = planned(tmp_path, written(tmp_path / "old.yaml", grid()))
+    assert len(old) > 1000
+    for number, (keys, own) in enumerate(ADDED):
+        new, pending = planned(tmp_path, written(tmp_path / f"{number}.yaml", grid(**keys)))
+        assert old < new
+        assert pending == new  # nothing is there yet
+        assert all(re.search(own, path) for path in new - old)
+        assert not any(re.search(own, path) for path in old)
+        rooms = {path.split("/")[2] for path in new - old}
+        assert rooms == {"activations", "dictionaries", "maps", "transfer", "decoder_cosine"}
+
+
+def small(**keys):
+    """A corner of the grid: three seeds, two sites, and one size of each dictionary."""
+    sites = ["blocks.0.hook_resid_pre", "blocks.3.hook_resid_post"]
+    config = grid(**{"seeds": [1, 2, 3], "sites": sites, **keys})
+    for variant in config["dictionaries"].values():
+        variant["expansions"] = [8]
+    return config
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A folder in which the corner of the grid counts as run, activations kept: its files are
+    there, empty, and Snakemake has recorded every job."""
+    folder = tmp_path_factory.mktemp("grid")
+    config = written(folder / "old.yaml", small())
+    everything, _ = planned(folder, config)
+    for path in everything:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+    snakemake(folder, config, "--touch", "--forceall", "--notemp", "--cores", "1", "--quiet")
+    # What the jobs themselves would have noted.
+    run = load_files(config)
+    seen = [f"seed{member.seed}/{member.checkpoint}" for member in plan.loaded(run, GRID)]
+    passes.record(folder / layout.PASSES.format(cohort=GRID), plan.sites(run, GRID))
+    passes.record(folder / layout.CHECK_PASSES.format(cohort=GRID), seen)
+    return folder
+
+
+def changes():
+    topk = json.loads(json.dumps(small()))
+    topk["dictionaries"]["topk"]["k"] = 41
+    check = rf"results/{GRID}/checks/1\.csv"
+    return {
+        "nothing": (small(), []),
+        "a seed": (
+            small(seeds=[1, 2, 3, 4]),
+            [rf"results/{GRID}/.*/(?:seed1-)?seed4/.*", check, REPORT],
+        ),
+        "a checkpoint": (
+            small(checkpoints=["step1000", "step143000"]),
+            # The tokenizer of the first checkpoint makes the token sets, so it is added last.
+            None,
+        ),
+        "a later checkpoint": (
+            small(checkpoints=["step143000", "step1000"]),
+            [rf"results/{GRID}/.*/step1000/.*", check, REPORT],
+        ),
+        "a sparsity": (
+            topk,
+            [
+                rf"results/{GRID}/dictionaries/.*/topk-x8.*",
+                rf"results/{GRID}/(?:transfer|decoder_cosine)/.*",
+                REPORT,
+            ],
+        ),
+    }
+
+
+CHANGES = changes()
+CHANGES.pop("a checkpoint")
+
+
+def check_plan(folder, config, expected):
+    everything, pending = planned(folder, config)
+    wanted = {path for path in everything if any(re.fullmatch(p, path) for p in expected)}
+    assert all(any(re.fullmatch(p, path) for path in everything) for p in expected)
+    assert pending == wanted
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_on_a_finished_grid_a_change_runs_its_own_jobs_alone(finished, tmp_path, name):
+    config, expected = CHANGES[name]
+    check_plan(finished, written(tmp_path / "new.yaml", config), expected)
