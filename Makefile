@@ -1,6 +1,7 @@
 # make run     the default run, from nothing: environment, models, dictionaries, report
 # make test    all tests
 # make check   format, lint, types, workflow lint
+# make docs    the reference of all keys, and the estimates in the configs
 # make bench   benchmarks, in an environment of their own
 #
 # CORES=8 overrides the number of cores; CONFIG=config/toy-full.yaml chooses another run.
@@ -53,8 +54,13 @@ lock: env
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new
 	mv constraints.new constraints.txt
 
+# What is written by the program: the reference of all keys, and the estimate in each config.
 docs: env
 	$(BIN)/crossseed reference > docs/configuration.md
+	set -e; for config in config/*.yaml; do \
+	  line=$$($(BIN)/crossseed plan $$config --estimate | grep '^Estimate: '); \
+	  sed -i "s|^# Estimate: .*|# $$line|" $$config; \
+	done
 
 bench: env $(BENCH_VENV)/.installed
 	$(BIN)/python benchmarks/run.py --peer $(BENCH_VENV)/bin/python

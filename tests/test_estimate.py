@@ -1,0 +1,219 @@
+"""What a run takes: arithmetic by hand on a small run, and headers of configs kept in step."""
+
+import copy
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from crossseed import cli, estimate
+from crossseed.config.load import load_files, load_run
+
+ROOT = Path(__file__).parent.parent
+SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
+NEOX = "smoke-neox"
+
+SEEDS, SITES, WIDTH = 3, 2, 16
+# Sequences of 16 positions, of which the first is left out.
+ROWS = {"fit": 20 * 15, "train": 40 * 15, "eval": 10 * 15}
+ROW_BYTES = {"float32": 4 * WIDTH + 10, "float16": 2 * WIDTH + 10}
+
+
+@pytest.fixture
+def config():
+    """One cohort of three trained models, two sites, one variant of SAEs on every member."""
+    found = yaml.safe_load((ROOT / "tests/smoke_lm.yaml").read_text())
+    cohort = copy.deepcopy(found["cohorts"][NEOX])
+    cohort["seeds"] = [0, 1, 2]
+    cohort["tokens"] |= {"fit": 20, "train": 40, "eval": 10}
+    shape, tokens = cohort["model"], cohort["tokens"]
+    assert (shape["width"], shape["layers"], shape["mlp_width"]) == (WIDTH, 2, 32)
+    assert (tokens["context"], tokens["keep_first_position"]) == (16, False)
+    assert len(cohort["sites"]) == SITES
+    smoke = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    variant = copy.deepcopy(smoke["dictionaries"]["relu-l1"])
+    assert (variant["expansions"], len(variant["inits"]), variant["members"]) == ([2], 2, "all")
+    return {
+        "run": "by-hand",
+        "cohorts": {NEOX: cohort},
+        "dictionaries": {"relu-l1": {**variant, "steps": 40, "batch_tokens": 128}},
+        "transfer": {"pairs": "anchor", "resamples": 100},
+        "drift": {"reference": "final", "checkpoints": ["step10", "final"], "dictionaries": []},
+    }
+
+
+def stages(config):
+    return {stage.name: stage for stage in estimate.stages(load_run(config))}
+
+
+def test_jobs_are_those_counted_by_hand(config):
+    found = {name: stage.jobs for name, stage in stages(config).items()}
+    assert found == {
+        "train": SEEDS,
+        "extract": SEEDS,
+        "sae": SEEDS * SITES,
+        "align": 2 * SITES,
+        "transfer": 3 * SITES,
+        "cosine": 2 * SITES,
+        "drift": SEEDS * 2,
+    }
+
+
+@pytest.mark.parametrize("dtype", ROW_BYTES)
+def test_activations_on_disk(config, dtype):
+    config["cohorts"][NEOX]["activation_dtype"] = dtype
+    expected = SEEDS * SITES * sum(ROWS.values()) * ROW_BYTES[dtype]
+    assert stages(config)["extract"].disk_bytes == expected
+
+
+def test_the_estimated_size_of_activations_is_that_of_a_file(write_activations, tmp_path):
+    """On a file large enough that its header counts for nothing."""
+    rng = np.random.default_rng(0)
+    rows = {split: rng.standard_normal((20_000, WIDTH)) for split in ROWS}
+    size = write_activations(tmp_path / "a.h5", rows).stat().st_size
+    # Tokens of the toy take a byte, of language models two.
+    assert size == pytest.approx(60_000 * ROW_BYTES["float32"], rel=0.03)
+
+
+def test_models_and_saes_on_disk(config):
+    found = stages(config)
+    matrices = 2 * 320 * WIDTH + 2 * (4 * WIDTH**2 + 2 * WIDTH * 32)
+    kept = 3  # step0, step10, final
+    assert found["train"].disk_bytes == SEEDS * kept * 4 * matrices
+    n = 2 * WIDTH
+    weights = WIDTH * n + n + n * WIDTH + WIDTH
+    assert found["sae"].disk_bytes == SEEDS * SITES * 2 * 4 * weights
+
+
+def test_arithmetic_of_training_and_of_the_rest(config):
+    found = stages(config)
+    matrices = 2 * 320 * WIDTH + 2 * (4 * WIDTH**2 + 2 * WIDTH * 32)
+    steps, rows, context = 30, 8, 24
+    recipe = config["cohorts"][NEOX]["training"]
+    assert (recipe["steps"], recipe["batch_rows"], recipe["context"]) == (steps, rows, context)
+    assert found["train"].flop == SEEDS * 6 * matrices * steps * rows * context
+    forward = 2 * 12 * WIDTH**2 * 2
+    assert found["extract"].flop == SEEDS * sum(ROWS.values()) * forward
+    # Two products forward, three backward, 2 FLOP each: encoder and decoder have width × n weights.
+    n = 2 * WIDTH
+    assert found["sae"].flop == SEEDS * SITES * 2 * 40 * 128 * 10 * WIDTH * n
+    assert found["drift"].flop == SEEDS * 2 * 3 * (ROWS["fit"] + ROWS["eval"]) * forward
+
+
+def test_gpu_seconds_are_arithmetic_at_the_rate_and_a_start_a_job(config):
+    # So many steps of so large a batch that arithmetic, not the least time a step, decides.
+    config["cohorts"][NEOX]["training"] |= {"batch_rows": 10**7}
+    train = stages(config)["train"]
+    start = estimate.GPU_START_SECONDS
+    assert train.flop / estimate.MODEL_RATE > start
+    assert train.gpu_seconds == pytest.approx(
+        train.flop / estimate.MODEL_RATE + SEEDS * start, rel=1e-12
+    )
+    config["cohorts"][NEOX]["training"] |= {"batch_rows": 1}
+    train = stages(config)["train"]
+    least = SEEDS * 30 * estimate.MODEL_STEP_SECONDS
+    assert train.gpu_seconds == pytest.approx(least + SEEDS * start, rel=1e-12)
+    assert stages(config)["align"].gpu_seconds == 0
+
+
+def test_published_sizes_of_a_shipped_config():
+    """Pythia-70m by hand: 9 seeds, 7 sites of 512, 8,704 sequences of 256, half precision."""
+    run = load_files(ROOT / "config/pythia-70m.yaml")
+    found = {stage.name: stage for stage in estimate.stages(run)}
+    assert found["extract"].disk_bytes == 9 * 7 * (256 + 8192 + 256) * 256 * (2 * 512 + 10)
+    both = {8: 2 * 512 * 4096 + 4096 + 512, 32: 2 * 512 * 16384 + 16384 + 512}
+    assert found["sae"].disk_bytes == 9 * 7 * 3 * 4 * sum(both.values())  # relu-l1 twice, topk once
+
+
+def sizes(text):
+    """Bytes in the order in which a line names them."""
+    units = {"MB": 1e6, "GB": 1e9, "TB": 1e12}
+    return [float(n) * units[unit] for n, unit in re.findall(r"([\d.]+) (MB|GB|TB)", text)]
+
+
+def test_temporary_activations_are_no_result(config):
+    config["cohorts"][NEOX]["tokens"]["train"] = 10_000
+    config["keep_activations"] = True
+    (kept,) = sizes(estimate.short(load_run(config)))
+    config["keep_activations"] = False
+    left, passing = sizes(estimate.short(load_run(config)))
+    assert left < kept
+    assert left + passing == pytest.approx(kept, abs=0.11e6)
+    activations = SEEDS * SITES * (20 + 10_000 + 10) * 15 * ROW_BYTES["float32"]
+    assert passing == pytest.approx(activations, abs=0.06e6)
+
+
+@pytest.mark.parametrize(
+    ("n", "said"),
+    [(0, "0.0 MB"), (1.26e6, "1.3 MB"), (999e6, "999.0 MB"), (2e9, "2.0 GB"), (3.21e12, "3.2 TB")],
+)
+def test_sizes_are_said_in_a_unit_that_suits(n, said):
+    assert estimate._size(n) == said
+
+
+# --- the verb and the headers -----------------------------------------------------------
+
+
+def test_plan_lists_stages_and_with_estimate_what_they_take(config, tmp_path, capsys):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(config))
+    assert cli.main(["plan", str(path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["stage", "jobs"]
+    assert [line.split() for line in lines[1:]] == [
+        [name, str(stage.jobs)] for name, stage in stages(config).items()
+    ]
+    assert cli.main(["plan", str(path), "--estimate"]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].split() == ["stage", "jobs", "disk", "FLOP", "GPU-hours"]
+    short = [line for line in out.splitlines() if line.startswith("Estimate: ")]
+    assert short == [estimate.short(load_run(config))]
+    assert not list(tmp_path.glob("results"))
+
+
+def test_later_files_are_laid_over_earlier_ones(config, tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "b.yaml").write_text("drift: null\n")
+    assert cli.main(["plan", str(tmp_path / "a.yaml"), str(tmp_path / "b.yaml")]) == 0
+    assert "drift" not in capsys.readouterr().out
+
+
+def test_a_missing_or_wrong_config_is_one_sentence(config, tmp_path, capsys):
+    assert cli.main(["plan", str(tmp_path / "none.yaml"), "--estimate"]) == 2
+    said = capsys.readouterr()
+    assert not said.out
+    assert re.fullmatch(rf"crossseed plan: {tmp_path}/none\.yaml: not a readable .*\n", said.err)
+    config["transfer"]["resamples"] = 1
+    (tmp_path / "bad.yaml").write_text(yaml.safe_dump(config))
+    assert cli.main(["plan", str(tmp_path / "bad.yaml")]) == 2
+    said = capsys.readouterr()
+    assert not said.out
+    assert f"{tmp_path}/bad.yaml: transfer.resamples = 1" in said.err
+    assert len(said.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
+def test_shipped_configs_open_with_their_estimate(path):
+    text = path.read_text()
+    header = text[: text.index("\nrun:")]
+    stated = [line for line in header.splitlines() if line.startswith("# Estimate: ")]
+    assert stated == [f"# {estimate.short(load_files(path))}"], "to mend it: make docs"
+
+
+def test_make_docs_writes_the_estimates(tmp_path):
+    """The recipe's loop, on a copy whose header is wrong."""
+    recipe = (ROOT / "Makefile").read_text()
+    (loop,) = re.findall(r"^\t(set -e; for config (?:.*\\\n)*.*)", recipe, re.M)
+    copied = tmp_path / "config" / "smoke.yaml"
+    copied.parent.mkdir()
+    right = (ROOT / "config/smoke.yaml").read_text()
+    wrong = re.sub("^# Estimate: .*", "# Estimate: 9 TB.", right, flags=re.M)
+    assert wrong != right
+    copied.write_text(wrong)
+    command = loop.replace("$$", "$").replace("$(BIN)/crossseed", f"{sys.executable} -m crossseed")
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True)
+    assert copied.read_text() == right
