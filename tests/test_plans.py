@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -149,13 +150,9 @@ def changes():
             small(seeds=[1, 2, 3, 4]),
             [rf"results/{GRID}/.*/(?:seed1-)?seed4/.*", check, REPORT],
         ),
+        # Named first, though the cohort's tokenizer is that of a checkpoint.
         "a checkpoint": (
             small(checkpoints=["step1000", "step143000"]),
-            # The tokenizer of the first checkpoint makes the token sets, so it is added last.
-            None,
-        ),
-        "a later checkpoint": (
-            small(checkpoints=["step143000", "step1000"]),
             [rf"results/{GRID}/.*/step1000/.*", check, REPORT],
         ),
         "a sparsity": (
@@ -170,10 +167,10 @@ def changes():
 
 
 CHANGES = changes()
-CHANGES.pop("a checkpoint")
 
 
 def check_plan(folder, config, expected):
+    """The plan holds the files that match a pattern, and no others."""
     everything, pending = planned(folder, config)
     wanted = {path for path in everything if any(re.fullmatch(p, path) for p in expected)}
     assert all(any(re.fullmatch(p, path) for path in everything) for p in expected)
@@ -184,3 +181,19 @@ def check_plan(folder, config, expected):
 def test_on_a_finished_grid_a_change_runs_its_own_jobs_alone(finished, tmp_path, name):
     config, expected = CHANGES[name]
     check_plan(finished, written(tmp_path / "new.yaml", config), expected)
+
+
+@pytest.mark.xfail(
+    strict=True,
+    reason="Snakemake reruns every reader of a temporary file that it makes again",
+)
+def test_the_same_holds_once_temporary_activations_are_deleted(finished, tmp_path):
+    """Beside the change's own jobs, the activations that they read are made again, no more."""
+    config, expected = CHANGES["a seed"]
+    folder = tmp_path / "grid"
+    shutil.copytree(finished, folder)
+    for path in (folder / f"results/{GRID}/activations").glob("seed*"):
+        shutil.rmtree(path)
+    # The new seed is compared with the anchor.
+    again = rf"results/{GRID}/activations/seed1/.*"
+    check_plan(folder, written(tmp_path / "new.yaml", config), [*expected, again])
