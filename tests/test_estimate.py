@@ -120,6 +120,30 @@ def test_gpu_seconds_are_arithmetic_at_the_rate_and_a_start_a_job(config):
     assert stages(config)["align"].gpu_seconds == 0
 
 
+def test_drift_holds_the_gpu_while_maps_are_fitted(config):
+    """The time of fits grows with the third power of the width, two a site and job."""
+    found = stages(config)["drift"]
+    start = estimate.GPU_START_SECONDS
+    fits = 6 * 2 * SITES * estimate.FIT_SECONDS * (WIDTH / 1024) ** 3
+    seconds = found.flop / estimate.MODEL_RATE + 6 * start + fits
+    assert found.gpu_seconds == pytest.approx(seconds, rel=1e-12)
+
+
+def test_memory_is_that_of_weights_and_sums():
+    """A drift job on two models of 12 B parameters, by hand."""
+    cohort = load_files(ROOT / "config/pair-12b.yaml").cohorts["mistral-nemo"]
+    weights = 2 * (12 * 40 * 5120**2 + 131_072 * 5120)  # bfloat16
+    matrix = 8 * 5120**2
+    assert cohort.loaded_bytes == weights
+    assert 22e9 < weights < 28e9
+    alone = estimate.memory_mb(cohort, models=1)
+    assert alone == pytest.approx(estimate.BASE_MB + weights / 1e6, abs=1)
+    drift = estimate.memory_mb(cohort, models=2, comparisons=2)
+    sums = 2 * 2 * estimate.DRIFT_MATRICES * matrix
+    fit = 3 * estimate.DRIFT_MATRICES * matrix
+    assert drift == pytest.approx(estimate.BASE_MB + (2 * weights + sums + fit) / 1e6, abs=1)
+
+
 def test_published_sizes_of_a_shipped_config():
     """Pythia-70m by hand: 9 seeds, 7 sites of 512, 8,704 sequences of 256, half precision."""
     run = load_files(ROOT / "config/pythia-70m.yaml")
