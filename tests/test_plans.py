@@ -134,7 +134,8 @@ def finished(tmp_path_factory):
     snakemake(folder, config, "--touch", "--forceall", "--notemp", "--cores", "1", "--quiet")
     # What the jobs themselves would have noted.
     run = load_files(config)
-    seen = [f"seed{member.seed}/{member.checkpoint}" for member in plan.loaded(run, GRID)]
+    id_of = run.cohorts[GRID].id_of
+    seen = [f"seed{m.seed}/{m.checkpoint}={id_of(*m[1:])}" for m in plan.loaded(run, GRID)]
     passes.record(folder / layout.PASSES.format(cohort=GRID), plan.sites(run, GRID))
     passes.record(folder / layout.CHECK_PASSES.format(cohort=GRID), seen)
     return folder
@@ -150,7 +151,7 @@ def changes():
             small(seeds=[1, 2, 3, 4]),
             [rf"results/{GRID}/.*/(?:seed1-)?seed4/.*", check, REPORT],
         ),
-        # Named first, though the cohort's tokenizer is that of a checkpoint.
+        # Where it stands in the list means nothing.
         "a checkpoint": (
             small(checkpoints=["step1000", "step143000"]),
             [rf"results/{GRID}/.*/step1000/.*", check, REPORT],
