@@ -577,9 +577,11 @@ def test_losses_and_baselines_are_logged(home, seed0):
     assert at_end == {"loss_nats", "unigram_loss_nats", "bigram_loss_nats"}
     assert found[STEPS, "loss_nats"] < found[10, "loss_nats"] < math.log(320) + 0.1
     curve = read_table(home / "seed0" / "training.csv", training.CURVE_COLUMNS)
-    assert [int(row["step"]) for row in curve] == [50]
-    # The mean over the steps so far lies between the first and the last loss.
-    assert found[50, "loss_nats"] < float(curve[0]["loss_nats"]) < math.log(320) + 0.1
+    # Every 50 steps, and at the end; each the mean since the one before.
+    assert [int(row["step"]) for row in curve] == [50, STEPS]
+    first, last = (float(row["loss_nats"]) for row in curve)
+    assert found[50, "loss_nats"] < first < math.log(320) + 0.1
+    assert last == pytest.approx(found[STEPS, "loss_nats"], abs=0.1)
 
 
 # --- saved folders ----------------------------------------------------------------------
