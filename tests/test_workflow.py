@@ -213,6 +213,7 @@ def test_the_pythia_grid_runs_on_local_folders(tmp_path):
     config = json.loads(json.dumps(yaml.safe_load((ROOT / "config/pythia-70m.yaml").read_text())))
     cohort = config["cohorts"]["pythia-70m"]
     cohort["seeds"] = [1, 2]
+    config["keep_activations"] = False
     tokenizer = language_models.train_tokenizer(
         language_models.write_corpus(tmp_path / "corpus", documents=200, words=400)
     )
@@ -239,7 +240,7 @@ def test_the_pythia_grid_runs_on_local_folders(tmp_path):
         rows = list(csv.DictReader(handle))
     assert {row["site"] for row in rows} == set(cohort["sites"])
     assert {row["arm"] for row in rows if row["metric"] == "alignment_ev"} >= {"raw", "procrustes"}
-    # `keep_activations: false`: their last readers are done.
+    # Their last readers are done.
     assert not list((tmp_path / "results/pythia-70m/activations").rglob("*.h5"))
     again = snakemake(tmp_path, "--cores", "1", config=tmp_path / "grid.yaml")
     assert "Nothing to be done" in again.stdout + again.stderr

@@ -72,8 +72,9 @@ class RunConfig(Model):
     )
     keep_activations: bool = Field(
         default=True,
-        description="Whether stored activations stay; false deletes each file when its last reader "
-        "is done. Never part of a spec: changing it reruns nothing.",
+        description="Whether stored activations stay. false deletes each file when its last reader "
+        "is done; when something added later needs it, it is read anew and all its readers run "
+        "again, so that is for runs made once. Never part of a spec.",
     )
     cohorts: Annotated[
         dict[Name, AnyCohort],
