@@ -35,7 +35,7 @@ rule all:
     """The report of the configured run."""
     default_target: True
     input:
-        f"results/reports/{RUN.run}/index.html",
+        report_of_run(),
 
 
 # Stages, in the order in which data flow

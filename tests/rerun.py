@@ -379,7 +379,10 @@ CASES = [
     *(
         _reading(cohort, key, value)
         for cohort in ("smoke-neox", "smoke-hub")
-        for key, value in (("activation_dtype", "float16"), ("precision", "bfloat16"))
+        for key, value in (
+            ("activation_dtype", "float16" if cohort == "smoke-neox" else "float32"),
+            ("precision", "bfloat16"),
+        )
     ),
     Case(
         SMOKE_LM,

@@ -13,6 +13,7 @@ for number, (cohort, sites) in enumerate(passes_of_cohorts()):
             f"extract_{cohort.replace('-', '_')}_{number}"
         input:
             model=model_of(cohort=cohort),
+            whole=trained_with(cohort),
             tokens=f"results/{cohort}/tokens/tokens.h5",
         output:
             kept(

@@ -129,6 +129,60 @@ def model_of(cohort=None, checkpoint=None, anchor=False):
     return files
 
 
+# Snakemake compares the parameters of a job only if all its outputs were made before. So where the
+# configuration decides how many outputs a job has, whoever needs one of them asks for all, and
+# one that is new makes the job run again.
+
+
+def trained_with(cohort=None, anchor=False):
+    """All files that training writes together with those of the job's member, and the anchor's."""
+
+    def files(wildcards):
+        name = cohort or wildcards.cohort
+        config = RUN.cohorts[name]
+        seeds = {int(wildcards.seed), *([config.anchor] if anchor else [])}
+        return expand(config.trained_files, cohort=name, seed=sorted(seeds))
+
+    return files
+
+
+def whole_of_table(wildcards):
+    """All files that are written together with the tables that a table of the run joins."""
+    if wildcards.table == "dictionaries":
+        return [
+            layout.DICTIONARY_WEIGHTS.format(
+                **member._asdict(), site=site, dictionary=found.name, init=init
+            )
+            for member in plan.members(RUN)
+            for site in plan.sites(RUN, member.cohort)
+            for found in plan.dictionaries_of(RUN, member.cohort, member.seed)
+            for init in found.inits
+        ]
+    if wildcards.table in ("quality", "training"):
+        return [
+            path
+            for cohort in plan.trained(RUN)
+            for path in expand(
+                RUN.cohorts[cohort].trained_files,
+                cohort=cohort,
+                seed=RUN.cohorts[cohort].seeds,
+            )
+        ]
+    return []
+
+
+def report_of_run():
+    """The page and every figure on it."""
+    page = f"results/reports/{RUN.run}/index.html"
+    figures = expand(
+        "results/reports/{run}/figures/{figure}.{format}",
+        run=RUN.run,
+        figure=plan.figures(RUN),
+        format=("svg", "png"),
+    )
+    return [page, *figures]
+
+
 def tokenizer_of(wildcards):
     """What token sets wait for: the cohort's own tokenizer, or a check, which covers that of
     the members; the first one, so that members added later leave the token sets alone.

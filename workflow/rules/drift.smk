@@ -11,6 +11,7 @@ rule drift:
         member=model_of(),
         reference=model_of(checkpoint=REFERENCE),
         anchor=model_of(anchor=True),
+        whole=trained_with(anchor=True),
         tokens=layout.TOKENS,
         dictionaries=drift_dictionaries_of,
     output:

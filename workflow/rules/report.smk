@@ -7,7 +7,8 @@
 rule collect:
     """One table of the run from the tables of its cells."""
     input:
-        cells_of_table,
+        cells=cells_of_table,
+        whole=whole_of_table,
     output:
         report(
             f"{layout.REPORT}/tables/{{table}}.csv",
@@ -30,7 +31,7 @@ rule collect:
     shell:
         "python -m crossseed collect"
         " --spec {params.spec:q}"
-        " --cells {input:q}"
+        " --cells {input.cells:q}"
         " --out {output:q}"
         " &> {log:q}"
 
