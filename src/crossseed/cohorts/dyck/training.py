@@ -300,14 +300,27 @@ def train_model(
         stepper(batch, lr)
         log["step"] += 1
         step = log["step"]
-        checked = step % check_every == 0 or step == training.steps or step in training.keep_steps
+        ended = step == training.steps
+        checked = step % check_every == 0 or ended or step in training.keep_steps
         if checked and not math.isfinite(stepper.loss_sum.item()):
             resume.discard()
             raise TrainingDiverged(
                 f"{cell}: the loss is not finite at step {step}; lower "
                 f"training.peak_lr ({training.peak_lr}) or training.grad_clip"
             )
-        if step % CURVE_EVERY_STEPS == 0 or step == training.steps:
+        if step in training.keep_steps:
+            kept[f"step{step}"] = {k: _numpy(v) for k, v in model.state_dict().items()}
+        if step % training.eval_every_steps == 0 and step < training.steps:
+            rows = evaluate(model, training.eval_rows, lengths, seed)
+            log["quality"] += [{"step": step, **row} for row in rows]
+            stop = training.stop
+            if stop is not None:
+                if log["reached"] is None and min(r["value"] for r in rows) >= stop.accuracy:
+                    log["reached"] = step
+                patient = stop.patience_steps + (log["reached"] or 0)
+                kept_all = step >= max(training.keep_steps, default=0)
+                ended = log["reached"] is not None and step >= patient and kept_all
+        if step % CURVE_EVERY_STEPS == 0 or ended:
             loss = stepper.loss_sum.item() / (step % CURVE_EVERY_STEPS or CURVE_EVERY_STEPS)
             stepper.loss_sum.zero_()
             log["curve"].append(
@@ -320,19 +333,8 @@ def train_model(
                 }
             )
             progress.update(step, f"loss {loss:.4f}")
-        if step in training.keep_steps:
-            kept[f"step{step}"] = {k: _numpy(v) for k, v in model.state_dict().items()}
-        if step % training.eval_every_steps == 0 and step < training.steps:
-            rows = evaluate(model, training.eval_rows, lengths, seed)
-            log["quality"] += [{"step": step, **row} for row in rows]
-            stop = training.stop
-            if stop is not None:
-                if log["reached"] is None and min(r["value"] for r in rows) >= stop.accuracy:
-                    log["reached"] = step
-                patient = stop.patience_steps + (log["reached"] or 0)
-                kept_all = step >= max(training.keep_steps, default=0)
-                if log["reached"] is not None and step >= patient and kept_all:
-                    break
+        if ended:
+            break
         if resume.due():
             extra = {f"kept/{c}/{k}": v for c, tensors in kept.items() for k, v in tensors.items()}
             resume.save(
