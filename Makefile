@@ -2,6 +2,8 @@
 # make test    all tests
 # make check   format, lint, types, workflow lint
 # make bench   benchmarks, in an environment of their own
+# make test-slurm
+#              the workflow on a SLURM of one node, started for it; as root, installs packages
 #
 # CORES=8 overrides the number of cores; CONFIG=config/toy-full.yaml chooses another run.
 
@@ -13,7 +15,7 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-fast check format lock docs bench clean-env
+.PHONY: help env run test test-fast test-slurm check format lock docs bench clean-env
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -36,6 +38,14 @@ test: env
 test-fast: env
 	$(BIN)/python -m pytest -m 'not slow'
 
+test-slurm: $(VENV)/.installed-slurm
+	$(BIN)/python tests/slurm/node.py --packages
+	$(BIN)/python -m pytest tests/slurm
+
+$(VENV)/.installed-slurm: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm]'
+	touch $@
+
 check: env
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
@@ -49,7 +59,7 @@ format: env
 	$(BIN)/snakefmt Snakefile workflow/rules
 
 # Writes what is installed now as the new pins.
-lock: env
+lock: $(VENV)/.installed-slurm
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new
 	mv constraints.new constraints.txt
 
