@@ -6,6 +6,7 @@ Not part of `make test`: it installs packages and needs root. `make test-slurm` 
 import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -55,7 +56,7 @@ def snakemake(folder, snakefile, *args):
 
 
 def locally(folder, *args):
-    return snakemake(folder, ROOT / "Snakefile", "--cores", 2, "--config", "device=cpu", *args)
+    return snakemake(folder, ROOT / "Snakefile", "--config", "device=cpu", "--cores", 2, *args)
 
 
 def through_slurm(folder, *args, snakefile=ROOT / "Snakefile", rules=None, **edits):
@@ -158,12 +159,12 @@ def test_rules_that_compute_on_a_gpu_ask_for_one(tmp_path):
 
 def test_a_check_of_models_runs_where_snakemake_does_and_its_readers_on_nodes(tmp_path):
     target = "results/smoke-hub/activations/seed2/final/blocks.1.hook_mlp_out.h5"
-    run = ["--configfile", ROOT / "tests/smoke_lm.yaml", target]
-    for folder in (tmp_path / "local", tmp_path / "slurm"):
-        folder.mkdir()
-        tokenizer = language_models.train_tokenizer(language_models.write_corpus(folder / "corpus"))
-        names = [f"org/tiny-seed{s}@{c}" for s in (1, 2) for c in ("step0", "step10", "final")]
-        language_models.write_models(folder / "hub", names, tokenizer)
+    run = [target, "--configfile", ROOT / "tests/smoke_lm.yaml"]
+    folder = tmp_path / "local"
+    tokenizer = language_models.train_tokenizer(language_models.write_corpus(folder / "corpus"))
+    names = [f"org/tiny-seed{s}{c}" for s in (1, 2) for c in ("", "@step0", "@step10")]
+    language_models.write_models(folder / "hub", names, tokenizer)
+    shutil.copytree(folder, tmp_path / "slurm")
     code, told = locally(tmp_path / "local", *run)
     assert code == 0, told[-5000:]
     code, told = through_slurm(tmp_path / "slurm", *run)
