@@ -50,13 +50,13 @@ check: env
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow/rules tests/slurm/Snakefile
 	$(BIN)/snakemake --lint
 
 format: env
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow/rules tests/slurm/Snakefile
 
 # Writes what is installed now as the new pins.
 lock: $(VENV)/.installed-slurm
