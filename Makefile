@@ -3,6 +3,8 @@
 # make check   format, lint, types, workflow lint
 # make docs    the reference of all keys, and the estimates in the configs
 # make bench   benchmarks, in an environment of their own
+# make test-slurm
+#              the workflow on a SLURM of one node, started for it; as root, installs packages
 #
 # CORES=8 overrides the number of cores; CONFIG=config/toy-full.yaml chooses another run.
 
@@ -14,7 +16,7 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-fast check format lock docs bench clean-env
+.PHONY: help env run test test-fast test-slurm check format lock docs bench clean-env
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -37,20 +39,28 @@ test: env
 test-fast: env
 	$(BIN)/python -m pytest -m 'not slow'
 
+test-slurm: $(VENV)/.installed-slurm
+	$(BIN)/python tests/slurm/node.py --packages
+	$(BIN)/python -m pytest tests/slurm
+
+$(VENV)/.installed-slurm: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm]'
+	touch $@
+
 check: env
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow/rules tests/slurm/Snakefile
 	$(BIN)/snakemake --lint
 
 format: env
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow/rules tests/slurm/Snakefile
 
 # Writes what is installed now as the new pins.
-lock: env
+lock: $(VENV)/.installed-slurm
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new
 	mv constraints.new constraints.txt
 

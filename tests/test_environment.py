@@ -24,7 +24,8 @@ def constraints():
 
 def project_dependencies():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    extras = project["optional-dependencies"]
+    return [*project["dependencies"], *extras["dev"], *extras["slurm"]]
 
 
 def test_constraints_have_no_hashes_and_no_local_versions():

@@ -61,12 +61,12 @@ SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0
 SlurmdParameters=config_overrides
 ReturnToService=2
 MpiDefault=none
-MinJobAge=300
+MinJobAge=3600
 KillWait=5
 PlugStackConfig=/dev/null
 DefMemPerCPU=1000
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 Boards=1 SocketsPerBoard=1 CoresPerSocket=2 \
+NodeName={host} NodeAddr=127.0.0.1 CPUs=3 Boards=1 SocketsPerBoard=1 CoresPerSocket=3 \
 ThreadsPerCore=1 RealMemory=20000 Gres=gpu:1 State=UNKNOWN
 PartitionName=debug Nodes=ALL Default=YES MaxTime=04:00:00 State=UP
 """
@@ -91,17 +91,18 @@ def install() -> None:
     """Installs what is missing, as root on a Debian or Ubuntu.
 
     Raises:
-        NodeError: it is another system or user, or apt-get fails.
+        NodeError: it is another system or user, apt-get fails, or no SLURM may be started here.
     """
     absent = missing()
-    if not absent:
-        return
     told = (
         f"{', '.join(absent)}: not installed; the packages are {' and '.join(PACKAGES)} on Debian "
         "and Ubuntu"
     )
-    if os.geteuid() != 0:
+    if absent and os.geteuid() != 0:
         raise NodeError(f"{told}. Install them: sudo apt-get install {' '.join(PACKAGES)}")
+    refuse_elsewhere()
+    if not absent:
+        return
     if shutil.which("apt-get") is None:
         raise NodeError(f"{told}. Install SLURM and munge with this system's own means")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
@@ -117,9 +118,31 @@ def install() -> None:
         raise NodeError(f"{', '.join(missing())}: not there after installing {PACKAGES}")
 
 
+def refuse_elsewhere() -> None:
+    """Refuses a user who cannot, and a machine on which nobody should, put a configuration.
+
+    Raises:
+        NodeError: the user is not root, or the machine has a SLURM of its own.
+    """
+    if os.geteuid() != 0:
+        raise NodeError(f"{ETC}: only root can put a configuration there; run as root")
+    found = sorted(path.name for path in ETC.iterdir()) if ETC.exists() else []
+    foreign = [name for name in found if name not in PACKAGED and not ours(ETC / name)]
+    if foreign:
+        raise NodeError(
+            f"{ETC}/{foreign[0]}: this machine has a SLURM configuration of its own, which is not "
+            "overwritten; run the test in a container or on another machine"
+        )
+
+
+def ours(path: Path) -> bool:
+    """Whether a file of `ETC` was put there by a run of this test."""
+    return path.name in OURS and MARK.match(path.read_text()) is not None
+
+
 @contextlib.contextmanager
 def running() -> Iterator[Path]:
-    """A SLURM with 2 CPUs, one pretended GPU and the partition ``debug``; yields its folder.
+    """A SLURM with 3 CPUs, one pretended GPU and the partition ``debug``; yields its folder.
 
     Raises:
         NodeError: SLURM is not installed, the user is not root, the machine has a SLURM of its
@@ -129,8 +152,7 @@ def running() -> Iterator[Path]:
         raise NodeError(
             f"{', '.join(missing())}: not installed. Run: python tests/slurm/node.py --packages"
         )
-    if os.geteuid() != 0:
-        raise NodeError(f"{ETC}: only root can put a configuration there; run as root")
+    refuse_elsewhere()
     # Sockets have short names, and munged wants folders that others may enter.
     folder = Path(tempfile.mkdtemp(prefix="crossseed-slurm-"))
     folder.chmod(0o755)
@@ -180,13 +202,6 @@ def uninterrupted() -> Iterator[None]:
 def claim(folder: Path) -> bool:
     """Puts the configuration into `ETC`; True if the folder had to be made."""
     take_over_leftover()
-    found = sorted(path.name for path in ETC.iterdir()) if ETC.exists() else []
-    foreign = [name for name in found if name not in PACKAGED]
-    if foreign:
-        raise NodeError(
-            f"{ETC}/{foreign[0]}: this machine has a SLURM configuration of its own, which is not "
-            "overwritten; run the test in a container or on another machine"
-        )
     made = not ETC.exists()
     ETC.mkdir(exist_ok=True)
     host = socket.gethostname().split(".")[0]
@@ -213,7 +228,10 @@ def take_over_leftover() -> None:
         return
     owner, folder = int(mark[1]), Path(mark[2])
     if Path(f"/proc/{owner}").exists():
-        raise NodeError(f"{path}: in use by another run of this test, process {owner}; wait for it")
+        raise NodeError(
+            f"{path}: in use by another run of this test, process "
+            f"{owner}; wait for it, or delete the file if that process is something else"
+        )
     stop(folder)
     release(made=False)
     shutil.rmtree(folder, ignore_errors=True)

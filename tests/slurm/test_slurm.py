@@ -3,34 +3,45 @@
 Not part of `make test`: it installs packages and needs root. `make test-slurm` runs it.
 """
 
+import itertools
 import os
 import re
+import shutil
 import subprocess
 import sys
-from datetime import datetime
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import language_models
 import pytest
+import yaml
 from slurm import node
 
 ROOT = Path(__file__).parents[2]
-PROFILE = ROOT / "workflow/profiles/slurm"
+PROFILE = ROOT / "workflow/profiles/slurm/config.yaml"
 SMALL = Path(__file__).parent / "Snakefile"
 BIN = Path(sys.executable).parent
 
-# What a user would edit for this cluster, and shorter waits.
-EDITS = ["--default-resources", "slurm_partition=debug", "mem_mb=500", "runtime=10"]
-EDITS += ["--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "2"]
-EDITS += ["--latency-wait", "5", "--config", "device=cpu"]
+# One rule of each kind that asks for a GPU. The jobs compute on the CPU all the same: the node's
+# GPU is a pretended one.
+GPU_RULES = ["train_smoke_shared", "extract_smoke_shared_0", "sae_topk_x2"]
 
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 
-def snakemake(folder, *args, snakefile):
+@pytest.fixture(scope="module", autouse=True)
+def slurm():
+    try:
+        with node.running() as folder:
+            yield folder
+    except node.NodeError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+def snakemake(folder, snakefile, *args):
     """Runs Snakemake as from a shell in which no environment is activated."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    paths = environment["PATH"].split(os.pathsep)
-    environment["PATH"] = os.pathsep.join(path for path in paths if Path(path) != BIN)
+    paths = os.environ["PATH"].split(os.pathsep)
+    environment = {**os.environ, "PATH": os.pathsep.join(p for p in paths if Path(p) != BIN)}
     command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--directory", folder]
     done = subprocess.run(
         [str(part) for part in (*command, *args)],
@@ -44,18 +55,45 @@ def snakemake(folder, *args, snakefile):
     return done.returncode, done.stdout
 
 
-def through_slurm(folder, *args, snakefile=SMALL):
-    folder.mkdir()
-    return snakemake(folder, *args, "--workflow-profile", PROFILE, *EDITS, snakefile=snakefile)
+def locally(folder, *args):
+    return snakemake(folder, ROOT / "Snakefile", "--config", "device=cpu", "--cores", 2, *args)
+
+
+def through_slurm(folder, *args, snakefile=ROOT / "Snakefile", rules=None, **edits):
+    """Runs Snakemake with the profile, edited for this cluster as its user would."""
+    profile = yaml.safe_load(PROFILE.read_text())
+    profile["config"]["device"] = "cpu"
+    profile["default-resources"].update(slurm_partition="debug", slurm_extra="'--nice=7'")
+    profile["set-resources"].update(rules or {})
+    profile["slurm-status-command"] = "squeue"
+    # Shorter waits, for jobs of seconds.
+    profile |= {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 5, **edits}
+    edited = folder / "profile/config.yaml"
+    edited.parent.mkdir(parents=True, exist_ok=True)
+    edited.write_text(yaml.safe_dump(profile))
+    return snakemake(folder, snakefile, "--workflow-profile", edited.parent, *args)
+
+
+def shown(folder):
+    """What SLURM knows of the jobs submitted from a folder: a dictionary a job."""
+    lines = node.ask("scontrol", "--oneliner", "show", "job").splitlines()
+    found = [dict(re.findall(r"(\S+?)=(\S*)", line)) for line in lines]
+    return [job for job in found if job["WorkDir"] == str(folder)]
+
+
+def run_small(folder):
+    """The folder, exit code and log of a run of the small jobs, of which one cannot succeed."""
+    targets = [f"{name}{n}.txt" for name in ("gpu", "gres", "cpu") for n in (1, 2)]
+    rules = {"gres": {"gpu": 0, "gres": "gpu:1"}}
+    edits = {"snakefile": SMALL, "rules": rules, "restart-times": 1}
+    return folder, *through_slurm(folder, *targets, "fails.txt", "long.txt", **edits)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def slurm():
-    try:
-        with node.running() as folder:
-            yield folder
-    except node.NodeError as error:
-        pytest.fail(str(error), pytrace=False)
+def started(slurm, tmp_path_factory):
+    """The small jobs, at once: they are mostly waiting, beside the other tests."""
+    with ThreadPoolExecutor(1) as pool:
+        yield pool.submit(run_small, tmp_path_factory.mktemp("small"))
 
 
 def artefacts(folder):
@@ -74,68 +112,105 @@ def artefacts(folder):
     return found
 
 
-def test_slurm_and_a_local_run_give_the_same_bytes(tmp_path):
-    smoke = ["--configfile", ROOT / "config/smoke.yaml"]
-    code, told = snakemake(
-        tmp_path / "local",
-        "--cores",
-        "2",
-        *smoke,
-        "--config",
-        "device=cpu",
-        snakefile=ROOT / "Snakefile",
-    )
-    assert code == 0, told[-5000:]
-    code, told = through_slurm(tmp_path / "slurm", *smoke, snakefile=ROOT / "Snakefile")
-    assert code == 0, told[-5000:]
-    n_jobs = len(re.findall("has been submitted with SLURM jobid", told))
-    assert n_jobs == len(list((tmp_path / "slurm/results").rglob("benchmarks/**/*.tsv"))) > 40
-    expected, found = artefacts(tmp_path / "local"), artefacts(tmp_path / "slurm")
+def assert_same_results(folder, other):
+    expected, found = artefacts(other), artefacts(folder)
     assert list(found) == list(expected)
-    assert "results/reports/smoke/index.html" in found
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
-def jobs(folder, kind):
-    """(start, end, CUDA_VISIBLE_DEVICES) of two jobs, by start."""
-    found = []
+def test_the_smoke_run_gives_the_same_bytes_as_a_local_run(tmp_path):
+    smoke = ["--configfile", ROOT / "config/smoke.yaml"]
+    code, told = locally(tmp_path / "local", *smoke)
+    assert code == 0, told[-5000:]
+    folder = tmp_path / "slurm"
+    code, told = through_slurm(folder, *smoke, rules={name: {"gpu": 1} for name in GPU_RULES})
+    assert code == 0, told[-5000:]
+
+    assert_same_results(folder, tmp_path / "local")
+    assert (folder / "results/reports/smoke/index.html").exists()
+    jobs = shown(folder)
+    assert len(jobs) == len(list((folder / "results").rglob("benchmarks/**/*.tsv"))) > 40
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    # Memory and time are the rules' own; the partition and further options the profile's.
+    assert {(job["Partition"], job["Nice"]) for job in jobs} == {("debug", "7")}
+    drift = [job for job in jobs if job["Comment"].startswith("rule_drift_wildcards")]
+    assert {(job["MinMemoryNode"], job["TimeLimit"]) for job in drift} == {("4000M", "02:00:00")}
+    asked = {job["Comment"].split("_wildcards")[0] for job in jobs if "TresPerJob" in job}
+    assert asked == {f"rule_{name}" for name in GPU_RULES}
+    assert {job["TresPerJob"] for job in jobs if "TresPerJob" in job} == {"gres:gpu:1"}
+
+
+def test_rules_that_compute_on_a_gpu_ask_for_one(tmp_path):
+    smoke = ["--configfile", ROOT / "config/smoke.yaml", "--dry-run"]
+    code, told = through_slurm(tmp_path, *smoke, config={"device": "cuda"})
+    assert code == 0, told[-5000:]
+    blocks = re.split(r"\n(?:local)?rule ", told)[1:]
+    asked = {block.split(":")[0] for block in blocks if re.search(r"\bgpu=1\b", block)}
+    assert asked == {
+        "train_smoke_shared",
+        "train_smoke_independent",
+        "extract_smoke_shared_0",
+        "extract_smoke_independent_1",
+        "sae_relu_l1_x2",
+        "sae_topk_x2",
+        "drift",
+    }
+
+
+def test_a_check_of_models_runs_where_snakemake_does_and_its_readers_on_nodes(tmp_path):
+    target = "results/smoke-hub/activations/seed2/final/blocks.1.hook_mlp_out.h5"
+    run = [target, "--configfile", ROOT / "tests/smoke_lm.yaml"]
+    folder = tmp_path / "local"
+    tokenizer = language_models.train_tokenizer(language_models.write_corpus(folder / "corpus"))
+    names = [f"org/tiny-seed{s}{c}" for s in (1, 2) for c in ("", "@step0", "@step10")]
+    language_models.write_models(folder / "hub", names, tokenizer)
+    shutil.copytree(folder, tmp_path / "slurm")
+    code, told = locally(tmp_path / "local", *run)
+    assert code == 0, told[-5000:]
+    code, told = through_slurm(tmp_path / "slurm", *run)
+    assert code == 0, told[-5000:]
+
+    assert_same_results(tmp_path / "slurm", tmp_path / "local")
+    rules = [job["Comment"].split("_wildcards")[0] for job in shown(tmp_path / "slurm")]
+    assert sorted(rules) == ["rule_extract_smoke_hub_1", "rule_tokens"]
+    assert list((tmp_path / "slurm/results/smoke-hub/benchmarks/check").iterdir())
+
+
+@pytest.fixture(scope="module")
+def small(started):
+    return started.result()
+
+
+def test_jobs_with_a_gpu_see_it_and_take_turns(small):
+    folder, _, told = small
+    jobs = {job["JobId"]: job for job in shown(folder)}
+    times = []
+    for name, request in (("gpu", "TresPerJob"), ("gres", "TresPerNode")):
+        for n in (1, 2):
+            assert (folder / f"{name}{n}.txt").exists(), told[-5000:]
+            number, devices = (folder / f"{name}{n}.txt").read_text().split()
+            assert devices == "0"
+            assert jobs[number][request] == "gres:gpu:1"
+            times.append((jobs[number]["StartTime"], jobs[number]["EndTime"]))
+    times.sort()
+    for (_, end), (start, _) in itertools.pairwise(times):
+        assert end <= start
+
+
+def test_jobs_without_a_gpu_run_side_by_side_and_see_none(small):
+    folder, _, told = small
     for n in (1, 2):
-        job, devices = (folder / f"{kind}{n}.txt").read_text().split()
-        shown = node.ask("scontrol", "--oneliner", "show", "job", job)
-        times = [re.search(rf" {name}=(\S+)", shown)[1] for name in ("StartTime", "EndTime")]
-        found.append((*map(datetime.fromisoformat, times), devices))
-    return sorted(found)
+        assert (folder / f"cpu{n}.txt").exists(), told[-5000:]
+        assert (folder / f"cpu{n}.txt").read_text().split()[1] == "none"
 
 
-@pytest.mark.parametrize(
-    "edits", [[], ["--set-resources", "gpu:gpu=0", "gpu:gres=gpu:1"]], ids=["gpus", "gres"]
-)
-def test_jobs_with_a_gpu_see_it_and_take_turns(tmp_path, edits):
-    code, told = through_slurm(tmp_path / "gpu", "gpu1.txt", "gpu2.txt", *edits)
-    assert code == 0, told[-5000:]
-    first, second = jobs(tmp_path / "gpu", "gpu")
-    assert (first[2], second[2]) == ("0", "0")
-    assert first[1] <= second[0]
-
-
-def test_jobs_without_a_gpu_run_side_by_side_and_see_none(tmp_path):
-    code, told = through_slurm(tmp_path / "cpu", "cpu1.txt", "cpu2.txt")
-    assert code == 0, told[-5000:]
-    first, second = jobs(tmp_path / "cpu", "cpu")
-    assert (first[2], second[2]) == ("none", "none")
-    assert first[1] > second[0]
-
-
-def test_a_failure_is_told_and_a_job_out_of_time_goes_on(tmp_path):
-    folder = tmp_path / "failures"
-    targets = ["fails.txt", "long.txt", "cpu1.txt", "cpu2.txt"]
-    code, told = through_slurm(folder, *targets, "--restart-times", "1")
+def test_a_failure_is_told_and_a_job_out_of_time_goes_on(small):
+    folder, code, told = small
     assert code != 0
     assert re.search(r"SLURM status is: 'FAILED'", told)
     assert "the reason it gave" in told
     assert not (folder / "fails.txt").exists()
     assert (folder / "attempts").read_text() == "attempt\n" * 2
-    # The rest is made all the same, and retrying keeps the state beside an output.
-    assert (folder / "cpu1.txt").exists()
+    # Retrying keeps the state beside an output.
     assert re.search(r"SLURM status is: 'TIMEOUT'", told)
     assert (folder / "long.txt").read_text() == "whole\n"
