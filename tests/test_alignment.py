@@ -103,12 +103,34 @@ def test_unpaired_blocks_are_refused():
         Moments(2, 2).add(np.ones((3, 2)), np.ones((4, 2)))
 
 
-def test_shuffling_stays_within_position_and_moves_most_rows():
-    position = np.tile(np.arange(10), 50)
+@pytest.mark.parametrize("rows", [2, 3, 50])
+def test_shuffling_stays_within_position_and_leaves_no_row_in_place(rows):
+    position = np.tile(np.arange(10), rows)
     found = m.shuffle_within_position(rng(7), position)
-    assert sorted(found) == list(range(500))
+    assert sorted(found) == list(range(10 * rows))
     assert (position[found] == position).all()
-    assert (found != np.arange(500)).mean() > 0.9
+    assert (found != np.arange(10 * rows)).all()
+    again = m.shuffle_within_position(rng(8), position)
+    assert (found != again).any() == (rows > 2)
+
+
+def test_few_long_sequences_do_not_bring_the_pairing_back():
+    """Blocks of 32 sequences: a share of 1/32 true pairs would give nearly the true rotation."""
+    r = rng(12)
+    n_positions, n_sequences, d = 256, 32, 32
+    spectrum = 1 / np.arange(1, d + 1)
+    rotation = m.haar_orthogonal(r, d)
+    position = np.tile(np.arange(n_positions), n_sequences)
+    shuffled, paired = Moments(d, d), Moments(d, d)
+    for _ in range(8):
+        a = r.standard_normal((len(position), d)) * spectrum
+        b = a @ rotation.T
+        shuffled.add(a[m.shuffle_within_position(r, position)], b)
+        paired.add(a, b)
+    fitted = m.arms(paired, shuffled, m.haar_orthogonal(r, d))
+    assert np.abs(fitted["procrustes"].matrix_dd - rotation).max() < 1e-5
+    error = np.square(fitted["shuffled"](b) - a).sum() / np.square(a - a.mean(axis=0)).sum()
+    assert 1 - error < 0
 
 
 def test_shuffled_pairs_carry_no_token():

@@ -63,14 +63,14 @@ def table(member, reference, anchor, dictionaries=None):
 def test_a_planted_rotation_is_found_and_a_model_equals_itself():
     rotation = m.haar_orthogonal(np.random.default_rng(1), D)
     member = Planted(rotation, shift=0.5)
-    found, rows = table(member, Planted(), member)
+    found, rows = table(member, Planted(), Planted(rotation, shift=0.5))
     assert found["checkpoint", "procrustes", "alignment_ev", ""] > 1 - 1e-6
     assert found["checkpoint", "raw", "alignment_ev", ""] < 0
     assert found["checkpoint", "procrustes", "identified_rank", ""] == D
     distance = float(np.linalg.norm(rotation.T - np.eye(D)))
     for metric in ("rotation_distance", "rotation_distance_identified"):
         assert found["checkpoint", "procrustes", metric, ""] == pytest.approx(distance, abs=1e-4)
-    # Beside itself: nothing to turn.
+    # Beside its equal: nothing to turn.
     assert found["seed", "raw", "alignment_ev", ""] == pytest.approx(1, abs=1e-6)
     assert found["seed", "procrustes", "rotation_distance", ""] == pytest.approx(0, abs=1e-4)
     assert {r["n_tokens"] for r in rows} == {200 * (POSITIONS - 1)}
@@ -142,12 +142,16 @@ def test_a_dictionary_of_the_reference_is_tried_on_every_arm():
 
 
 def test_a_model_that_plays_two_roles_runs_once():
+    member, other = Planted(), Planted()
+    table(member, other, other)
+    assert member.runs == other.runs > 0
+
+
+def test_a_member_is_not_compared_with_itself():
     member = Planted()
-    table(member, member, member)
-    once = member.runs
-    other = Planted()
-    table(other, Planted(), Planted())
-    assert once == other.runs
+    found, rows = table(member, member, Planted())
+    assert {comparison for comparison, *_ in found} == {"seed"}
+    assert table(member, member, member)[1] == []
 
 
 def test_too_few_tokens_and_unequal_widths_are_refused():

@@ -23,6 +23,7 @@ from crossseed.cohorts.hub.check import compare
 from crossseed.cohorts.hub.loading import HubUnreachable, Source
 from crossseed.cohorts.hub.reading import Reader
 from crossseed.errors import UserError
+from crossseed.store import write_table
 
 D, LAYERS, HEADS, KV_HEADS, VOCABULARY, POSITIONS = 32, 3, 4, 2, 61, 24
 TOKENS_NT = np.random.default_rng(0).integers(0, VOCABULARY, (3, 11)).astype(np.uint16)
@@ -623,9 +624,61 @@ def test_digests_follow_the_weights(copy):
 # --- check ------------------------------------------------------------------------------
 
 
-def run_check(root, *models, sites=("blocks.1.hook_resid_post",), width=D, layers=LAYERS):
+def run_check(root, *models, family="gpt_neox", width=D, layers=LAYERS, context=8):
     listed = [(i, "final", source(root, name)) for i, name in enumerate(models)]
-    return compare(listed, list(sites), width, layers, source(root, models[0]))
+    told = checking.Declared(family, width, layers, context)
+    return compare(listed, told, source(root, models[0]))
+
+
+DECLARED = {
+    "neox": "gpt_neox",
+    "neox-sequential": "gpt_neox_sequential",
+    "gpt2": "gpt2",
+    "llama": "llama",
+    "mistral": "llama",
+    "bert": "bert",
+}
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_check_refuses_every_family_but_the_models_own(folder, name):
+    assert len(run_check(folder, name, family=DECLARED[name])) == 1
+    for family in {*DECLARED.values()} - {DECLARED[name]}:
+        with pytest.raises(
+            UserError, match=f"is of family {DECLARED[name]}, but family = {family}"
+        ):
+            run_check(folder, name, family=family)
+
+
+@pytest.mark.parametrize("name", ["neox", "gpt2", "llama", "bert"])
+def test_check_refuses_a_context_longer_than_the_model_knows(folder, name):
+    positions = loading.shape_of(loading.load_config(source(folder, name))).positions
+    assert run_check(folder, name, family=DECLARED[name], context=positions)
+    with pytest.raises(UserError, match=rf"knows {positions} positions, but tokens\.context = "):
+        run_check(folder, name, family=DECLARED[name], context=positions + 1)
+
+
+def test_special_tokens_of_a_chat_do_not_tell_siblings_apart(copy):
+    root, path = copy()
+    shutil.copytree(path, path.with_name("chat"))
+    file = path.with_name("chat") / "tokenizer_config.json"
+    told = json.loads(file.read_text()) | {"pad_token": "w1"}
+    file.write_text(json.dumps(told))
+    assert len(run_check(root, "neox", "chat")) == 2
+
+
+def test_a_member_is_loaded_at_the_commit_of_its_check(folder, tmp_path, monkeypatch):
+    table = tmp_path / "0.csv"
+    row = dict.fromkeys(checking.COLUMNS, "")
+    row |= {"seed": 1, "checkpoint": "final", "model_id": "lab/neox", "commit": COMMIT}
+    write_table(table, checking.COLUMNS, [row])
+    seen = []
+    monkeypatch.setattr(members, "load_source", lambda source, *rest: seen.append(source))
+    spec = {"seed": 1, "checkpoint": "final", "model_id": "lab/neox", "folder": None}
+    members.load({**spec, "precision": "float32"}, [table], ["blocks.1.hook_resid_post"], "cpu")
+    assert loading.resolve(seen[0]) == ("lab/neox", COMMIT)
+    with pytest.raises(UserError, match=r"0\.csv: has no row of 'lab/neox' \(seed 2, final\)"):
+        members.load({**spec, "seed": 2, "precision": "float32"}, [table], ["blocks.1.hook_resid_post"], "cpu")
 
 
 def test_check_describes_siblings(folder, copy):
@@ -677,7 +730,8 @@ def test_check_lists_all_that_is_wrong(folder, copy):
         ("wide", "it has 1 layers, but layers = 3; correct layers"),
         ("wide", "is no sibling of 'lab/neox': width is 64, there 32"),
         ("wide", "is no sibling of 'lab/neox': layers is 1, there 3"),
-        ("wide", "site 'blocks.1.hook_resid_post' does not exist, there are layers 0 to 0"),
+        ("sequential", "is of family gpt_neox_sequential, but family = gpt_neox"),
+        ("gpt2", "is of family gpt2, but family = gpt_neox"),
         ("sequential", "is no sibling of 'lab/neox': parallel is False, there True"),
         ("gpt2", "is no sibling of 'lab/neox': model_type is gpt2, there gpt_neox"),
         ("absent", f"expected the folder {root}/lab/absent with a config.json"),
@@ -753,9 +807,10 @@ ASK = """
 import json, sys, time
 time.sleep = lambda seconds: None  # the client waits long before it tries again
 from crossseed.cohorts.hub import loading, members
-from crossseed.cohorts.hub.check import compare
+from crossseed.cohorts.hub.check import Declared, compare
 from crossseed.cohorts.hub.loading import Source
 from crossseed.errors import UserError
+from crossseed.store import write_table
 
 SITE = "blocks.1.hook_resid_post"
 found = {}
@@ -765,7 +820,7 @@ for model_id in sys.argv[1:]:
         "load": lambda: members.load_source(source, [SITE], "float32", "cpu").digest,
         "tokenizer": lambda: len(loading.load_tokenizer(source)),
         "files": lambda: loading.hub_files(source)[0],
-        "check": lambda: compare([(1, "step1", source)], [SITE], 32, 3, source),
+        "check": lambda: compare([(1, "step1", source)], Declared("gpt_neox", 32, 3, 8), source),
     }.items():
         try:
             found[f"{model_id} {name}"] = call()
@@ -861,5 +916,5 @@ def test_a_hub_that_does_not_answer_ends_the_check_at_once(folder, monkeypatch):
 
     monkeypatch.setattr(loading, "load_tokenizer", silent)
     with pytest.raises(HubUnreachable):
-        run_check(folder, "neox", "neox-sequential")
+        run_check(folder, "neox", "other")
     assert len(asked) == 1

@@ -29,7 +29,7 @@ from crossseed.store import add_dataset, canonical_json, check_finite, create_h5
 TOKENS_SCHEMA = "tokens/1"
 ACTIVATIONS_SCHEMA = "activations/1"
 CHUNK_ROWS = 4096
-FORWARD_ROWS = 256
+FORWARD_TOKENS = 8192
 SHUFFLE_BUFFER_BYTES = 256 << 20
 
 
@@ -107,7 +107,9 @@ def extract(
             for site, file in files.items():
                 _start_split(file, split, index, member.width(site), dtype)
             filled = 0
-            for part in batches(len(found.tokens_nt), FORWARD_ROWS):
+            for part in batches(
+                len(found.tokens_nt), max(1, FORWARD_TOKENS // found.tokens_nt.shape[1])
+            ):
                 keep = found.keep_nt[part]
                 by_site = member.activations(found.tokens_nt[part], list(out))
                 end = filled + int(keep.sum())

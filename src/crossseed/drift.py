@@ -1,7 +1,7 @@
 """Drift: how a member moves over training, and how far it is from its siblings.
 
 Each member is compared with the reference checkpoint of its own seed (``checkpoint``) and with
-the anchor at the same checkpoint (``seed``). Both models of a pair run over the same tokens in
+the anchor at the same checkpoint (``seed``), unless that is itself. Both models of a pair run over the same tokens in
 one process, and only d × d sums are kept, so activations of a sweep never lie on disk. The
 published figure is one such cell (arXiv 2605.24577, section on checkpoints); here it becomes a
 curve over checkpoints, sites and seeds, with its nulls in the same table.
@@ -61,7 +61,7 @@ COLUMNS = (
 COMPARISONS = ("checkpoint", "seed")
 ARMS = ("raw", "mean", "shuffled", "procrustes")
 # Tokens of a forward pass; blocks hold whole sequences.
-BLOCK_TOKENS = 16384
+BLOCK_TOKENS = 4096
 RESAMPLES = 200
 # Half of a 95 % interval of a standard normal.
 NORMAL_95 = 1.959964
@@ -222,7 +222,8 @@ def _kept(member: Member, block: Block, sites: Sequence[str]) -> dict[str, Tenso
 
     found = member.activations_on_device(block.tokens_nt, list(sites))
     kept = {}
-    for site, value in found.items():
+    for site in sites:
+        value = found.pop(site)
         mask = torch.from_numpy(block.keep_nt).to(value.device)
         kept[site] = value[mask].float()
         if not bool(torch.isfinite(kept[site]).all()):
@@ -240,8 +241,8 @@ def measure(
     """Every metric of one member against its reference checkpoint and against the anchor.
 
     Args:
-        members: ``member`` and, under the names of `COMPARISONS`, those it is compared with;
-            equal models may be one object.
+        members: ``member`` and, under the names of `COMPARISONS`, those it is compared with. One
+            object that plays two roles runs once, and a member is not compared with itself.
         sets: token sets by split.
         sites: sites compared.
         dictionaries: those of the reference checkpoint by (site, name, init).
@@ -255,6 +256,9 @@ def measure(
     """
     import torch
 
+    comparisons = [role for role in COMPARISONS if members[role] is not members["member"]]
+    if not comparisons:
+        return []
     widths = {site: members["member"].width(site) for site in sites}
     fit_tokens = int(sets["fit"].keep_nt.sum())
     if fit_tokens < 2 * max(widths.values()):
@@ -262,7 +266,7 @@ def measure(
             f"{fit_tokens} tokens in the fit split cannot decide a rotation in "
             f"{max(widths.values())} dimensions; at least {2 * max(widths.values())} are needed"
         )
-    for role in COMPARISONS:
+    for role in comparisons:
         for site in sites:
             if members[role].width(site) != widths[site]:
                 raise UserError(
@@ -289,7 +293,7 @@ def measure(
             acts = forward(block)
             odd_n = torch.from_numpy(block.sequence_n % 2 == 1)
             order_n = torch.from_numpy(m.shuffle_within_position(rng, block.position_n))
-            for role in COMPARISONS:
+            for role in comparisons:
                 for site in sites:
                     a, b = acts[role][site], acts["member"][site].to(acts[role][site].device)
                     key = (role, site)
@@ -303,7 +307,8 @@ def measure(
         starts = unit_starts(sequence)
         weights = resample_weights(generator("bootstrap", *cell), len(starts), RESAMPLES)
         held_out: dict[tuple[str, str], DeviceMoments] = {}
-        tried = {key: _DictionarySums(len(starts), d) for key, d in dictionaries.items()}
+        carried = dictionaries if "checkpoint" in comparisons else {}
+        tried = {key: _DictionarySums(len(starts), d) for key, d in carried.items()}
         for block in blocks(sets["eval"]):
             acts = forward(block)
             for role, site in fits:

@@ -27,6 +27,8 @@ FIT_SECONDS = 11.0
 DRIFT_MATRICES = 7
 # What is in memory however small the model: Python, PyTorch, transformers, one block of tokens.
 BASE_MB = 1500
+# Tokens of a forward pass, at most.
+BLOCK_TOKENS = 8192
 # A row of a drift table; each site has about this many, and each is joined twice.
 DRIFT_BYTES = 130 * 24 * 3
 BYTES = {"float16": 2, "float32": 4, "bfloat16": 2}
@@ -138,7 +140,9 @@ def memory_mb(config: CohortConfig, models: int, comparisons: int = 0) -> int:
     On a GPU most of it lies there instead; a job then asks for more than it needs.
     """
     width = config.width or 0
-    weights = models * config.loaded_bytes
+    # Activations of one block at all sites, once as they come and once as they are kept.
+    block = models * 2 * BLOCK_TOKENS * len(config.sites) * width * BYTES["float32"]
+    weights = models * config.loaded_bytes + block
     sums = comparisons * len(config.sites) * DRIFT_MATRICES * width**2 * FLOAT64
     # While one cell is fitted, three times its matrices.
     fit = 3 * DRIFT_MATRICES * width**2 * FLOAT64 if comparisons else 0

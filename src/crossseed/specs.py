@@ -155,6 +155,8 @@ def drift(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
     if run.drift is None:
         raise ValueError("this run has no drift study")
     config = run.cohorts[cohort]
+    # Activations are neither stored nor, without dictionaries, compared with stored ones.
+    tried = plan.drift_dictionaries(run, cohort, seed)
     roles = {
         "member": (seed, checkpoint),
         "checkpoint": (seed, run.drift.reference),
@@ -164,9 +166,12 @@ def drift(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
         "cohort": cohort,
         "kind": config.kind,
         "sites": list(config.sites),
-        "dictionaries": [d.name for d in plan.drift_dictionaries(run, cohort, seed)],
-        "members": {role: _reading(run, cohort, *member) for role, member in roles.items()},
-        "origin": origin(run, cohort, seed, run.drift.reference),
+        "dictionaries": [d.name for d in tried],
+        "members": {
+            role: {k: v for k, v in _reading(run, cohort, *member).items() if k != "dtype"}
+            for role, member in roles.items()
+        },
+        "origin": origin(run, cohort, seed, run.drift.reference) if tried else "",
     }
 
 

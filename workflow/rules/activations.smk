@@ -35,6 +35,7 @@ for number, (cohort, sites) in enumerate(passes_of_cohorts()):
         resources:
             gpu=GPU,
             device=DEVICE,
+            device_map=RUN.cohorts[cohort].device_map or "none",
             passes=layout.PASSES.format(cohort=cohort),
             mem_mb=estimate.memory_mb(RUN.cohorts[cohort], models=1),
             runtime=60,
@@ -45,6 +46,7 @@ for number, (cohort, sites) in enumerate(passes_of_cohorts()):
             "python -m crossseed extract"
             " --spec {params.spec:q}"
             " --device {resources.device:q}"
+            " --device-map {resources.device_map:q}"
             " --model {input.model:q}"
             " --tokens {input.tokens:q}"
             " --passes {resources.passes:q}"

@@ -26,6 +26,7 @@ rule drift:
     resources:
         gpu=GPU,
         device=DEVICE,
+        device_map=lambda wildcards: RUN.cohorts[wildcards.cohort].device_map or "none",
         mem_mb=memory_of_drift,
         runtime=120,
     params:
@@ -35,6 +36,7 @@ rule drift:
         "python -m crossseed drift"
         " --spec {params.spec:q}"
         " --device {resources.device:q}"
+        " --device-map {resources.device_map:q}"
         " --member {input.member:q}"
         " --reference {input.reference:q}"
         " --anchor {input.anchor:q}"

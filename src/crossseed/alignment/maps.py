@@ -61,10 +61,20 @@ def haar_orthogonal(rng: np.random.Generator, d: int) -> np.ndarray:
 
 
 def shuffle_within_position(rng: np.random.Generator, position_n: np.ndarray) -> np.ndarray:
-    """A permutation of rows that only exchanges rows of equal position."""
+    """A permutation of rows that only exchanges rows of equal position, and leaves none in place.
+
+    Rows of a position are put on a circle at random, and each goes one place on: a row left in
+    place would be a true pair, and a few of these suffice for Procrustes, which ignores scale.
+    A position with one row alone cannot be exchanged.
+    """
     order = np.lexsort((rng.random(len(position_n)), position_n))
-    permutation = np.empty(len(position_n), dtype=np.int64)
-    permutation[np.argsort(position_n, kind="stable")] = order
+    position = position_n[order]
+    first = np.flatnonzero(np.r_[True, position[1:] != position[:-1]])
+    last = np.r_[first[1:], len(order)] - 1
+    onward = np.arange(1, len(order) + 1)
+    onward[last] = first
+    permutation = np.empty(len(order), dtype=np.int64)
+    permutation[order] = order[onward]
     return permutation
 
 

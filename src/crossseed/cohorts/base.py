@@ -212,6 +212,11 @@ class CohortConfig(Model):
         return []
 
     @property
+    def device_map(self) -> str | None:
+        """How a member is spread over devices; None for one device."""
+        return None
+
+    @property
     def loaded_bytes(self) -> int:
         """Bytes of the weights of a member, as they are loaded to be read."""
         return 0

@@ -224,7 +224,7 @@ def drift(tables: t.Tables, cohort: str, about: dict[str, Any]) -> list[str]:
     apart = rows[(rows.comparison == "seed") & (rows.seed != rows.other_seed)]
     if len(apart):
         sentences += _drift_sentences(apart, "a seed and the anchor at the same checkpoint")
-    ranks = rows[(rows.metric == "numerical_rank") & (rows.seed != rows.other_seed)]
+    ranks = rows[rows.metric == "numerical_rank"]
     if about["width"] and len(ranks):
         deficient = sorted(ranks[ranks.value < about["width"]].site.unique())
         if deficient:

@@ -19,6 +19,7 @@ from crossseed.verbs import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     options.add_device(parser)
+    options.add_device_map(parser)
     for role in ("member", "reference", "anchor"):
         parser.add_argument(
             f"--{role}",
@@ -44,7 +45,8 @@ def run(args: argparse.Namespace) -> None:
         key = (member["seed"], member["checkpoint"])
         if key not in loaded:
             load_member = module_of(spec["kind"], "members").load
-            loaded[key] = load_member(member, paths[role], spec["sites"], device)
+            settings = {**member, **options.device_map_of(args)}
+            loaded[key] = load_member(settings, paths[role], spec["sites"], device)
     members = {role: loaded[m["seed"], m["checkpoint"]] for role, m in told.items()}
     dictionaries = {}
     for path in args.dictionaries:

@@ -16,6 +16,7 @@ from crossseed.verbs import options
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
     options.add_device(parser)
+    options.add_device_map(parser)
     parser.add_argument(
         "--model", type=Path, nargs="*", default=[], help="files that the member is loaded from"
     )
@@ -32,7 +33,8 @@ def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "kind", "cohort", "seed", "checkpoint", "dtype", "origin")
     device = usable(args.device)
     out = {options.site_of(path): path for path in args.out}
-    member = module_of(spec["kind"], "members").load(spec, args.model, list(out), device)
+    told = {**spec, **options.device_map_of(args)}
+    member = module_of(spec["kind"], "members").load(told, args.model, list(out), device)
     sets, digest = read_tokens(args.tokens)
     specs = {
         site: {**spec, "site": site, "source": source_of(spec["origin"], site)} for site in out

@@ -28,6 +28,17 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
 
+def add_device_map(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--device-map", choices=("auto", "none"), default="none", help="spread a model over devices"
+    )
+
+
+def device_map_of(args: argparse.Namespace) -> dict[str, str | None]:
+    """What a member's loader is told beside its spec."""
+    return {"device_map": None if args.device_map == "none" else args.device_map}
+
+
 def spec_of(args: argparse.Namespace, *keys: str) -> dict[str, Any]:
     """The parsed ``--spec``, which must hold `keys`."""
     try:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from crossseed.cohorts.hub import loading
-from crossseed.cohorts.hub import sites as names
 from crossseed.cohorts.hub.loading import HubUnreachable, Shape, Source
 from crossseed.errors import UserError
 from crossseed.store import canonical_json, write_table
@@ -27,6 +26,22 @@ COLUMNS = (
 )
 
 T = TypeVar("T")
+# Parts of a tokenizer's own file that decide the tokens of a text, beside the vocabulary.
+RULES = ("normalizer", "pre_tokenizer", "model", "post_processor")
+
+
+class Declared(NamedTuple):
+    """What the configuration says of all members.
+
+    Attributes:
+        family: as in `crossseed.cohorts.hub.config.HubModel`. width: size of an activation vector.
+        layers: number of blocks. context: positions of the sequences that they will read.
+    """
+
+    family: str
+    width: int
+    layers: int
+    context: int
 
 
 class Tokenizer(NamedTuple):
@@ -55,8 +70,9 @@ def check(spec: Mapping[str, Any], members: Sequence[str], out: Path) -> None:
     """Checks members as a job's spec names them, and writes what was found as a CSV.
 
     Args:
-        spec: ``width``, ``layers`` and ``family`` of all members; ``tokenizer``, the id of the
-            model whose tokenizer is used; ``folder`` that holds them, or None.
+        spec: ``family``, ``width``, ``layers`` of all members and the ``context`` they are read
+            at; ``tokenizer``, the id of the model whose tokenizer is used; ``folder`` that holds
+            them, or None.
         members: members as ``seed1/step1000=org/name@revision``.
         out: CSV to write, with `COLUMNS`.
 
@@ -69,19 +85,13 @@ def check(spec: Mapping[str, Any], members: Sequence[str], out: Path) -> None:
         name, model_id = member.split("=", 1)
         seed, checkpoint = name.removeprefix("seed").split("/")
         named.append((int(seed), checkpoint, Source(model_id, folder)))
-    # A site that models of another family lack, where it matters which family they are.
-    telling = {"gpt_neox": "hook_resid_post", "bert": names.NORMALIZED_POST}
-    site = names.name(0, telling.get(spec["family"], "hook_resid_mid"))
-    tokenizer = Source(spec["tokenizer"], folder)
-    rows = compare(named, [site], spec["width"], spec["layers"], tokenizer)
-    write_table(out, COLUMNS, rows)
+    told = Declared(spec["family"], spec["width"], spec["layers"], spec["context"])
+    write_table(out, COLUMNS, compare(named, told, Source(spec["tokenizer"], folder)))
 
 
 def compare(
     members: list[tuple[int, str, Source]],
-    sites: list[str],
-    width: int,
-    layers: int,
+    told: Declared,
     tokenizer_from: Source,
 ) -> list[dict[str, Any]]:
     """Compares the members of a cohort with its declaration and with each other.
@@ -90,9 +100,7 @@ def compare(
 
     Args:
         members: (seed, checkpoint, source) of each.
-        sites: what will be read.
-        width: declared size of an activation vector.
-        layers: declared number of blocks.
+        told: what the members should be.
         tokenizer_from: the model whose tokenizer makes the tokens of all.
 
     Returns:
@@ -125,7 +133,7 @@ def compare(
         said: list[str] = []
         if config is not None:
             first = first or (source.model_id, config.shape)
-            said += _misfits(config.shape, first, sites, width, layers)
+            said += _misfits(config.shape, first, told)
         if tokenizer is not None and expected is not None:
             said += _differences(tokenizer, expected, tokenizer_from.model_id)
         if config is not None and tokenizer is not None:
@@ -145,19 +153,21 @@ def compare(
 def tokenizer_of(source: Source) -> Tokenizer:
     """The tokenizer of a model, as far as it is compared.
 
-    Truncation and padding are left out, since those who tokenise set them.
+    Truncation and padding are left out, since those who tokenise set them; so are special tokens
+    that no text gets, as of a chat: base models and their tuned twins differ in these.
 
     Raises:
         UserError: see `crossseed.cohorts.hub.loading.load_tokenizer`.
     """
     found = loading.load_tokenizer(source)
     vocabulary: dict[str, int] = found.get_vocab()
-    rules: dict[str, Any] = {"class": type(found).__name__}
     backend = getattr(found, "backend_tokenizer", None)
-    if backend is not None:
-        rules = json.loads(backend.to_str()) | {"truncation": None, "padding": None}
-    special = {name: str(token) for name, token in found.special_tokens_map.items()}
-    text = canonical_json([rules, vocabulary, special])
+    if backend is None:
+        rules: dict[str, Any] = {"class": type(found).__name__}
+    else:
+        parts = json.loads(backend.to_str())
+        rules = {part: parts.get(part) for part in RULES}
+    text = canonical_json([rules, vocabulary, found.eos_token])
     return Tokenizer(vocabulary, hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
 
 
@@ -184,14 +194,18 @@ def _location(source: Source) -> _Location:
     return _Location(commit, None)
 
 
-def _misfits(
-    shape: Shape, first: tuple[str, Shape], sites: list[str], width: int, layers: int
-) -> list[str]:
+def _misfits(shape: Shape, first: tuple[str, Shape], told: Declared) -> list[str]:
     said = []
-    if shape.width != width:
-        said.append(f"its hidden size is {shape.width}, but width = {width}; correct width")
-    if shape.layers != layers:
-        said.append(f"it has {shape.layers} layers, but layers = {layers}; correct layers")
+    if shape.declared_family != told.family:
+        said.append(f"is of family {shape.declared_family}, but family = {told.family}")
+    if shape.width != told.width:
+        said.append(f"its hidden size is {shape.width}, but width = {told.width}; correct width")
+    if shape.layers != told.layers:
+        said.append(f"it has {shape.layers} layers, but layers = {told.layers}; correct layers")
+    if told.context > shape.positions:
+        said.append(
+            f"it knows {shape.positions} positions, but tokens.context = {told.context}; lower context"
+        )
     other_id, other = first
     for what in ("model_type", "width", "layers", "parallel"):
         mine, theirs = getattr(shape, what), getattr(other, what)
@@ -200,8 +214,7 @@ def _misfits(
                 f"is no sibling of {other_id!r}: {what} is {mine}, there {theirs}; take one of "
                 "them out of the cohort"
             )
-    why_not = [names.why_not(site, shape.family, shape.layers, shape.parallel) for site in sites]
-    return said + [f"site {sentence}" for sentence in why_not if sentence is not None]
+    return said
 
 
 def _differences(tokenizer: Tokenizer, expected: Tokenizer, model_id: str) -> list[str]:
@@ -217,7 +230,7 @@ def _differences(tokenizer: Tokenizer, expected: Tokenizer, model_id: str) -> li
         example = f"{token!r} is {mine.get(token, 'absent')}, there {theirs.get(token, 'absent')}"
         how = f"{len(differing)} tokens differ, e.g. {example}"
     else:
-        how = "the vocabulary is the same, but not the rules or the special tokens"
+        how = "the vocabulary is the same, but not the rules or the end-of-text token"
     return [
         f"its tokenizer is not that of {model_id!r}: {how}; the same text would give other "
         "tokens: take one of them out of the cohort"

@@ -49,7 +49,7 @@ class HubModel(Model):
     layers: Count = Field(description="Number of blocks; checked likewise.")
     device_map: Literal["auto"] | None = Field(
         description="`auto` spreads each model over all GPUs and, where they do not hold it, the "
-        "CPU (needs accelerate); null: one device."
+        "CPU (needs accelerate); null: one device. Never part of a spec, as the device."
     )
 
     @model_validator(mode="after")
@@ -144,16 +144,31 @@ class HubCohort(TextCohort):
                 raise ValueError(
                     f"model.id has no entry for seed {missing[0]}; give one for each of {self.seeds}"
                 )
-        for name in self.missing_checkpoints(self.checkpoints):
-            raise ValueError(self.model.why_unnamed(self.anchor, name))
+        for name in self.checkpoints:
+            for seed in self.seeds:
+                said = self.model.why_unnamed(seed, name)
+                if said is not None:
+                    raise ValueError(said)
+        owners: dict[str, int] = {}
+        for seed in self.seeds:
+            found = self.model.of(seed, self.checkpoints[0])
+            if owners.setdefault(found, seed) != seed:
+                raise ValueError(
+                    f"seeds {owners[found]} and {seed} are both the model {found!r}; give each its own"
+                )
         return self
 
     def missing_checkpoints(self, names: Sequence[str]) -> list[str]:
-        return [name for name in names if self.model.why_unnamed(self.anchor, name) is not None]
+        return [
+            name
+            for name in names
+            if any(self.model.why_unnamed(seed, name) is not None for seed in self.seeds)
+        ]
 
     def check_spec(self) -> dict[str, Any]:
         """What members must be; which models they are is told by `id_of`."""
-        return self.model.model_dump(include={"folder", "family", "width", "layers", "tokenizer"})
+        model = self.model.model_dump(include={"folder", "family", "width", "layers", "tokenizer"})
+        return {**model, "context": self.tokens.context}
 
     def id_of(self, seed: int, checkpoint: str) -> str:
         return self.model.of(seed, checkpoint)
@@ -167,8 +182,11 @@ class HubCohort(TextCohort):
             **super().reading_spec(seed, checkpoint),
             "model_id": self.model.of(seed, checkpoint),
             "folder": self.model.folder,
-            "device_map": self.model.device_map,
         }
+
+    @property
+    def device_map(self) -> str | None:
+        return self.model.device_map
 
     def report_spec(self) -> dict[str, Any]:
         return {"shared": [], "recipe": self.model.model_dump()}

@@ -51,14 +51,16 @@ class Source(NamedTuple):
     Attributes:
         model_id: ``org/name`` or ``org/name@revision``.
         folder: holds the model in ``{folder}/{model_id}``; None means the hub.
+        commit: what the revision stood for when the members were checked; None: not known.
     """
 
     model_id: str
     folder: str | None = None
+    commit: str | None = None
 
 
 class Shape(NamedTuple):
-    """What decides which sites a model has.
+    """What of a model must be known before its weights are loaded.
 
     Attributes:
         model_type: transformers' name of the architecture.
@@ -66,6 +68,7 @@ class Shape(NamedTuple):
         width: size of an activation vector.
         layers: number of blocks.
         parallel: whether attention and MLP both read the input of the block.
+        positions: longest sequence the model was made for.
     """
 
     model_type: str
@@ -73,6 +76,16 @@ class Shape(NamedTuple):
     width: int
     layers: int
     parallel: bool
+    positions: int
+
+    @property
+    def declared_family(self) -> str:
+        """The family as configurations name it, which tells sequential GPT-NeoX apart."""
+        return (
+            "gpt_neox_sequential"
+            if self.family == "gpt_neox" and not self.parallel
+            else self.family
+        )
 
 
 class HubUnreachable(UserError):
@@ -99,7 +112,7 @@ def resolve(source: Source) -> tuple[str, str | None]:
             f"{_where(source)}: {repository!r} also exists in the working directory, and "
             "transformers would read that; move it, or set `folder` to read it on purpose"
         )
-    return repository, revision
+    return repository, source.commit or revision
 
 
 def _subfolder(source: Source, folder: Path) -> Path:
@@ -148,6 +161,7 @@ def shape_of(config: PretrainedConfig) -> Shape:
         config.hidden_size,
         config.num_hidden_layers,
         family == "gpt_neox" and config.use_parallel_residual,
+        config.max_position_embeddings,
     )
 
 

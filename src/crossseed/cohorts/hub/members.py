@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,11 @@ import torch
 
 from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
+from crossseed.cohorts.hub.check import COLUMNS
 from crossseed.cohorts.hub.loading import Shape, Source
 from crossseed.cohorts.hub.reading import Reader
 from crossseed.errors import UserError
+from crossseed.store import read_table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -30,8 +33,11 @@ class HubMember:
         self, model: PreTrainedModel, shape: Shape, model_id: str, device: torch.device | str
     ) -> None:
         self.model, self.shape = model, shape
-        self.digest = loading.weights_digest(model)
         self._reader = Reader(model, shape.family, model_id, device)
+
+    @cached_property
+    def digest(self) -> str:
+        return loading.weights_digest(self.model)
 
     def width(self, site: str) -> int:
         return self.shape.width
@@ -53,16 +59,31 @@ def load(
     """One member as a job's spec names it.
 
     Args:
-        spec: ``model_id``, ``folder``, ``precision`` and ``device_map``.
-        paths: what had to be there before; not read.
+        spec: ``seed``, ``checkpoint``, ``model_id``, ``folder`` and ``precision``; and
+            ``device_map``, if the model is to be spread.
+        paths: the check's table, which says what commit was checked; none: the newest.
         sites: what will be read.
         device: ``cpu`` or ``cuda``.
 
     Raises:
         UserError: see `load_source`.
     """
-    source = Source(spec["model_id"], spec["folder"])
-    return load_source(source, list(sites), spec["precision"], device, spec["device_map"])
+    source = Source(spec["model_id"], spec["folder"], _checked_commit(spec, paths))
+    return load_source(source, list(sites), spec["precision"], device, spec.get("device_map"))
+
+
+def _checked_commit(spec: Mapping[str, Any], paths: Sequence[Path]) -> str | None:
+    """The commit of a member at its check: branches of the hub may have moved since."""
+    if not paths:
+        return None
+    member = (str(spec["seed"]), spec["checkpoint"], spec["model_id"])
+    for row in read_table(paths[0], COLUMNS):
+        if (row["seed"], row["checkpoint"], row["model_id"]) == member:
+            return row["commit"] or None
+    raise UserError(
+        f"{paths[0]}: has no row of {spec['model_id']!r} (seed {member[0]}, {member[1]}); delete "
+        f"{paths[0].parent} to check all members again"
+    )
 
 
 def load_source(

@@ -22,4 +22,4 @@ def make_tokens(
     tokens = TextTokens.model_validate(spec["tokens"])
     tokenizer: Any = load_tokenizer(Source(spec["tokenizer"], spec["folder"]))
     corpus: Corpus = TypeAdapter(Corpus).validate_python(spec["corpus"])
-    return token_sets(text.distinct(text.documents(corpus)), tokenizer, tokens)
+    return token_sets(text.documents(corpus), tokenizer, tokens)

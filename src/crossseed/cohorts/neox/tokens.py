@@ -18,5 +18,4 @@ def make_tokens(
 ) -> tuple[dict[str, TokenSet], dict[str, Any]]:
     """Token sets by split, and what they were made from."""
     tokens = TextTokens.model_validate(spec["tokens"])
-    documents = text.distinct(text.documents(corpus_of(spec)))
-    return token_sets(documents, load(inputs), tokens, spec["corpus_share"])
+    return token_sets(text.documents(corpus_of(spec)), load(inputs), tokens, spec["corpus_share"])

@@ -321,12 +321,16 @@ def train(
 def _held_out_rows(
     spec: dict[str, Any], recipe: NeoxTraining, tokenizer: PreTrainedTokenizerFast
 ) -> np.ndarray:
-    """Held-out sequences, (rows, context) token ids, of documents no model is trained on."""
-    documents = [
-        document
+    """Held-out sequences, (rows, context) token ids, of documents no model is trained on.
+
+    The documents come in an order of their own, not in that of their names.
+    """
+    places = {
+        document: part_of(document, spec["text_seed"])
         for document in text.distinct(text.documents(tk.corpus_of(spec)))
-        if part_of(document, spec["text_seed"]) >= spec["corpus_share"]
-    ]
+    }
+    held_out = [document for document, place in places.items() if place >= spec["corpus_share"]]
+    documents = sorted(held_out, key=places.__getitem__)
     wanted = recipe.eval_rows * recipe.context
     ids = encode(documents, tokenizer, wanted)
     if len(ids) < wanted:

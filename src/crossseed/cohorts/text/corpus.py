@@ -22,6 +22,9 @@ from crossseed.seeding import entropy
 INSTALL = "pip install 'crossseed[corpora]'"
 PARQUET_ROWS = 1024
 TESTS_AND_PACKAGES = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
+# A hundred tables of characters made by one script: near copies of each other, on both sides of
+# every split.
+NEAR_COPIES = {"encodings"}
 # Written when Python was installed; they hold paths of the machine.
 OF_THE_MACHINE = ("_sysconfigdata", "sitecustomize", "usercustomize")
 
@@ -121,7 +124,7 @@ class StandardLibrary(NamedTuple):
 
 
 def standard_library() -> StandardLibrary:
-    """The standard library of the Python that runs, without tests and installed packages.
+    """The standard library of the Python that runs, without tests, packages and near copies.
 
     Sources are read as UTF-8 whatever encoding they declare; those that are not are skipped.
 
@@ -132,7 +135,7 @@ def standard_library() -> StandardLibrary:
     digest = hashlib.blake2b(digest_size=16)
     texts = {}
     skipped = 0
-    for name in _files(root, TESTS_AND_PACKAGES):
+    for name in _files(root, TESTS_AND_PACKAGES | NEAR_COPIES):
         if not name.endswith(".py") or Path(name).name.startswith(OF_THE_MACHINE):
             continue
         data = (root / name).read_bytes()
