@@ -101,7 +101,8 @@ def test_arithmetic_of_training_and_of_the_rest(config):
     # Two products forward, three backward, 2 FLOP each: encoder and decoder have width × n weights.
     n = 2 * WIDTH
     assert found["sae"].flop == SEEDS * SITES * 2 * 40 * 128 * 10 * WIDTH * n
-    assert found["drift"].flop == SEEDS * 2 * 3 * (ROWS["fit"] + ROWS["eval"]) * forward
+    # The anchor: 2 models at step10, itself at the end; the two others: 3 and 2.
+    assert found["drift"].flop == (2 + 1 + 2 * (3 + 2)) * (ROWS["fit"] + ROWS["eval"]) * forward
 
 
 def test_gpu_seconds_are_arithmetic_at_the_rate_and_a_start_a_job(config):
@@ -124,9 +125,19 @@ def test_drift_holds_the_gpu_while_maps_are_fitted(config):
     """The time of fits grows with the third power of the width, two a site and job."""
     found = stages(config)["drift"]
     start = estimate.GPU_START_SECONDS
-    fits = 6 * 2 * SITES * estimate.FIT_SECONDS * (WIDTH / 1024) ** 3
+    # Three seeds beside their references, two of them at two checkpoints beside the anchor.
+    fits = (3 + 4) * SITES * estimate.FIT_SECONDS * (WIDTH / 1024) ** 3
     seconds = found.flop / estimate.MODEL_RATE + 6 * start + fits
     assert found.gpu_seconds == pytest.approx(seconds, rel=1e-12)
+
+
+def test_downloads_are_those_of_members_from_the_hub(config):
+    assert estimate.downloads(load_run(config)) == 0
+    run = load_files(ROOT / "config/pythia-70m.yaml")
+    weights = 4 * (12 * 6 * 512**2 + 131_072 * 512)
+    # One checkpoint of nine seeds.
+    drift = {run.drift.reference, *run.drift.checkpoints} if run.drift else set()
+    assert estimate.downloads(run) == 9 * len({"step143000"} | drift) * weights
 
 
 def test_memory_is_that_of_weights_and_sums():
@@ -136,12 +147,14 @@ def test_memory_is_that_of_weights_and_sums():
     matrix = 8 * 5120**2
     assert cohort.loaded_bytes == weights
     assert 22e9 < weights < 28e9
+    block = 2 * estimate.BLOCK_TOKENS * 2 * 5120 * 4  # two sites, twice, float32
     alone = estimate.memory_mb(cohort, models=1)
-    assert alone == pytest.approx(estimate.BASE_MB + weights / 1e6, abs=1)
+    assert alone == pytest.approx(estimate.BASE_MB + (weights + block) / 1e6, abs=1)
     drift = estimate.memory_mb(cohort, models=2, comparisons=2)
     sums = 2 * 2 * estimate.DRIFT_MATRICES * matrix
     fit = 3 * estimate.DRIFT_MATRICES * matrix
-    assert drift == pytest.approx(estimate.BASE_MB + (2 * weights + sums + fit) / 1e6, abs=1)
+    loaded = 2 * (weights + block)
+    assert drift == pytest.approx(estimate.BASE_MB + (loaded + sums + fit) / 1e6, abs=1)
 
 
 def test_published_sizes_of_a_shipped_config():

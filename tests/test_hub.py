@@ -678,7 +678,12 @@ def test_a_member_is_loaded_at_the_commit_of_its_check(folder, tmp_path, monkeyp
     members.load({**spec, "precision": "float32"}, [table], ["blocks.1.hook_resid_post"], "cpu")
     assert loading.resolve(seen[0]) == ("lab/neox", COMMIT)
     with pytest.raises(UserError, match=r"0\.csv: has no row of 'lab/neox' \(seed 2, final\)"):
-        members.load({**spec, "seed": 2, "precision": "float32"}, [table], ["blocks.1.hook_resid_post"], "cpu")
+        members.load(
+            {**spec, "seed": 2, "precision": "float32"},
+            [table],
+            ["blocks.1.hook_resid_post"],
+            "cpu",
+        )
 
 
 def test_check_describes_siblings(folder, copy):

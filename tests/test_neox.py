@@ -600,8 +600,9 @@ def test_plain_transformers_loads_the_folders_and_finds_the_logged_loss(
     assert tokenizer.eos_token == tk.END_OF_TEXT
     assert model.config.eos_token_id == tokenizer.eos_token_id
     # By hand: held-out documents, joined, in rows, loss over all but each row's first token.
-    texts = [path.read_text() for path in sorted((home / "corpus").iterdir())]
-    text = "".join(t + tk.END_OF_TEXT for t in texts if part_of(t, 0) >= 0.5)
+    texts = [path.read_text() for path in (home / "corpus").iterdir()]
+    held_out = sorted((t for t in texts if part_of(t, 0) >= 0.5), key=lambda t: part_of(t, 0))
+    text = "".join(t + tk.END_OF_TEXT for t in held_out)
     ids = torch.tensor(tokenizer(text).input_ids[: 16 * 24]).reshape(16, 24)
     with torch.no_grad():
         losses = [float(model(input_ids=row[None], labels=row[None]).loss) for row in ids]

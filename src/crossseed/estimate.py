@@ -1,7 +1,7 @@
 """What a run will take, from its configuration alone: disk, arithmetic and GPU-hours.
 
 Rough by design: a factor of two either way is usual. Arithmetic is counted, the rates below are
-assumed, and every job that loads a model pays a start. Downloads are not counted.
+assumed, and every job that loads a model pays a start. Time to download is not counted, nor text.
 """
 
 from __future__ import annotations
@@ -23,14 +23,18 @@ GPU_START_SECONDS = 15
 # Seconds to factorise a 1024 × 1024 cross-covariance as often as a cell of the drift study does,
 # on one slow core (measured at 512: 1.4 s); grows with the third power of the width.
 FIT_SECONDS = 11.0
+# FLOP/s of one core: dictionaries of the drift study are tried there. Arms and the model's own.
+CPU_RATE = 20e9
+DRIFT_ARMS = 5
 # d × d matrices in float64 that drift keeps a site and comparison.
 DRIFT_MATRICES = 7
 # What is in memory however small the model: Python, PyTorch, transformers, one block of tokens.
 BASE_MB = 1500
 # Tokens of a forward pass, at most.
 BLOCK_TOKENS = 8192
-# A row of a drift table; each site has about this many, and each is joined twice.
-DRIFT_BYTES = 130 * 24 * 3
+# Rows of a drift table that a site and comparison has, their bytes, and how often each is written:
+# by the member, the seed and the run.
+DRIFT_BYTES = 130 * 12 * 3
 BYTES = {"float16": 2, "float32": 4, "bfloat16": 2}
 FLOAT64 = 8
 # Sequence number, position and token id of each stored row.
@@ -125,13 +129,42 @@ def stages(run: RunConfig) -> list[Stage]:
         add(_stage("align", crossed, crossed * MATRICES_A_PAIR * width**2 * FLOAT64))
         add(_stage("transfer", len(pairs), 0.0))
         add(_stage("cosine", crossed, 0.0))
-        drifting = sum(m.cohort == cohort for m in plan.drifting(run))
-        # Three models a job: the member, its reference, the anchor.
-        flop = drifting * 3 * _tokens(config, "fit", "eval") * forward
-        disk = drifting * sites * DRIFT_BYTES * 2
-        fits = drifting * 2 * sites * FIT_SECONDS * (width / 1024) ** 3
-        add(_stage("drift", drifting, disk, flop, MODEL_RATE, more_seconds=fits))
+        add(_drift(run, cohort))
     return [stage for stage in found.values() if stage.jobs]
+
+
+def _drift(run: RunConfig, cohort: str) -> Stage:
+    config, drift = run.cohorts[cohort], run.drift
+    width, sites = config.width or 0, len(config.sites)
+    drifting = [m for m in plan.drifting(run) if m.cohort == cohort]
+    if drift is None or not drifting:
+        return _stage("drift", 0, 0.0)
+    models = comparisons = 0
+    tried = 0.0
+    for _, seed, checkpoint in drifting:
+        compared = {(seed, drift.reference), (config.anchor, checkpoint)} - {(seed, checkpoint)}
+        models += 1 + len(compared)
+        comparisons += (checkpoint != drift.reference) + (seed != config.anchor)
+        if checkpoint != drift.reference:
+            for found in plan.drift_dictionaries(run, cohort, seed):
+                latents = int(found.name.rpartition("-x")[2]) * width
+                tried += len(found.inits) * 4 * width * latents
+    flop = models * _tokens(config, "fit", "eval") * config.forward_flop_per_token
+    fits = comparisons * sites * FIT_SECONDS * (width / 1024) ** 3
+    carried = DRIFT_ARMS * tried * sites * _tokens(config, "eval") / CPU_RATE
+    disk = comparisons * sites * DRIFT_BYTES
+    return _stage("drift", len(drifting), disk, flop, MODEL_RATE, more_seconds=fits + carried)
+
+
+def downloads(run: RunConfig) -> float:
+    """Bytes of models that come from the hub, each member once."""
+    return float(
+        sum(
+            config.loaded_bytes * len(plan.loaded(run, cohort))
+            for cohort, config in run.cohorts.items()
+            if config.downloaded
+        )
+    )
 
 
 def memory_mb(config: CohortConfig, models: int, comparisons: int = 0) -> int:
@@ -156,7 +189,9 @@ def short(run: RunConfig) -> str:
     passing = sum(s.disk_bytes for s in every if s.name == "extract" and not run.keep_activations)
     disk = _size(sum(stage.disk_bytes for stage in every) - passing)
     more = f" ({_size(passing)} more while it runs)" if passing else ""
-    return f"Estimate: {disk} of results{more}, {_hours(seconds)} with one data-centre GPU."
+    fetched = downloads(run)
+    models = f", {_size(fetched)} of models downloaded" if fetched else ""
+    return f"Estimate: {disk} of results{more}{models}, {_hours(seconds)} with one data-centre GPU."
 
 
 def _hours(seconds: float) -> str:
@@ -187,6 +222,6 @@ def text(run: RunConfig, estimate: bool) -> str:
             "",
             short(run),
             f"Assumed: {MODEL_RATE / 1e12:.0f} TFLOP/s in models, {SAE_RATE / 1e12:.0f} in SAEs, "
-            f"{GPU_START_SECONDS} s a job until it computes. Downloads are not counted.",
+            f"{GPU_START_SECONDS} s a job until it computes. Time to download is not counted, nor text.",
         ]
     return "\n".join(lines) + "\n"

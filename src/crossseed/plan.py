@@ -130,4 +130,7 @@ def figures(run: RunConfig) -> list[str]:
         found.append("decoder-cosine")
     if run.drift:
         found += ["drift-checkpoint", "drift-seed"]
+        found += [
+            f"drift-ev-{d.name}" for d in dictionaries(run) if d.variant in run.drift.dictionaries
+        ]
     return found + (["training"] if trained(run) else [])

@@ -212,6 +212,11 @@ class CohortConfig(Model):
         return []
 
     @property
+    def downloaded(self) -> bool:
+        """Whether the members come from the hub."""
+        return False
+
+    @property
     def device_map(self) -> str | None:
         """How a member is spread over devices; None for one device."""
         return None

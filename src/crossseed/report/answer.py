@@ -221,6 +221,13 @@ def drift(tables: t.Tables, cohort: str, about: dict[str, Any]) -> list[str]:
         sentences += _drift_sentences(
             moved, "an earlier checkpoint and the reference of the same seed"
         )
+    for dictionary, part in rows[rows.metric == "ev"].groupby("dictionary"):
+        arms = {arm: spread(values.value) for arm, values in part.groupby("arm")}
+        sentences.append(
+            f"{dictionary} of the reference explains {arms['self']} of its own model, "
+            f"{arms['raw']} of other checkpoints raw, {arms['procrustes']} rotated, and "
+            f"{arms['shuffled']} after a rotation fitted on shuffled tokens."
+        )
     apart = rows[(rows.comparison == "seed") & (rows.seed != rows.other_seed)]
     if len(apart):
         sentences += _drift_sentences(apart, "a seed and the anchor at the same checkpoint")

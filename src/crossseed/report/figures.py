@@ -252,10 +252,15 @@ def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
 
 
 def drift_curves(
-    tables: t.Tables, info: dict[str, Any], drift: dict[str, Any], comparison: str
+    tables: t.Tables,
+    info: dict[str, Any],
+    drift: dict[str, Any],
+    comparison: str,
+    dictionary: str | None = None,
 ) -> Figure:
     """A panel a site, a cohort from a new row on: fits of the maps over checkpoints, points are
-    seeds. Sites at which the rotation is not decided are marked with their rank."""
+    seeds. Sites at which the rotation is not decided are marked with their rank. With a
+    dictionary, what it explains of the carried activations instead."""
     sns.set_theme(style="ticks", rc=STYLE)
     widest = min(DRIFT_PANELS_A_ROW, max(len(about["sites"]) for about in info.values()))
     lines = [
@@ -279,7 +284,10 @@ def drift_curves(
             axis.set_axis_off()
         for axis, site in zip(line, sites, strict=False):
             part = rows[rows.site == site]
-            _drift_panel(axis, part, order)
+            if dictionary is None:
+                _drift_panel(axis, part[part.metric != "ev"], order, "alignment_ev")
+            else:
+                _drift_panel(axis, part[part.dictionary == dictionary], order, "ev")
             title, colour = short_site(site).replace("\n", " "), "black"
             rank, width = part[part.metric == "numerical_rank"].value.min(), info[cohort]["width"]
             if width and rank < width:
@@ -290,10 +298,10 @@ def drift_curves(
     return figure
 
 
-def _drift_panel(axis: Axes, rows: pd.DataFrame, order: dict[str, int]) -> None:
+def _drift_panel(axis: Axes, rows: pd.DataFrame, order: dict[str, int], metric: str) -> None:
     ends, names = [], []
-    fits = rows[rows.metric == "alignment_ev"]
-    for arm in ("raw", "mean", "shuffled", "procrustes"):
+    fits = rows[rows.metric == metric]
+    for arm in ("self", "raw", "mean", "shuffled", "procrustes"):
         colour, word, dash = ARMS[arm]
         part = fits[fits.arm == arm]
         places = part.checkpoint.map(order)
@@ -352,6 +360,10 @@ def draw_all(
     if drift is not None:
         for comparison in COMPARISONS:
             draw(f"drift-{comparison}", partial(drift_curves, tables, info, drift, comparison))
+        tried = tables.drift.dictionary.dropna()
+        for dictionary in pd.unique(tried[tried != ""]):
+            curves = partial(drift_curves, tables, info, drift, COMPARISONS[0], dictionary)
+            draw(f"drift-ev-{dictionary}", curves)
     if len(tables.quality):
         draw("training", partial(training, tables, info))
     return names

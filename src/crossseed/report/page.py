@@ -54,14 +54,19 @@ CAPTIONS = {
     "distance of the rotation from the identity inside the identified directions, as a share of "
     "what a random rotation has. Lines join medians over seeds, points are seeds. A title in red "
     "has the smallest rank of a site whose activations do not decide the whole rotation.",
+    "drift-ev": "Explained variance of {dictionary} dictionaries of the reference checkpoint, per site, on "
+    "held-out tokens: of the reference's own activations (black), of other checkpoints' raw "
+    "(orange-red), after a shift of the mean (green), after a rotation (blue), and after a rotation "
+    "fitted on shuffled tokens (amber). Lines join medians over seeds, points are seeds.",
     "drift-seed": "Each seed beside the anchor at the same checkpoint; lines as above.",
     "training": "Training loss of the models, mean over 50 steps.",
 }
 
 
 def caption(name: str) -> str:
-    kind, _, dictionary = name.partition("-") if name not in CAPTIONS else (name, "", "")
-    return CAPTIONS[kind].format(dictionary=dictionary)
+    """The caption of a figure, named after its kind and, for some, a dictionary."""
+    kind = max((k for k in CAPTIONS if f"{name}-".startswith(f"{k}-")), key=len)
+    return CAPTIONS[kind].format(dictionary=name[len(kind) + 1 :])
 
 
 def stage_times(results: Path, cohorts: list[str]) -> list[dict[str, Any]]:

@@ -185,6 +185,10 @@ class HubCohort(TextCohort):
         }
 
     @property
+    def downloaded(self) -> bool:
+        return self.model.folder is None
+
+    @property
     def device_map(self) -> str | None:
         return self.model.device_map
 
