@@ -345,7 +345,7 @@ def streaming_memory(folder: Path) -> list[dict[str, Any]]:
         sets = {}
         for split, sequences in (("fit", 256 * factor), ("train", 1), ("eval", 128 * factor)):
             ids = rng.integers(0, vocabulary, (sequences, context))
-            sets[split] = TokenSet(ids, np.ones(ids.shape, bool), {})
+            sets[split] = TokenSet(ids, np.ones(ids.shape, bool), {}, np.arange(sequences))
         tokens = folder / f"tokens{factor}.h5"
         write_tokens(tokens, {}, sets, {})
         command = [sys.executable, "-m", "crossseed", "drift", "--spec", json.dumps(spec)]

@@ -29,12 +29,13 @@ def write_activations():
                 group = file.create_group(split)
                 n = len(rows)
                 add_dataset(group, "activations", data=rows.astype(dtype))
-                add_dataset(
-                    group, "sequence", data=np.arange(n, dtype=np.int32) // TOKENS_A_SEQUENCE
-                )
-                add_dataset(
-                    group, "position", data=np.arange(n, dtype=np.int32) % TOKENS_A_SEQUENCE
-                )
+                sequence, position = np.divmod(np.arange(n, dtype=np.int32), TOKENS_A_SEQUENCE)
+                for name, values in (
+                    ("sequence", sequence),
+                    ("position", position),
+                    ("document", sequence),
+                ):
+                    add_dataset(group, name, data=values)
                 add_dataset(group, "token", data=np.zeros(n, np.uint8))
         return path
 

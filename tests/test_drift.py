@@ -42,7 +42,7 @@ def token_sets(n=200):
     keep = np.ones((n, POSITIONS), bool)
     keep[:, 0] = False
     return {
-        split: TokenSet(rng.integers(0, 5000, (n, POSITIONS)), keep, {})
+        split: TokenSet(rng.integers(0, 5000, (n, POSITIONS)), keep, {}, np.arange(n))
         for split in ("fit", "train", "eval")
     }
 
@@ -149,7 +149,7 @@ def test_a_model_that_plays_two_roles_runs_once():
 
 def test_a_member_is_not_compared_with_itself():
     member = Planted()
-    found, rows = table(member, member, Planted())
+    found, _ = table(member, member, Planted())
     assert {comparison for comparison, *_ in found} == {"seed"}
     assert table(member, member, member)[1] == []
 

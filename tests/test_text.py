@@ -729,3 +729,18 @@ def test_a_long_document_gives_no_more_than_its_share(tokenizer):
         texts, tokenizer, config(packing="packed", context=16, fit=10, train=10, eval=10)
     )
     assert all_of_it["documents"]["fit"] == 1
+
+
+def test_packed_sequences_know_the_document_in_which_they_start(tokenizer):
+    """Three documents of 20, 3 and 30 tokens, each with its end, cut into sequences of 8."""
+    spec = config(packing="packed", most_a_document=None, context=8, fit=6, train=6, eval=6)
+    sets = tokens._Sets(spec, 0.0, np.dtype(np.int32), 7)
+    texts = []
+    for n in (20, 3, 30):
+        ids = [100 * n + i for i in range(n)]
+        texts += [n] * (n + 1)
+        sets.add(f"text {n}", "fit", ids)
+    found = sets.result()["fit"]
+    starts = [texts[8 * i] for i in range(6)]
+    assert starts == [20, 20, 20, 3, 30, 30]
+    assert found.document_n.tolist() == [0, 0, 0, 1, 2, 2]

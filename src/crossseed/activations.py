@@ -50,6 +50,7 @@ def write_tokens(
             group = file.create_group(split)
             add_dataset(group, "tokens", data=found.tokens_nt)
             add_dataset(group, "keep", data=found.keep_nt)
+            add_dataset(group, "document", data=found.document_n)
             for name, values in found.labels.items():
                 add_dataset(group, f"label_{name}", data=values)
 
@@ -66,6 +67,7 @@ def read_tokens(path: Path) -> tuple[dict[str, TokenSet], str]:
                     for name, values in file[split].items()
                     if name.startswith("label_")
                 },
+                file[split]["document"][:],
             )
             for split in SPLITS
         }
@@ -133,6 +135,7 @@ def _token_index(found: TokenSet) -> dict[str, np.ndarray]:
     arrays = {
         "sequence": sequence.astype(np.int32),
         "position": position.astype(np.int32),
+        "document": found.document_n[sequence].astype(np.int32),
         "token": found.tokens_nt[found.keep_nt],
     }
     for name, values in found.labels.items():
@@ -160,6 +163,7 @@ class SplitReader:
         n_tokens, width: size of the split.
         sequence_n: number of the sequence each token belongs to, non-decreasing.
         position_n: position of each token.
+        document_n: number of the document in which its sequence starts, non-decreasing.
         digest: digest of the file.
         tokens: digest of the token file behind it; pairs need the same one.
     """
@@ -170,6 +174,7 @@ class SplitReader:
         self.n_tokens, self.width = group["activations"].shape
         self.sequence_n: np.ndarray = group["sequence"][:]
         self.position_n: np.ndarray = group["position"][:]
+        self.document_n: np.ndarray = group["document"][:]
 
     def rows(self, part: slice) -> np.ndarray:
         """Activations of some rows as float32, (tokens, width); refused if not finite."""

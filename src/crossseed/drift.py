@@ -113,25 +113,26 @@ class Block(NamedTuple):
 
     Attributes:
         units: bootstrap units of the block. starts: first row of each within the block.
-        tokens_nt, keep_nt: the sequences. sequence_n, position_n: of each row read.
+        tokens_nt, keep_nt: the sequences. document_n, position_n: of each row read.
     """
 
     units: slice
     starts: np.ndarray
     tokens_nt: np.ndarray
     keep_nt: np.ndarray
-    sequence_n: np.ndarray
+    document_n: np.ndarray
     position_n: np.ndarray
 
 
 def blocks(found: TokenSet) -> Iterator[Block]:
     """A split cut into blocks of whole bootstrap units."""
     sequence, position = np.nonzero(found.keep_nt)
-    starts = unit_starts(sequence)
+    document = found.document_n[sequence]
+    starts = unit_starts(document)
     for units, rows, local in unit_blocks(starts, len(sequence), BLOCK_TOKENS):
         part = slice(int(sequence[rows.start]), int(sequence[rows.stop - 1]) + 1)
         yield Block(
-            units, local, found.tokens_nt[part], found.keep_nt[part], sequence[rows], position[rows]
+            units, local, found.tokens_nt[part], found.keep_nt[part], document[rows], position[rows]
         )
 
 
@@ -273,6 +274,11 @@ def measure(
                     f"{site}: width {widths[site]}, but {members[role].width(site)} in the model it "
                     "is compared with; an orthogonal map needs equal widths"
                 )
+    if len(np.unique(sets["fit"].document_n % 2)) < 2:
+        raise UserError(
+            "the fit split holds one document, which has no halves; ask for more sequences "
+            "(tokens.fit), or fewer of a document (tokens.most_a_document)"
+        )
     n_sequences = sum(len(sets[split].tokens_nt) for split in ("fit", "eval"))
     progress = Progress("drift", n_sequences)
     done = 0
@@ -291,7 +297,7 @@ def measure(
     with torch.inference_mode():
         for block in blocks(sets["fit"]):
             acts = forward(block)
-            odd_n = torch.from_numpy(block.sequence_n % 2 == 1)
+            odd_n = torch.from_numpy(block.document_n % 2 == 1)
             order_n = torch.from_numpy(m.shuffle_within_position(rng, block.position_n))
             for role in comparisons:
                 for site in sites:
@@ -304,7 +310,7 @@ def measure(
         fits = {key: sums.pop(key).fit() for key in list(sums)}
 
         sequence = np.nonzero(sets["eval"].keep_nt)[0]
-        starts = unit_starts(sequence)
+        starts = unit_starts(sets["eval"].document_n[sequence])
         weights = resample_weights(generator("bootstrap", *cell), len(starts), RESAMPLES)
         held_out: dict[tuple[str, str], DeviceMoments] = {}
         carried = dictionaries if "checkpoint" in comparisons else {}

@@ -25,13 +25,13 @@ class Estimate(NamedTuple):
     high: float = float("nan")
 
 
-def unit_starts(sequence_n: np.ndarray) -> np.ndarray:
-    """First row of each unit: at most `MAX_UNITS` groups of whole consecutive sequences.
+def unit_starts(document_n: np.ndarray) -> np.ndarray:
+    """First row of each unit: at most `MAX_UNITS` groups of whole consecutive documents.
 
     Args:
-        sequence_n: number of the sequence each token belongs to, non-decreasing.
+        document_n: number of the document each token belongs to, non-decreasing.
     """
-    first = np.flatnonzero(np.r_[True, sequence_n[1:] != sequence_n[:-1]])
+    first = np.flatnonzero(np.r_[True, document_n[1:] != document_n[:-1]])
     n_units = min(MAX_UNITS, len(first))
     return first[np.arange(n_units) * len(first) // n_units]
 
@@ -58,8 +58,11 @@ def resample_weights(rng: np.random.Generator, n_units: int, resamples: int) -> 
     """How often each unit is drawn; first row all ones (the sample itself).
 
     Returns:
-        float64, shape (1 + resamples, n_units).
+        float64, shape (1 + resamples, n_units). A single unit says nothing of its spread: its
+        resamples are NaN, and so there is no interval.
     """
+    if n_units == 1:
+        return np.concatenate([np.ones((1, 1)), np.full((resamples, 1), np.nan)])
     drawn = rng.multinomial(n_units, np.full(n_units, 1 / n_units), size=resamples)
     return np.concatenate([np.ones((1, n_units)), drawn])
 

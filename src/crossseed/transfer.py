@@ -83,7 +83,7 @@ def _paired_blocks(
             f"{source.path} has width {source.width}, {target.path} {target.width}; "
             "an orthogonal map needs equal widths"
         )
-    starts = unit_starts(source.sequence_n)
+    starts = unit_starts(source.document_n)
     for number, (_, rows, _) in enumerate(unit_blocks(starts, source.n_tokens, BLOCK_ROWS)):
         yield number, rows, source.rows(rows), target.rows(rows)
 
@@ -112,10 +112,15 @@ def fit_maps(
     shuffled = Moments(source.width, target.width)
     rng = generator("shuffled-pairs", *cell)
     for _, rows, a, b in _paired_blocks(source, target):
-        odd = source.sequence_n[rows] % 2 == 1
+        odd = source.document_n[rows] % 2 == 1
         halves[0].add(a[~odd], b[~odd])
         halves[1].add(a[odd], b[odd])
         shuffled.add(a[m.shuffle_within_position(rng, source.position_n[rows])], b)
+    if not (halves[0].n and halves[1].n):
+        raise UserError(
+            f"{source.path}: the fit split holds one document, which has no halves; ask for more "
+            "sequences (tokens.fit), or fewer of a document (tokens.most_a_document)"
+        )
     moments = halves[0].merged(halves[1])
     random_dd = m.haar_orthogonal(generator("random-rotation", *cell), source.width)
     ranks = m.ranks(moments.cross_covariance)
@@ -213,7 +218,7 @@ def transfer(
     Returns:
         Rows with keys dictionary, init, arm, metric, value, low, high, n_tokens.
     """
-    starts = unit_starts(source.sequence_n)
+    starts = unit_starts(source.document_n)
     weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
     arms = fit.arms if fit is not None else {"raw": m.identity(source.width)}
     alignment = {arm: ErrorSums(len(starts), source.width) for arm in arms}

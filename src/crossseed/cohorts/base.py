@@ -239,11 +239,15 @@ class TokenSet(NamedTuple):
         tokens_nt: token ids, shape (sequences, positions).
         keep_nt: True where an activation is read (not padding), same shape.
         labels: per-position labels by name, same shape.
+        document_n: number of the document in which each sequence starts, non-decreasing. What is
+            independent of what else: halves and bootstrap units hold whole documents. Sequences
+            made one by one are their own documents.
     """
 
     tokens_nt: np.ndarray
     keep_nt: np.ndarray
     labels: dict[str, np.ndarray]
+    document_n: np.ndarray
 
 
 class Member(Protocol):

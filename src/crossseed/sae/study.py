@@ -116,7 +116,7 @@ def measure(dictionary: Dictionary, split: SplitReader, *name: object) -> dict[s
         ev and its aliases, l0, dead latents (no firing in `split`), and quantiles of the
         firing density (share of tokens on which a latent fires) over latents.
     """
-    starts = unit_starts(split.sequence_n)
+    starts = unit_starts(split.document_n)
     weights = resample_weights(generator("bootstrap", *name), len(starts), RESAMPLES)
     sums = ErrorSums(len(starts), split.width)
     fired = np.zeros(dictionary.W_enc.shape[1], dtype=np.int64)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from crossseed.cohorts.base import SPLITS, TokenSet
 from crossseed.cohorts.dyck import task
 from crossseed.cohorts.dyck.config import Tokens
@@ -25,6 +27,9 @@ def make_tokens(
         part = rows[first:end]
         labels = task.label(part)
         found[split] = TokenSet(
-            part, part != task.PAD, {"depth": labels.depth_nt, "valid": labels.valid_nt}
+            part,
+            part != task.PAD,
+            {"depth": labels.depth_nt, "valid": labels.valid_nt},
+            np.arange(len(part)),
         )
     return found, {}

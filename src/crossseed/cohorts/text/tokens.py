@@ -122,6 +122,10 @@ class _Sets:
         self.asked: dict[str, int] = {split: getattr(tokens, split) for split in SPLITS}
         self.filled = dict.fromkeys(SPLITS, 0)
         self._rows = {s: np.empty((n, tokens.context), dtype) for s, n in self.asked.items()}
+        # Number of the document in which each sequence starts, and of that in which what is
+        # pending does.
+        self._document_of = {s: np.empty(n, np.int32) for s, n in self.asked.items()}
+        self._pending_document = dict.fromkeys(SPLITS, 0)
         # Packed tokens that do not fill a sequence yet.
         self._pending: dict[str, list[int]] = {split: [] for split in SPLITS}
         self._seen_documents: set[bytes] = set()
@@ -176,8 +180,12 @@ class _Sets:
         if len(ids) < (1 if packed else self.tokens.context):
             self._counts["documents_too_short"] += 1
             return
-        rows_nt = self._pack(split, ids) if packed else np.array([ids])
-        repeated = self._take(split, rows_nt)
+        number = self._documents[split]
+        if packed:
+            rows_nt, documents_n = self._pack(split, ids, number)
+        else:
+            rows_nt, documents_n = np.array([ids]), np.array([number])
+        repeated = self._take(split, rows_nt, documents_n)
         self._counts["sequences_repeated"] += repeated
         if repeated and not packed:
             return
@@ -186,19 +194,24 @@ class _Sets:
         data = text.encode()
         self._digest.update(f"{len(data)}\n".encode() + data)
 
-    def _pack(self, split: str, ids: list[int]) -> np.ndarray:
-        """The sequences that a document completes; the rest waits for the next one."""
+    def _pack(self, split: str, ids: list[int], number: int) -> tuple[np.ndarray, np.ndarray]:
+        """The sequences that a document completes, and the numbers of the documents in which
+        they start; the rest waits for the next one."""
         assert self._end is not None, "checked before"
-        context = self.tokens.context
-        found = [*self._pending[split], *ids, self._end]
+        context, pending = self.tokens.context, self._pending[split]
+        found = [*pending, *ids, self._end]
         whole = len(found) // context * context
+        starts = np.arange(0, len(found), context)
+        documents_n = np.where(starts < len(pending), self._pending_document[split], number)
         self._pending[split] = found[whole:]
-        return np.array(found[:whole], np.int64).reshape(-1, context)
+        if whole < len(found):
+            self._pending_document[split] = int(documents_n[whole // context])
+        return np.array(found[:whole], np.int64).reshape(-1, context), documents_n
 
-    def _take(self, split: str, rows_nt: np.ndarray) -> int:
+    def _take(self, split: str, rows_nt: np.ndarray, documents_n: np.ndarray) -> int:
         """Keeps sequences that no split has, until full; returns how many were repeated."""
         repeated = 0
-        for row in rows_nt:
+        for row, document in zip(rows_nt, documents_n, strict=False):
             if self._is_full(split):
                 break
             key = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
@@ -207,6 +220,7 @@ class _Sets:
                 continue
             self._seen_sequences.add(key)
             self._rows[split][self.filled[split]] = row
+            self._document_of[split][self.filled[split]] = document
             self.filled[split] += 1
         return repeated
 
@@ -215,7 +229,7 @@ class _Sets:
         for split, rows_nt in self._rows.items():
             keep_nt = np.ones(rows_nt.shape, bool)
             keep_nt[:, 0] = self.tokens.keep_first_position
-            found[split] = TokenSet(rows_nt, keep_nt, {})
+            found[split] = TokenSet(rows_nt, keep_nt, {}, self._document_of[split])
         return found
 
     def used(self) -> dict[str, Any]:
