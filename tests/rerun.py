@@ -333,7 +333,7 @@ CASES = [
         _tokens(cohort, key, value)
         for cohort, packing in (("smoke-neox", "documents"), ("smoke-hub", "packed"))
         for key, value in (
-            ("context", 15),
+            *((("context", 15),) if cohort == "smoke-neox" else ()),
             ("packing", packing),
             ("most_a_document", 3),
             ("keep_first_position", cohort == "smoke-neox"),
@@ -361,6 +361,14 @@ CASES = [
         )
     ),
     _checked("folder", "elsewhere"),
+    _cohort(
+        "smoke-hub",
+        "tokens.context",
+        15,
+        f"checks|tokens|{ANALYSIS}",
+        (SAE_TABLES, DRIFT_TABLE),
+        "the cohort: the check of its members, token sets, and all that follows",
+    ),
     _checked("tokenizer", "org/tiny-seed2"),
     # Each of these would be refused by the check: it is not what the models are.
     *(
@@ -374,7 +382,7 @@ CASES = [
         )
         for key, value in (("family", "gpt_neox_sequential"), ("width", 32), ("layers", 4))
     ),
-    _reading("smoke-hub", "model.device_map", "auto"),
+    Case(SMOKE_LM, "cohorts.smoke-hub.model.device_map", "auto", (), "nothing"),
     _reading("smoke-shared", "activation_dtype", "float16"),
     *(
         _reading(cohort, key, value)

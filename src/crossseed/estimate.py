@@ -194,6 +194,12 @@ def short(run: RunConfig) -> str:
     return f"Estimate: {disk} of results{more}{models}, {_hours(seconds)} with one data-centre GPU."
 
 
+def report_mb(run: RunConfig) -> int:
+    """Main memory of the report, which reads the joined tables whole."""
+    drift = sum(_drift(run, cohort).disk_bytes for cohort in run.cohorts)
+    return 1000 + round(3 * drift / 1e6)
+
+
 def _hours(seconds: float) -> str:
     hours = seconds / 3600
     return f"{hours:,.0f} GPU-hours" if hours >= 10 else f"{hours:.1f} GPU-hours"

@@ -68,8 +68,8 @@ rule report:
         "../../envs/crossseed.yaml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=estimate.report_mb(RUN),
+        runtime=60,
     params:
         spec=spec("report"),
         code=code("report"),

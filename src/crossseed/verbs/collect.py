@@ -21,5 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "table")
     columns = COLUMNS[options.one_of("table", spec["table"], COLUMNS)]
-    rows = [row for path in args.cells for row in read_table(path, columns)]
+    # One cell at a time: the tables of a sweep are larger than a job's memory.
+    rows = (row for path in args.cells for row in read_table(path, columns))
     write_table(args.out, columns, rows)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from crossseed import __version__
 from crossseed.errors import UserError
 from crossseed.store import canonical_json, file_digest, write_text
 
@@ -19,11 +20,12 @@ MEMBER = ("cohort", "seed", "checkpoint")
 
 
 def seal(folder: Path, told: Mapping[str, Any]) -> None:
-    """Adds `told`, and digests of the weights and of the rest of config.json, to config.json."""
+    """Adds `told`, the version of this tool, and digests of the weights and of the rest of
+    config.json, to config.json."""
     path = folder / CONFIG
     config = json.loads(path.read_text(encoding="utf-8"))
     digests = {"weights": file_digest(folder / WEIGHTS), "config": _rest(config)}
-    config[KEY] = {**told, **digests}
+    config[KEY] = {**told, **digests, "version": __version__}
     write_text(path, json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 

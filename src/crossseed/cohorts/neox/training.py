@@ -309,6 +309,7 @@ def train(
             "cohort": spec["cohort"],
             "seed": spec["seed"],
             "checkpoint": checkpoint,
+            "spec": spec,
             **made_from,
         }
         model.load_state_dict({k: torch.from_numpy(v) for k, v in kept[checkpoint].items()})
