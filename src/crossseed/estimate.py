@@ -37,8 +37,8 @@ BLOCK_TOKENS = 8192
 DRIFT_BYTES = 130 * 12 * 3
 BYTES = {"float16": 2, "float32": 4, "bfloat16": 2}
 FLOAT64 = 8
-# Sequence number, position and token id of each stored row.
-INDEX_BYTES = 10
+# Sequence, document, position and token id of each stored row.
+INDEX_BYTES = 14
 # Arms of a pair's maps, and its second moments, each width × width in float64.
 MATRICES_A_PAIR = 8
 # An SAE step: two products forward, three backward, 2 FLOP each.

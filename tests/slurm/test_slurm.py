@@ -17,6 +17,9 @@ import pytest
 import yaml
 from slurm import node
 
+from crossseed import estimate, plan
+from crossseed.config.load import load_files
+
 ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "workflow/profiles/slurm/config.yaml"
 SMALL = Path(__file__).parent / "Snakefile"
@@ -96,6 +99,16 @@ def started(slurm, tmp_path_factory):
         yield pool.submit(run_small, tmp_path_factory.mktemp("small"))
 
 
+def memory_of_drift(run):
+    """Megabytes that the jobs of a run's drift study ask for: they load one to three models."""
+    found = set()
+    for cohort, seed, checkpoint in plan.drifting(run):
+        config = run.cohorts[cohort]
+        models = {(seed, checkpoint), (seed, run.drift.reference), (config.anchor, checkpoint)}
+        found.add(estimate.memory_mb(config, len(models), comparisons=2))
+    return found
+
+
 def artefacts(folder):
     """Bytes of all results, by path: not logs and benchmarks, which hold times; nor the stage
     times on the report page, which are made from the benchmarks."""
@@ -134,7 +147,10 @@ def test_the_smoke_run_gives_the_same_bytes_as_a_local_run(tmp_path):
     # Memory and time are the rules' own; the partition and further options the profile's.
     assert {(job["Partition"], job["Nice"]) for job in jobs} == {("debug", "7")}
     drift = [job for job in jobs if job["Comment"].startswith("rule_drift_wildcards")]
-    assert {(job["MinMemoryNode"], job["TimeLimit"]) for job in drift} == {("4000M", "02:00:00")}
+    assert {(job["MinMemoryNode"], job["TimeLimit"]) for job in drift} == {
+        (f"{memory}M", "02:00:00")
+        for memory in memory_of_drift(load_files(ROOT / "config/smoke.yaml"))
+    }
     asked = {job["Comment"].split("_wildcards")[0] for job in jobs if "TresPerJob" in job}
     assert asked == {f"rule_{name}" for name in GPU_RULES}
     assert {job["TresPerJob"] for job in jobs if "TresPerJob" in job} == {"gres:gpu:1"}
