@@ -26,6 +26,8 @@ wildcard_constraints:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/members.smk"
+include: "workflow/rules/cells.smk"
 
 
 # Targets

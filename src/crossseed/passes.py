@@ -3,7 +3,8 @@
 One forward pass writes the files of all its sites, and Snakemake reruns every reader of every
 file of a job that runs again. So a site added later gets a pass of its own, which leaves the
 files of the others alone. A cohort's passes are kept beside its activations; deleting the
-record, or the folder, only means that all sites are read in one pass again.
+record, or the folder, only means that all sites are read in one pass again. Checks of members are
+remembered likewise; their record and their tables go together, so delete the folder as a whole.
 """
 
 from __future__ import annotations

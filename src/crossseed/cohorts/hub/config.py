@@ -14,7 +14,8 @@ from crossseed.cohorts.hub import sites
 from crossseed.cohorts.text.cohort import TextCohort, block_flop
 from crossseed.config.fields import Count, Model
 
-ID = re.compile(r"[\w.{}-]+(/[\w.{}-]+)?(@[\w.{}/-]+)?")
+# org/name or org/name@revision
+MODEL_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([A-Za-z0-9][\w./-]*))?")
 # Rows of an embedding, about the most there are: the configuration does not say.
 VOCABULARY = 131_072
 PRECISION_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -62,7 +63,7 @@ class HubModel(Model):
         if self.final_id is not None:
             patterns.append(("final_id", self.final_id))
         for key, pattern in [*patterns, ("tokenizer", self.tokenizer)]:
-            if not ID.fullmatch(pattern):
+            if not MODEL_ID.fullmatch(re.sub(r"\{\w*\}", "0", pattern)):
                 raise ValueError(
                     f"{key} {pattern!r} is no model id; expected org/name or org/name@revision"
                 )

@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from crossseed.cohorts.hub.config import MODEL_ID
 from crossseed.cohorts.hub.sites import FAMILIES
 from crossseed.errors import UserError
 
@@ -36,7 +37,6 @@ WEIGHT_FILES = (
 )
 TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model")
 
-_MODEL_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([A-Za-z0-9][\w./-]*))?")
 # Heads, which act on the last layer alone.
 _HEAD = re.compile(r"(?:\w+\.)?(?:lm_head|embed_out|cls|pooler|classifier|score)\.")
 # A constant that old checkpoints of GPT-2 store.
@@ -98,7 +98,7 @@ def resolve(source: Source) -> tuple[str, str | None]:
     Raises:
         UserError: not a model id; or the folder does not hold the model.
     """
-    found = _MODEL_ID.fullmatch(source.model_id)
+    found = MODEL_ID.fullmatch(source.model_id)
     if found is None:
         raise UserError(
             f"{_where(source)}: no model id; expected org/name or org/name@revision, as on the "

@@ -9,11 +9,10 @@ import hashlib
 import importlib
 import json
 import os
-import platform
 import sysconfig
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, assert_never
+from typing import Any, NoReturn, assert_never
 
 from crossseed.cohorts.text.config import Corpus, FolderCorpus, HubCorpus, StdlibCorpus
 from crossseed.errors import UserError
@@ -56,7 +55,7 @@ def documents(corpus: Corpus) -> Iterator[str]:
 def _texts(corpus: Corpus) -> Iterator[str]:
     match corpus:
         case StdlibCorpus():
-            yield from standard_library().texts.values()
+            yield from standard_library().values()
         case FolderCorpus():
             yield from _folder(Path(corpus.path).expanduser(), corpus.text_field)
         case HubCorpus():
@@ -110,31 +109,17 @@ def distinct(documents: Iterable[str]) -> Iterator[str]:
 # --- the standard library ---------------------------------------------------------------
 
 
-class StandardLibrary(NamedTuple):
-    """The sources of Python's standard library.
-
-    Attributes:
-        texts: source by path below the library's folder, sorted.
-        identity: ``python`` version, number of ``files`` and of ``skipped`` ones (not UTF-8),
-            and a ``digest`` of paths and sources.
-    """
-
-    texts: dict[str, str]
-    identity: dict[str, Any]
-
-
-def standard_library() -> StandardLibrary:
+def standard_library() -> dict[str, str]:
     """The standard library of the Python that runs, without tests, packages and near copies.
 
-    Sources are read as UTF-8 whatever encoding they declare; those that are not are skipped.
+    Sources by path below its folder, in sorted order, read as UTF-8 whatever encoding they
+    declare; those that are not are skipped.
 
     Raises:
         UserError: this Python comes without its sources.
     """
     root = Path(sysconfig.get_path("stdlib"))
-    digest = hashlib.blake2b(digest_size=16)
     texts = {}
-    skipped = 0
     for name in _files(root, TESTS_AND_PACKAGES | NEAR_COPIES):
         if not name.endswith(".py") or Path(name).name.startswith(OF_THE_MACHINE):
             continue
@@ -142,21 +127,13 @@ def standard_library() -> StandardLibrary:
         try:
             texts[name] = data.decode()
         except UnicodeDecodeError:
-            skipped += 1
             continue
-        digest.update(f"{name}\n{len(data)}\n".encode() + data)
     if not texts:
         raise UserError(
             f"{root}: this Python comes without the sources of its standard library; choose a "
             "corpus with source: folder, or use a Python that has them"
         )
-    identity = {
-        "python": platform.python_version(),
-        "files": len(texts),
-        "skipped": skipped,
-        "digest": digest.hexdigest(),
-    }
-    return StandardLibrary(texts, identity)
+    return texts
 
 
 # --- a folder ---------------------------------------------------------------------------

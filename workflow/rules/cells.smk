@@ -1,0 +1,135 @@
+# Inputs that are results of other cells: dictionaries, maps, and the tables that a run joins.
+#
+# Needs: common.smk. Makes: nothing.
+
+
+def drift_dictionaries_of(wildcards):
+    """Weights of the reference checkpoint's dictionaries that the drift study tries."""
+    return [
+        layout.DICTIONARY_WEIGHTS.format(
+            **{**wildcards, "checkpoint": REFERENCE},
+            site=site,
+            dictionary=found.name,
+            init=init,
+        )
+        for site in plan.sites(RUN, wildcards.cohort)
+        for found in plan.drift_dictionaries(RUN, wildcards.cohort, int(wildcards.seed))
+        for init in found.inits
+    ]
+
+
+def drift_of_seed(wildcards):
+    """The drift tables of all checkpoints of a seed."""
+    return [
+        layout.DRIFT.format(checkpoint=checkpoint, **wildcards)
+        for checkpoint in RUN.drift.checkpoints
+    ]
+
+
+def passes_of_cohorts():
+    """(cohort, sites) of every forward pass that reads some site."""
+    return [
+        (cohort, sites)
+        for cohort in (RUN.cohorts if RUN.dictionaries else ())
+        for sites in passes.planned(
+            layout.PASSES.format(cohort=cohort), plan.sites(RUN, cohort)
+        )
+        if sites
+    ]
+
+
+def activations_of(role):
+    """The activation file of a pair's source or target."""
+    return lambda wildcards: layout.ACTIVATIONS.format(
+        seed=wildcards[role], **wildcards
+    )
+
+
+def weights_of(role, *others):
+    """The weight files of a pair's source or target: of all its dictionaries, or of those that
+    the other member has too."""
+
+    def paths(wildcards):
+        seeds = [int(wildcards[name]) for name in (role, *others)]
+        return [
+            layout.DICTIONARY_WEIGHTS.format(
+                seed=wildcards[role], dictionary=found.name, init=init, **wildcards
+            )
+            for found in plan.dictionaries_of(RUN, wildcards.cohort, *seeds)
+            for init in found.inits
+        ]
+
+    return paths
+
+
+def maps_of(wildcards):
+    """The maps of a pair; nothing for a member with itself."""
+    return (
+        [] if wildcards.source == wildcards.target else layout.MAPS.format(**wildcards)
+    )
+
+
+def cells_of_table(wildcards):
+    """The tables of all cells that a table of the run joins."""
+    if wildcards.table == "drift":
+        return [
+            layout.DRIFT_SEED.format(cohort=cohort, seed=seed)
+            for cohort, config in RUN.cohorts.items()
+            for seed in config.seeds
+        ]
+    members = [member._asdict() for member in plan.members(RUN)]
+    pairs = [pair._asdict() for pair in plan.pairs(RUN)]
+    if wildcards.table == "transfer":
+        return [layout.TRANSFER.format(**pair) for pair in pairs]
+    if wildcards.table == "decoder_cosine":
+        return [layout.COSINE.format(**p) for p in pairs if p["source"] != p["target"]]
+    if wildcards.table == "dictionaries":
+        return [
+            layout.DICTIONARY_METRICS.format(**member, site=site, dictionary=found.name)
+            for member in members
+            for site in plan.sites(RUN, member["cohort"])
+            for found in plan.dictionaries_of(RUN, member["cohort"], member["seed"])
+        ]
+    # One table a trained seed, whatever the checkpoints.
+    return [
+        layout.MODEL_TABLE.format(cohort=cohort, seed=seed, table=wildcards.table)
+        for cohort in plan.trained(RUN)
+        for seed in RUN.cohorts[cohort].seeds
+    ]
+
+
+def whole_of_table(wildcards):
+    """All files that are written together with the tables that a table of the run joins."""
+    if wildcards.table == "dictionaries":
+        return [
+            layout.DICTIONARY_WEIGHTS.format(
+                **member._asdict(), site=site, dictionary=found.name, init=init
+            )
+            for member in plan.members(RUN)
+            for site in plan.sites(RUN, member.cohort)
+            for found in plan.dictionaries_of(RUN, member.cohort, member.seed)
+            for init in found.inits
+        ]
+    if wildcards.table in ("quality", "training"):
+        return [
+            path
+            for cohort in plan.trained(RUN)
+            for path in expand(
+                RUN.cohorts[cohort].trained_files,
+                cohort=cohort,
+                seed=RUN.cohorts[cohort].seeds,
+            )
+        ]
+    return []
+
+
+def report_of_run():
+    """The page and every figure on it."""
+    page = f"results/reports/{RUN.run}/index.html"
+    figures = expand(
+        "results/reports/{run}/figures/{figure}.{format}",
+        run=RUN.run,
+        figure=plan.figures(RUN),
+        format=("svg", "png"),
+    )
+    return [page, *figures]
