@@ -194,7 +194,7 @@ class HubCohort(TextCohort):
         return self.model.device_map
 
     def report_spec(self) -> dict[str, Any]:
-        return {"shared": [], "recipe": self.model.model_dump()}
+        return {"shared": [], "recipe": self.model.model_dump(exclude={"device_map"})}
 
     @property
     def width(self) -> int:
