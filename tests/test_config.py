@@ -151,6 +151,12 @@ def test_shipped_configs_are_valid(path):
     assert load_files(path).run
 
 
+def test_shipped_configs_share_no_cohort_name():
+    """Cohorts of one name share their folder, and would make each other's results stale."""
+    names = [name for path in SHIPPED for name in load_files(path).cohorts]
+    assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
+
+
 def test_numbers_without_a_dot_are_read_as_meant():
     config = changed(("dictionaries", "relu-l1", "lr"), "5e-4")
     assert load_run(config).dictionaries["relu-l1"].lr == 5e-4
