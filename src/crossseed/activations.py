@@ -6,6 +6,7 @@ site); each split is a group of equal-length arrays, one row a token, in sequenc
     {split}/activations   (tokens, width)  float32 or float16
     {split}/sequence      (tokens,)        number of the sequence within the split
     {split}/position      (tokens,)        position within the sequence
+    {split}/document      (tokens,)        number of the document in which the sequence starts
     {split}/token         (tokens,)        token id
     {split}/label_{name}  (tokens,)        labels of the task, where it has any
 """
