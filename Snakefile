@@ -23,6 +23,9 @@ wildcard_constraints:
     site=r"[a-z0-9_.]+",
     table=r"[a-z_]+",
     number=r"\d+",
+    width=r"\d+",
+    draws=r"\d+",
+    power_draws=r"\d+",
 
 
 include: "workflow/rules/common.smk"
@@ -47,5 +50,6 @@ include: "workflow/rules/cohorts.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/dictionaries.smk"
 include: "workflow/rules/transfer.smk"
+include: "workflow/rules/haar.smk"
 include: "workflow/rules/drift.smk"
 include: "workflow/rules/report.smk"

@@ -14,6 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 MAX_UNITS = 256
+# Below this share of the sum of squares, a remaining variance is rounding of float32 activations.
+NOTHING_LEFT = 1e-6
 INTERVAL = (0.025, 0.975)
 
 
@@ -154,6 +156,47 @@ class ErrorSums:
         return (weights @ self.active) / (weights @ self.n)
 
 
+class CrossSums:
+    """Sums behind EVx: how well a reconstruction of b, carried over, gives a token by token.
+
+    Args:
+        axes_dk: leading principal directions of a as columns, (width, k).
+    """
+
+    def __init__(self, n_units: int, axes_dk: np.ndarray) -> None:
+        self.axes = axes_dk.astype(np.float32)
+        width, k = axes_dk.shape
+        self.n = np.zeros(n_units)
+        self.a, self.aa, self.ee = np.zeros((n_units, width)), np.zeros(n_units), np.zeros(n_units)
+        self.along_aa, self.along_ee = np.zeros((n_units, k)), np.zeros((n_units, k))
+
+    def add(self, units: slice, starts: np.ndarray, a_nd: np.ndarray, xhat_nd: np.ndarray) -> None:
+        """Adds rows of a and of what stands for them."""
+        error = xhat_nd - a_nd
+        self.n[units] += np.diff(np.r_[starts, len(a_nd)])
+        self.a[units] += sum_units(a_nd, starts)
+        self.aa[units] += sum_units(np.einsum("nd,nd->n", a_nd, a_nd), starts)
+        self.ee[units] += sum_units(np.einsum("nd,nd->n", error, error), starts)
+        self.along_aa[units] += sum_units(np.square(a_nd @ self.axes), starts)
+        self.along_ee[units] += sum_units(np.square(error @ self.axes), starts)
+
+    def evx(self, weights: np.ndarray, k: int) -> np.ndarray:
+        """1 − Σ‖x̂ − a‖² / Σ‖a − ā‖², the k leading principal directions of a projected out."""
+        mean = weights @ self.a / (weights @ self.n)[:, None]
+        along = np.square(mean @ self.axes[:, :k]).sum(axis=1)
+        n = weights @ self.n
+        total = weights @ (self.aa - self.along_aa[:, :k].sum(axis=1))
+        total = total - n * (np.square(mean).sum(axis=1) - along)
+        error = weights @ (self.ee - self.along_ee[:, :k].sum(axis=1))
+        # Where the source varies along no more than k directions, nothing is left to explain.
+        left = total > NOTHING_LEFT * (weights @ self.aa)
+        return np.where(left, 1 - error / np.where(left, total, 1.0), np.nan)
+
+    def nre(self, weights: np.ndarray) -> np.ndarray:
+        """‖X̂ − A‖_F / ‖A‖_F, nothing centred."""
+        return np.sqrt((weights @ self.ee) / (weights @ self.aa))
+
+
 class FiringSums:
     """Sums behind the correlation of two sets of latents over the same tokens, by unit.
 
@@ -203,16 +246,17 @@ class FiringSums:
 
 def mean_correlation(r_rf: np.ndarray) -> Estimate:
     """Mean over live latents, and its interval; NaN where none is live."""
-    return estimate(_nan_mean(r_rf))
+    return estimate(nan_mean(r_rf))
 
 
 def share_above(r_rf: np.ndarray, threshold: float) -> Estimate:
     """Share of live latents with a correlation above `threshold`, and its interval."""
     above = np.where(np.isnan(r_rf), np.nan, r_rf > threshold)
-    return estimate(_nan_mean(above))
+    return estimate(nan_mean(above))
 
 
-def _nan_mean(values_rf: np.ndarray) -> np.ndarray:
+def nan_mean(values_rf: np.ndarray) -> np.ndarray:
+    """Mean of each row over what is not NaN; NaN where nothing is."""
     counts = np.sum(~np.isnan(values_rf), axis=1)
     with np.errstate(invalid="ignore"):
         return np.nansum(values_rf, axis=1) / np.where(counts > 0, counts, np.nan)

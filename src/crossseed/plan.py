@@ -75,6 +75,8 @@ def drifting(run: RunConfig) -> Iterator[Member]:
 def checkpoints(run: RunConfig, cohort: str) -> list[str]:
     """Every checkpoint of a cohort that some study loads."""
     found = list(run.cohorts[cohort].checkpoints) if run.dictionaries else []
+    if run.transfer is not None and run.transfer.untrained is not None:
+        found.append(run.transfer.untrained)
     if run.drift is not None:
         found += [*run.drift.checkpoints, run.drift.reference]
     return list(dict.fromkeys(found))
@@ -109,6 +111,40 @@ def pairs(run: RunConfig) -> Iterator[Pair]:
                         yield Pair(cohort, source, target, checkpoint, site)
 
 
+def crossed(run: RunConfig) -> list[Pair]:
+    """The pairs of different members."""
+    return [pair for pair in pairs(run) if pair.source != pair.target]
+
+
+class Place(NamedTuple):
+    """A site of a cohort's members at one checkpoint."""
+
+    cohort: str
+    checkpoint: str
+    site: str
+
+
+def places(run: RunConfig) -> list[Place]:
+    """Where the pairs of a run lie."""
+    return list(dict.fromkeys(Place(p.cohort, p.checkpoint, p.site) for p in pairs(run)))
+
+
+def anchored(run: RunConfig, place: Place) -> list[Pair]:
+    """The pairs of the anchor with each other seed: independent of each other under the null."""
+    return [
+        pair
+        for pair in crossed(run)
+        if place == (pair.cohort, pair.checkpoint, pair.site)
+        and pair.source == run.cohorts[place.cohort].anchor
+    ]
+
+
+def widths(run: RunConfig, cohort: str | None = None) -> list[int]:
+    """Widths of the cohorts whose rotations are tested, or of one."""
+    chosen = [cohort] if cohort is not None else list(run.cohorts)
+    return sorted({run.cohorts[name].width or 0 for name in chosen} - {0})
+
+
 def trained(run: RunConfig) -> list[str]:
     """Cohorts whose models the run trains."""
     return [name for name, config in run.cohorts.items() if config.trained_files]
@@ -118,7 +154,10 @@ def tables(run: RunConfig) -> list[str]:
     """Names of the tables of a run's report."""
     found = ["quality", "training"] if trained(run) else []
     found += ["dictionaries"] if run.dictionaries else []
-    found += ["transfer", "decoder_cosine"] if run.transfer else []
+    if run.transfer:
+        found += ["fits", "directions", "transfer", "evidence", "decoder_cosine"]
+    if run.haar:
+        found += ["haar", "ks", "phases", "cocycle", "power"]
     return found + (["drift"] if run.drift else [])
 
 

@@ -130,6 +130,10 @@ def sae(
 def align(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
+    members = {"source": (source, checkpoint), "target": (target, checkpoint)}
+    untrained = run.transfer.untrained if run.transfer else None
+    if untrained is not None and source != target:
+        members["untrained"] = (target, untrained)
     return {
         "cohort": cohort,
         "source_seed": source,
@@ -137,8 +141,7 @@ def align(
         "checkpoint": checkpoint,
         "site": site,
         "activations": {
-            "source": activations(run, cohort, source, checkpoint, site),
-            "target": activations(run, cohort, target, checkpoint, site),
+            role: activations(run, cohort, *member, site) for role, member in members.items()
         },
     }
 
@@ -146,8 +149,38 @@ def align(
 def transfer(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
-    cell = align(run, cohort, source, target, checkpoint, site)
-    return {**cell, "resamples": run.transfer.resamples if run.transfer else 0}
+    if run.transfer is None:
+        raise ValueError("this run has no transfer study")
+    return {
+        **align(run, cohort, source, target, checkpoint, site),
+        "resamples": run.transfer.resamples,
+        # For a member with itself nothing is carried.
+        "directions": list(run.transfer.directions) if source != target else [],
+    }
+
+
+fits = transfer
+
+
+def null(run: RunConfig, width: str, draws: str) -> Spec:
+    return {"d": int(width), "draws": int(draws)}
+
+
+def power(run: RunConfig, width: str, draws: str, power_draws: str) -> Spec:
+    return {"d": int(width), "draws": int(power_draws)}
+
+
+def across(run: RunConfig, cohort: str, checkpoint: str, site: str) -> Spec:
+    return {"cohort": cohort, "checkpoint": checkpoint, "site": site}
+
+
+def cocycle(run: RunConfig, cohort: str, checkpoint: str, site: str) -> Spec:
+    seeds = sorted(run.cohorts[cohort].seeds)
+    return {
+        **across(run, cohort, checkpoint, site),
+        "seeds": seeds,
+        "activations": [activations(run, cohort, seed, checkpoint, site) for seed in seeds],
+    }
 
 
 def drift(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
@@ -181,6 +214,9 @@ def cosine(
     cell = align(run, cohort, source, target, checkpoint, site)
     del cell["activations"]
     return cell
+
+
+haar = cosine
 
 
 def collect(run: RunConfig, table: str) -> Spec:

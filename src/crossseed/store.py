@@ -350,6 +350,16 @@ def source_of(origin: str, site: str) -> str:
     return f"{origin}:{site}"
 
 
+def check_cell(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Raises `UserError` unless an artefact was made for the cell that a job is told."""
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise UserError(
+                f"{path}: made for {key} = {found.get(key)}, but this job needs {value}; "
+                "the file is stale or of another cell: run the workflow, or delete it and run again"
+            )
+
+
 def check_finite(array: np.ndarray, what: str) -> None:
     """Raises `UserError` if a float array holds NaN or infinity; `what` opens the sentence."""
     if array.dtype.kind == "f" and not np.isfinite(array).all():

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from crossseed import decoder_cosine, drift, transfer
+from crossseed import decoder_cosine, drift, fits, transfer
 from crossseed.cohorts import base
+from crossseed.haar import cocycle, power
+from crossseed.haar import study as haar
 from crossseed.sae import study
 
 COLUMNS = {
     "quality": base.QUALITY_COLUMNS,
     "training": base.CURVE_COLUMNS,
     "dictionaries": study.COLUMNS,
+    "fits": fits.COLUMNS,
+    "directions": fits.DIRECTION_COLUMNS,
     "transfer": transfer.COLUMNS,
+    "evidence": transfer.EVIDENCE_COLUMNS,
     "decoder_cosine": decoder_cosine.COLUMNS,
+    "haar": haar.COLUMNS,
+    "ks": haar.KS_COLUMNS,
+    "phases": haar.PHASE_COLUMNS,
+    "cocycle": cocycle.COLUMNS,
+    "power": power.COLUMNS,
     "drift": drift.COLUMNS,
 }

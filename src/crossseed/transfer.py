@@ -1,50 +1,52 @@
 """Transfer of one member's dictionaries to another member, arm by arm, on held-out tokens.
 
 The source owns the dictionaries; the target's activations are carried into the source's
-frame and encoded there. Each arm differs in the map alone. The Gaussian arm replaces the
-target's activations by normal draws with the target's mean and covariance (from `fit`),
-carried by the Procrustes map: it shows what second moments alone achieve, and has no
-pairing, hence no firing correlation. Metrics: `crossseed.metrics`; arms:
-`crossseed.alignment.maps`.
+frame and encoded there. Each arm differs in the map alone (`crossseed.alignment.ladder`). Two
+more: ``gaussian`` replaces the target's activations by normal draws with the target's mean and
+covariance (from `fit`), carried by the Procrustes map: it shows what second moments alone achieve,
+and has no pairing; ``untrained`` carries the target as it was before training.
+
+Explained variance of the carried activations themselves (``ev``) cannot tell shared features from
+shared covariance. What can is measured token by token against the source's own activations: EVx,
+with the leading principal directions projected out, and the correlation of firing. The claim rule
+compares those with the best of the nulls that know no pairing (`evidence`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from crossseed.activations import SplitReader, check_paired
+from crossseed.alignment import ladder
 from crossseed.alignment import maps as m
 from crossseed.alignment.moments import Moments
-from crossseed.errors import UserError
 from crossseed.metrics import (
+    CrossSums,
     ErrorSums,
     Estimate,
     FiringSums,
     estimate,
     mean_correlation,
+    nan_mean,
     resample_weights,
     share_above,
     unit_blocks,
     unit_starts,
 )
+from crossseed.pairs import BLOCK_ROWS, CELL, UNTRAINED, Pair, Readers
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
-from crossseed.store import add_dataset, create_h5, header, open_h5
 
-MAPS_SCHEMA = "maps/1"
-BLOCK_ROWS = 8192
 GAUSSIAN = "gaussian"
+PROCRUSTES = "procrustes"
 FIRING_THRESHOLD = 0.5
+# Leading principal directions of the source projected out of EVx.
+PROJECTED = (0, 3, 16)
 COLUMNS = (
-    "cohort",
-    "source_seed",
-    "target_seed",
-    "checkpoint",
-    "site",
+    *CELL,
     "dictionary",
     "init",
     "arm",
@@ -54,225 +56,213 @@ COLUMNS = (
     "high",
     "n_tokens",
 )
+EVIDENCE_COLUMNS = (
+    *CELL,
+    "dictionary",
+    "init",
+    "metric",
+    "procrustes",
+    "best_null",
+    "null",
+    "delta",
+    "low",
+    "high",
+    "shared",
+)
+# Metrics the claim rule is applied to; the explained variances are there to be seen failing.
+JUDGED = ("ev_published", "ev", *(f"evx_{k}" for k in PROJECTED), "firing_r")
 
 
-class Fit(NamedTuple):
-    """What was fitted on the `fit` split of a pair.
+class Carried(NamedTuple):
+    """What is tried on the source's dictionaries beside the target's raw activations.
 
     Attributes:
-        arms: maps from the target into the source's frame, by arm.
-        mean_d, covariance_dd: moments of the target.
-        numbers: effective, numerical and identified rank of the paired fit; they describe the
-            pair, whatever the arm.
-        spec: the spec that made the file.
+        maps: from the target into the source's frame, by arm.
+        untrained: from the untrained target, or None.
+        mean_d, covariance_dd: moments of the target on `fit`; None leaves out ``gaussian``.
+        axes_dk: leading principal directions of the source on `fit`, as columns.
     """
 
-    arms: dict[str, m.AffineMap]
-    mean_d: np.ndarray
-    covariance_dd: np.ndarray
-    numbers: dict[str, float]
-    spec: dict[str, Any]
-
-
-def _paired_blocks(
-    source: SplitReader, target: SplitReader
-) -> Iterator[tuple[int, slice, np.ndarray, np.ndarray]]:
-    check_paired(source, target)
-    if source.width != target.width:
-        raise UserError(
-            f"{source.path} has width {source.width}, {target.path} {target.width}; "
-            "an orthogonal map needs equal widths"
-        )
-    starts = unit_starts(source.document_n)
-    for number, (_, rows, _) in enumerate(unit_blocks(starts, source.n_tokens, BLOCK_ROWS)):
-        yield number, rows, source.rows(rows), target.rows(rows)
-
-
-def fit_maps(
-    source: SplitReader, target: SplitReader, *cell: object
-) -> tuple[Moments, dict[str, Any]]:
-    """Fits every arm on paired activations, in one pass.
-
-    Args:
-        source, target: the `fit` splits.
-        cell: names the cell, for the random arms.
-
-    Returns:
-        The moments, and by name: ``arms`` and ``numbers`` (see `Fit`).
-
-    Raises:
-        UserError: not paired, of different width, or fewer tokens than dimensions.
-    """
-    if source.n_tokens < 2 * source.width:
-        raise UserError(
-            f"{source.path}: {source.n_tokens} tokens in the fit split cannot decide a rotation "
-            f"in {source.width} dimensions; at least {2 * source.width} are needed"
-        )
-    halves = (Moments(source.width, target.width), Moments(source.width, target.width))
-    shuffled = Moments(source.width, target.width)
-    rng = generator("shuffled-pairs", *cell)
-    for _, rows, a, b in _paired_blocks(source, target):
-        odd = source.document_n[rows] % 2 == 1
-        halves[0].add(a[~odd], b[~odd])
-        halves[1].add(a[odd], b[odd])
-        shuffled.add(a[m.shuffle_within_position(rng, source.position_n[rows])], b)
-    if not (halves[0].n and halves[1].n):
-        raise UserError(
-            f"{source.path}: the fit split holds one document, which has no halves; ask for more "
-            "sequences (tokens.fit), or fewer of a document (tokens.most_a_document)"
-        )
-    moments = halves[0].merged(halves[1])
-    random_dd = m.haar_orthogonal(generator("random-rotation", *cell), source.width)
-    ranks = m.ranks(moments.cross_covariance)
-    numbers = {
-        "effective_rank": ranks.effective,
-        "numerical_rank": float(ranks.numerical),
-        "identified_rank": float(m.identified_directions(*halves).shape[1]),
-    }
-    return moments, {"arms": m.arms(moments, shuffled, random_dd), "numbers": numbers}
-
-
-def write_maps(
-    path: Path,
-    moments: Moments,
-    fitted: Mapping[str, Any],
-    spec: Mapping[str, Any],
-    inputs: Mapping[str, str],
-) -> None:
-    """Maps and moments of a pair as HDF5: a group an arm, and `moments`."""
-    with create_h5(path, MAPS_SCHEMA, spec, inputs) as file:
-        for arm, affine in fitted["arms"].items():
-            group = file.create_group(arm)
-            for name, value in affine._asdict().items():
-                add_dataset(group, name, data=value)
-        group = file.create_group("moments")
-        add_dataset(group, "n_tokens", data=moments.n)
-        for name in ("mean_a", "mean_b", "covariance_a", "covariance_b", "cross_covariance"):
-            add_dataset(group, name, data=getattr(moments, name))
-        for name, value in fitted["numbers"].items():
-            add_dataset(group, name, data=value)
-
-
-def read_maps(path: Path) -> Fit:
-    """Maps written by `write_maps`."""
-    with open_h5(path, MAPS_SCHEMA) as file:
-        arms = {
-            arm: m.AffineMap(*(file[arm][name][:] for name in m.AffineMap._fields))
-            for arm in m.ARMS
-        }
-        moments = file["moments"]
-        numbers = {
-            name: float(moments[name][()])
-            for name in ("effective_rank", "numerical_rank", "identified_rank")
-        }
-        return Fit(
-            arms, moments["mean_b"][:], moments["covariance_b"][:], numbers, header(file).spec
-        )
-
-
-def check_cell(path: Path, found: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raises `UserError` unless an artefact was made for the cell that a job is told."""
-    for key, value in wanted.items():
-        if found.get(key) != value:
-            raise UserError(
-                f"{path}: made for {key} = {found.get(key)}, but this job needs {value}; "
-                "the file is stale or of another cell: run the workflow, or delete it and run again"
-            )
-
-
-def map_metrics(affine: m.AffineMap, numbers: Mapping[str, float]) -> dict[str, Estimate]:
-    """Properties of the map itself, without interval."""
-    return {
-        "rotation_distance": Estimate(m.rotation_distance(affine.matrix_dd)),
-        "det": Estimate(float(np.linalg.det(affine.matrix_dd))),
-        **{name: Estimate(value) for name, value in numbers.items()},
-    }
+    maps: Mapping[str, m.AffineMap]
+    untrained: m.AffineMap | None
+    mean_d: np.ndarray | None
+    covariance_dd: np.ndarray | None
+    axes_dk: np.ndarray
 
 
 class _ArmSums:
     """Sums of one arm and one dictionary."""
 
-    def __init__(self, n_units: int, dictionary: Dictionary) -> None:
+    def __init__(self, n_units: int, dictionary: Dictionary, axes_dk: np.ndarray) -> None:
         width, n_latents = dictionary.W_enc.shape
         self.errors = ErrorSums(n_units, width)
+        self.cross = CrossSums(n_units, axes_dk)
         self.firing = FiringSums(n_units, n_latents)
+
+    def values(self, weights: np.ndarray, paired: bool) -> dict[str, np.ndarray]:
+        """Every metric on the sample and on each resample."""
+        found = {
+            "ev": self.errors.ev(weights),
+            "fvu": self.errors.fvu(weights),
+            "ev_published": self.errors.ev_published(weights),
+            "ev_dictlearn": self.errors.ev_dictlearn(weights),
+            "l0": self.errors.l0(weights),
+        }
+        if paired:
+            for k in PROJECTED:
+                if k < self.errors.x.shape[1]:
+                    found[f"evx_{k}"] = self.cross.evx(weights, k)
+            found["firing_r"] = nan_mean(self.firing.correlations(weights))
+        return found
 
 
 def transfer(
-    source: SplitReader,
-    target: SplitReader,
+    readers: Readers,
     dictionaries: Mapping[tuple[str, str], Dictionary],
-    fit: Fit | None,
+    carried: Carried,
     resamples: int,
     *cell: object,
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Every metric of every arm and dictionary of one pair and site.
 
     Args:
-        source, target: the `eval` splits.
+        readers: of the `eval` split.
         dictionaries: the source's dictionaries by (name, init).
-        fit: the pair's maps; None for a member with itself, where only ``raw`` is measured.
+        carried: the maps; for a member with itself ``raw`` alone.
         resamples: bootstrap resamples behind each interval.
         cell: names the cell, for the random draws.
 
     Returns:
-        Rows with keys dictionary, init, arm, metric, value, low, high, n_tokens.
+        Rows of `COLUMNS` and of `EVIDENCE_COLUMNS`, without the cell's.
     """
+    source, target, untrained = readers
     starts = unit_starts(source.document_n)
     weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
-    arms = fit.arms if fit is not None else {"raw": m.identity(source.width)}
-    alignment = {arm: ErrorSums(len(starts), source.width) for arm in arms}
+    arms = list(carried.maps)
+    if carried.covariance_dd is not None:
+        arms.append(GAUSSIAN)
+    if carried.untrained is not None:
+        arms.append(UNTRAINED)
     sums = {
-        (arm, key): _ArmSums(len(starts), dictionary)
-        for arm in ((*arms, GAUSSIAN) if fit is not None else arms)
+        key: {arm: _ArmSums(len(starts), dictionary, carried.axes_dk) for arm in arms}
         for key, dictionary in dictionaries.items()
     }
     rng = generator("gaussian", *cell)
     check_paired(source, target)
     for units, rows, local in unit_blocks(starts, source.n_tokens, BLOCK_ROWS):
         a, b = source.rows(rows), target.rows(rows)
-        carried = {arm: affine(b) for arm, affine in arms.items()}
-        for arm, x in carried.items():
-            alignment[arm].add(units, local, a, x)
-        if fit is not None:
-            drawn = m.gaussian_rows(rng, fit.mean_d, fit.covariance_dd, len(b))
-            carried[GAUSSIAN] = arms["procrustes"](drawn)
-        for key, dictionary in dictionaries.items():
-            h_source = dictionary.encode(a)
-            for arm, x in carried.items():
+        before = untrained.rows(rows) if untrained is not None else None
+        own = {key: dictionary.encode(a) for key, dictionary in dictionaries.items()}
+        for arm in arms:
+            x = _carry(carried, arm, b, before, rng)
+            for key, dictionary in dictionaries.items():
                 h = dictionary.encode(x)
-                found = sums[arm, key]
-                active = np.count_nonzero(h, axis=1)
-                found.errors.add(units, local, x, dictionary.decode(h), active)
+                xhat = dictionary.decode(h)
+                found = sums[key][arm]
+                found.errors.add(units, local, x, xhat, np.count_nonzero(h, axis=1))
                 if arm != GAUSSIAN:
-                    found.firing.add(units, local, h_source, h)
-    result = []
-    for (arm, (name, init)), found in sums.items():
-        metrics = {
-            "ev": estimate(found.errors.ev(weights)),
-            "ev_published": estimate(found.errors.ev_published(weights)),
-            "l0": estimate(found.errors.l0(weights)),
-        }
-        if arm != GAUSSIAN:
-            r = found.firing.correlations(weights)
-            metrics["alignment_ev"] = estimate(alignment[arm].ev(weights))
-            metrics["firing_r"] = mean_correlation(r)
-            metrics["firing_r_above_0.5"] = share_above(r, FIRING_THRESHOLD)
-            metrics["firing_live"] = Estimate(r.shape[1])
-            metrics["firing_not_live"] = Estimate(found.firing.a.shape[1] - r.shape[1])
-        if fit is not None:
-            # The Gaussian arm is carried by the Procrustes map.
-            affine = arms["procrustes" if arm == GAUSSIAN else arm]
-            metrics |= map_metrics(affine, fit.numbers)
-        for metric, found_value in metrics.items():
-            result.append(
-                {
-                    "dictionary": name,
-                    "init": init,
-                    "arm": arm,
-                    "metric": metric,
-                    **found_value._asdict(),
-                    "n_tokens": source.n_tokens,
-                }
-            )
-    return result
+                    found.cross.add(units, local, a, xhat)
+                    found.firing.add(units, local, own[key], h)
+    table, judged = [], []
+    for (name, init), by_arm in sums.items():
+        values = {arm: s.values(weights, arm != GAUSSIAN) for arm, s in by_arm.items()}
+        for arm, metrics in values.items():
+            estimates = {metric: estimate(v) for metric, v in metrics.items()}
+            if arm != GAUSSIAN:
+                estimates |= _firing(by_arm[arm].firing, weights)
+            for metric, value in estimates.items():
+                row = {"dictionary": name, "init": init, "arm": arm, "metric": metric}
+                table.append({**row, **value._asdict(), "n_tokens": source.n_tokens})
+        judged += [{"dictionary": name, "init": init, **row} for row in evidence(values)]
+    return table, judged
+
+
+def _carry(
+    carried: Carried,
+    arm: str,
+    b_nd: np.ndarray,
+    before_nd: np.ndarray | None,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    if arm == GAUSSIAN and carried.mean_d is not None and carried.covariance_dd is not None:
+        drawn = m.gaussian_rows(rng, carried.mean_d, carried.covariance_dd, len(b_nd))
+        return carried.maps[PROCRUSTES](drawn)
+    if arm == UNTRAINED and carried.untrained is not None and before_nd is not None:
+        return carried.untrained(before_nd)
+    return carried.maps[arm](b_nd)
+
+
+def _firing(firing: FiringSums, weights: np.ndarray) -> dict[str, Estimate]:
+    r = firing.correlations(weights)
+    return {
+        "firing_r": mean_correlation(r),
+        "firing_r_above_0.5": share_above(r, FIRING_THRESHOLD),
+        "firing_live": Estimate(r.shape[1]),
+        "firing_not_live": Estimate(firing.a.shape[1] - r.shape[1]),
+    }
+
+
+def evidence(values: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
+    """The claim rule: Procrustes less the best null without pairing, resample by resample.
+
+    The null is chosen anew in each resample, so that choosing the best costs what it should.
+
+    Args:
+        values: by arm and metric, the metric on the sample (first) and on each resample.
+
+    Returns:
+        A row a metric; ``shared`` is 1 where the interval of the difference lies above 0, else 0.
+    """
+    nulls = [arm for arm in ladder.NULLS if arm in values]
+    if PROCRUSTES not in values or not nulls:
+        return []
+    rows = []
+    for metric in JUDGED:
+        if metric not in values[PROCRUSTES] or np.isnan(values[PROCRUSTES][metric][0]):
+            continue
+        tried = np.stack([values[arm][metric] for arm in nulls])
+        # A null under which no latent is live correlates with nothing; a resample without any
+        # spread (a single document) stays undefined.
+        tried = np.where(np.isnan(tried) & ~np.isnan(tried[:, :1]), tried, np.nan_to_num(tried))
+        best = tried.max(axis=0)
+        rotated = values[PROCRUSTES][metric]
+        delta = estimate(rotated - best)
+        rows.append(
+            {
+                "metric": metric,
+                "procrustes": float(rotated[0]),
+                "best_null": nulls[int(tried[:, 0].argmax())],
+                "null": float(best[0]),
+                "delta": delta.value,
+                "low": delta.low,
+                "high": delta.high,
+                "shared": int(delta.low > 0),
+            }
+        )
+    return rows
+
+
+def own_member(fit_split: SplitReader) -> Carried:
+    """What is tried for a member with itself: nothing is carried."""
+    width = fit_split.width
+    moments = Moments(width, width)
+    for _, rows, _ in unit_blocks(
+        unit_starts(fit_split.document_n), fit_split.n_tokens, BLOCK_ROWS
+    ):
+        a = fit_split.rows(rows)
+        moments.add(a, a)
+    axes = leading(moments.covariance_a)
+    return Carried({"raw": m.identity(width)}, None, None, None, axes)
+
+
+def of_pair(pair: Pair, directions: Sequence[int]) -> Carried:
+    """Every arm of a pair of different members."""
+    maps, _ = pair.maps(directions)
+    moments = pair.moments
+    axes = leading(moments.covariance_a)
+    return Carried(maps, pair.untrained_map(), moments.mean_b, moments.covariance_b, axes)
+
+
+def leading(covariance: np.ndarray) -> np.ndarray:
+    """As many leading principal directions as EVx projects out at most, as columns."""
+    return ladder.principal_directions(covariance)[:, : max(PROJECTED)]

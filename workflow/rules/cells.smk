@@ -45,6 +45,44 @@ def activations_of(role):
     )
 
 
+def untrained_of(wildcards):
+    """The target before training, where the run names such a checkpoint; not for a member itself."""
+    if RUN.transfer.untrained is None or wildcards.source == wildcards.target:
+        return []
+    return layout.ACTIVATIONS.format(
+        **{**wildcards, "checkpoint": RUN.transfer.untrained}, seed=wildcards.target
+    )
+
+
+def nulls_of(wildcards):
+    """Draws of every size that the tests of a pair may need."""
+    return [
+        layout.NULL.format(width=size, draws=RUN.haar.draws)
+        for width in plan.widths(RUN, wildcards.cohort)
+        for size in haar_sizes(width)
+    ]
+
+
+def null_of(wildcards):
+    """Draws of the width of a cohort's sites."""
+    (width,) = plan.widths(RUN, wildcards.cohort)
+    return layout.NULL.format(width=width, draws=RUN.haar.draws)
+
+
+def anchored_maps(wildcards):
+    """Moments of the anchor's pairs at a site."""
+    place = plan.Place(wildcards.cohort, wildcards.checkpoint, wildcards.site)
+    return [layout.MAPS.format(**pair._asdict()) for pair in plan.anchored(RUN, place)]
+
+
+def activations_of_seeds(wildcards):
+    """Activations of all seeds at a site, in ascending order of the seeds."""
+    return [
+        layout.ACTIVATIONS.format(seed=seed, **wildcards)
+        for seed in sorted(RUN.cohorts[wildcards.cohort].seeds)
+    ]
+
+
 def weights_of(role, *others):
     """The weight files of a pair's source or target: of all its dictionaries, or of those that
     the other member has too."""
@@ -76,6 +114,23 @@ def cells_of_table(wildcards):
             layout.DRIFT_SEED.format(cohort=cohort, seed=seed)
             for cohort, config in RUN.cohorts.items()
             for seed in config.seeds
+        ]
+    of_pairs = {"fits": layout.FITS, "directions": layout.DIRECTIONS}
+    of_pairs |= {"evidence": layout.EVIDENCE, "haar": layout.HAAR}
+    of_places = {"haar": layout.ACROSS, "ks": layout.KS, "phases": layout.PHASES}
+    of_places |= {"cocycle": layout.COCYCLE}
+    if wildcards.table in {*of_pairs, *of_places}:
+        name = wildcards.table
+        pairs, places = plan.crossed(RUN), plan.places(RUN)
+        if name == "cocycle":
+            places = [p for p in places if len(RUN.cohorts[p.cohort].seeds) > 2]
+        return [of_pairs[name].format(**p._asdict()) for p in pairs if name in of_pairs] + [
+            of_places[name].format(**p._asdict()) for p in places if name in of_places
+        ]
+    if wildcards.table == "power":
+        return [
+            layout.POWER.format(width=width, **RUN.haar.model_dump())
+            for width in plan.widths(RUN)
         ]
     members = [member._asdict() for member in plan.members(RUN)]
     pairs = [pair._asdict() for pair in plan.pairs(RUN)]

@@ -9,6 +9,7 @@ from snakemake.exceptions import WorkflowError
 from crossseed import devices, environment, estimate, layout, passes, plan, specs
 from crossseed.config.load import load_run
 from crossseed.errors import UserError
+from crossseed.haar.sizes import sizes as haar_sizes
 from crossseed.store import canonical_json
 
 try:

@@ -1,14 +1,16 @@
 # Transfer: maps between members, and what a dictionary is worth through each of them.
 #
 # Needs: activations of two members, the source's dictionaries (the target's too for cosines).
-# Makes: one file of maps, one transfer table and one cosine table per pair and site.
+# Makes: one file of moments, from which all maps are fitted, and tables of how well each map
+# carries activations, of transfer, of the claim rule and of cosines, per pair and site.
 
 
 rule align:
-    """Every map from a target into a source, fitted on the same paired tokens."""
+    """Moments of a source and a target on the same tokens: all maps are fitted from them."""
     input:
         source=activations_of("source"),
         target=activations_of("target"),
+        untrained=untrained_of,
     output:
         layout.MAPS,
     log:
@@ -29,7 +31,43 @@ rule align:
         " --spec {params.spec:q}"
         " --source {input.source:q}"
         " --target {input.target:q}"
+        " --untrained {input.untrained:q}"
         " --out {output:q}"
+        " &> {log:q}"
+
+
+rule fits:
+    """How well each map carries the activations themselves, on held-out tokens."""
+    input:
+        source=activations_of("source"),
+        target=activations_of("target"),
+        untrained=untrained_of,
+        maps=layout.MAPS,
+    output:
+        table=layout.FITS,
+        directions=layout.DIRECTIONS,
+    log:
+        f"results/{{cohort}}/logs/fits/{layout.PAIR}.log",
+    benchmark:
+        f"results/{{cohort}}/benchmarks/fits/{layout.PAIR}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        spec=spec("fits"),
+        code=code("fits"),
+    shell:
+        "python -m crossseed fits"
+        " --spec {params.spec:q}"
+        " --source {input.source:q}"
+        " --target {input.target:q}"
+        " --untrained {input.untrained:q}"
+        " --maps {input.maps:q}"
+        " --out {output.table:q}"
+        " --directions {output.directions:q}"
         " &> {log:q}"
 
 
@@ -38,10 +76,12 @@ rule transfer:
     input:
         source=activations_of("source"),
         target=activations_of("target"),
+        untrained=untrained_of,
         dictionaries=weights_of("source"),
         maps=maps_of,
     output:
-        layout.TRANSFER,
+        table=layout.TRANSFER,
+        evidence=layout.EVIDENCE,
     log:
         f"results/{{cohort}}/logs/transfer/{layout.PAIR}.log",
     benchmark:
@@ -60,9 +100,11 @@ rule transfer:
         " --spec {params.spec:q}"
         " --source {input.source:q}"
         " --target {input.target:q}"
+        " --untrained {input.untrained:q}"
         " --dictionaries {input.dictionaries:q}"
         " --maps {input.maps:q}"
-        " --out {output:q}"
+        " --out {output.table:q}"
+        " --evidence {output.evidence:q}"
         " &> {log:q}"
 
 

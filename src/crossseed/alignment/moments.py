@@ -16,17 +16,20 @@ class Moments:
 
     Args:
         width_a: size of a. width_b: size of b.
+        cross_only: leave out the covariances of a and of b.
     """
 
-    def __init__(self, width_a: int, width_b: int) -> None:
+    def __init__(self, width_a: int, width_b: int, cross_only: bool = False) -> None:
+        self.cross_only = cross_only
         self.n = 0
         self._origin_a: np.ndarray | None = None
         self._origin_b: np.ndarray | None = None
         self._a = np.zeros(width_a)
         self._b = np.zeros(width_b)
-        self._aa = np.zeros((width_a, width_a))
-        self._bb = np.zeros((width_b, width_b))
         self._ba = np.zeros((width_b, width_a))
+        if not cross_only:
+            self._aa = np.zeros((width_a, width_a))
+            self._bb = np.zeros((width_b, width_b))
 
     def add(self, a_nd: np.ndarray, b_nd: np.ndarray) -> None:
         """Adds a block of paired rows, (tokens, width_a) and (tokens, width_b)."""
@@ -42,9 +45,37 @@ class Moments:
         self.n += len(a)
         self._a += a.sum(axis=0, dtype=np.float64)
         self._b += b.sum(axis=0, dtype=np.float64)
-        self._aa += a.T @ a
-        self._bb += b.T @ b
         self._ba += b.T @ a
+        if not self.cross_only:
+            self._aa += a.T @ a
+            self._bb += b.T @ b
+
+    @classmethod
+    def known(
+        cls,
+        n: int,
+        mean_a: np.ndarray,
+        mean_b: np.ndarray,
+        covariance_a: np.ndarray,
+        covariance_b: np.ndarray,
+        cross_covariance: np.ndarray,
+    ) -> Moments:
+        """Moments whose values are known; shapes and divisors as of the properties."""
+        found = cls(len(mean_a), len(mean_b))
+        found.n = n
+        found._origin_a, found._origin_b = mean_a, mean_b
+        found._aa, found._bb = n * covariance_a, n * covariance_b
+        found._ba = n * cross_covariance
+        return found
+
+    def swapped(self) -> Moments:
+        """The same pairs with a and b exchanged."""
+        found = Moments(len(self._b), len(self._a))
+        found.n = self.n
+        found._origin_a, found._origin_b = self._origin_b, self._origin_a
+        found._a, found._b = self._b, self._a
+        found._aa, found._bb, found._ba = self._bb, self._aa, self._ba.T
+        return found
 
     def merged(self, other: Moments) -> Moments:
         """Moments of both sets of tokens together."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-RESERVED = {"reports"}
+RESERVED = {"reports", "nulls"}
 
 
 class Model(BaseModel):
@@ -27,7 +27,7 @@ def _number(value: Any) -> Any:
 def _name(value: str) -> str:
     if not NAME.fullmatch(value) or value in RESERVED:
         raise ValueError(
-            "expected lower-case letters and digits, joined by single '-', and not 'reports' "
+            "expected lower-case letters and digits, joined by single '-', and not 'reports' or 'nulls' "
             "(the name becomes a folder)"
         )
     return value

@@ -14,7 +14,7 @@ from crossseed.cohorts.base import Checkpoints
 from crossseed.cohorts.dyck.config import DyckCohort
 from crossseed.cohorts.hub.config import HubCohort
 from crossseed.cohorts.neox.config import NeoxCohort
-from crossseed.config.fields import Distinct, Model, Name, NonEmpty
+from crossseed.config.fields import Count, Distinct, Model, Name, NonEmpty
 from crossseed.sae import architectures
 from crossseed.sae.config import DictionaryConfig
 
@@ -35,6 +35,31 @@ class TransferStudy(Model):
     )
     resamples: Annotated[int, Field(ge=100)] = Field(
         description="Bootstrap resamples of the `eval` sequences behind each 95 % interval."
+    )
+    directions: Annotated[
+        list[Count],
+        Distinct,
+        Field(
+            description="How many leading principal directions of the target the restricted "
+            "rotations (`top_k`) and the residual-shuffle twins (`twin_k`) keep, an arm each; those "
+            "not below a site's width are left out."
+        ),
+    ]
+    untrained: str | None = Field(
+        description="Checkpoint that counts as untrained, e.g. `step0`: the target as it was there "
+        "is one more null. null leaves it out."
+    )
+
+
+class HaarStudy(Model):
+    """Whether the rotations between members are Haar draws, by calibrated tests."""
+
+    draws: Annotated[int, Field(ge=300)] = Field(
+        description="Null draws of each statistic; at least 20 for each test of a matrix, or Holm's "
+        "correction leaves nothing that can reject. Kept in `results/nulls/`, shared by all cohorts."
+    )
+    power_draws: Annotated[int, Field(ge=20)] = Field(
+        description="Matrices drawn from each alternative of the power table."
     )
 
 
@@ -88,6 +113,9 @@ class RunConfig(Model):
     transfer: TransferStudy | None = Field(
         description="Dictionaries of one seed tried on the others, or null for none."
     )
+    haar: HaarStudy | None = Field(
+        description="Calibrated tests of the rotations of `transfer`'s pairs, or null for none."
+    )
     drift: DriftStudy | None = Field(
         description="Drift over training and between seeds, or null for none."
     )
@@ -131,9 +159,23 @@ class RunConfig(Model):
         return self
 
     @model_validator(mode="after")
+    def _untrained_exists(self) -> RunConfig:
+        name = self.transfer.untrained if self.transfer else None
+        for cohort, config in self.cohorts.items():
+            if name is not None and config.missing_checkpoints([name]):
+                raise ValueError(
+                    f"transfer.untrained names {name!r}, which cohorts.{cohort} does not have; name "
+                    "a checkpoint that it keeps (training.keep_steps) or that model.id can name, "
+                    "or null"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _something_is_studied(self) -> RunConfig:
         if self.transfer and not self.dictionaries:
             raise ValueError("transfer needs dictionaries; name some, or set transfer: null")
+        if self.haar and not self.transfer:
+            raise ValueError("haar tests the rotations of transfer's pairs; give transfer")
         if not self.dictionaries and not self.drift:
             raise ValueError("nothing is measured; name dictionaries, or give drift")
         return self

@@ -43,8 +43,14 @@ def spread(values: pd.Series) -> Spread | None:
 
 def spreads(tables: t.Tables, cohort: str, dictionary: str, metric: str) -> dict[str, Spread]:
     """Spread by arm over the sites where the models' activations differ."""
-    skip = t.same_sites(tables.transfer, cohort)
+    skip = t.same_sites(tables.fits, cohort)
     found = t.values(tables.transfer, cohort, dictionary, metric, skip)
+    return {arm: s for arm, values in found.items() if (s := spread(values)) is not None}
+
+
+def map_spreads(tables: t.Tables, cohort: str, metric: str) -> dict[str, Spread]:
+    """The same of a metric of the maps themselves."""
+    found = t.map_values(tables.fits, cohort, metric, t.same_sites(tables.fits, cohort))
     return {arm: s for arm, values in found.items() if (s := spread(values)) is not None}
 
 
@@ -110,7 +116,7 @@ def features(
 def decoder_cosines(tables: t.Tables, cohort: str, dictionary: str) -> list[str]:
     """What decoder cosines say, split by init and basis, and what that makes of the
     published 98 % of columns above .5 (arXiv 2605.24577)."""
-    skip = t.same_sites(tables.transfer, cohort)
+    skip = t.same_sites(tables.fits, cohort)
     rows = tables.decoder_cosine
     rows = rows[(rows.cohort == cohort) & (rows.dictionary == dictionary) & ~rows.site.isin(skip)]
     by = dict(list(rows.groupby(["init", "map"])))
@@ -266,14 +272,14 @@ def _drift_sentences(rows: pd.DataFrame, between: str) -> list[str]:
 
 def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, Any]:
     """All that the page says of one cohort."""
-    skip = sorted(t.same_sites(tables.transfer, cohort))
+    skip = sorted(t.same_sites(tables.fits, cohort))
     rows = t.crossed(tables.transfer[tables.transfer.cohort == cohort])
     sections = []
     for dictionary in sorted(rows.dictionary.unique()):
         ev = spreads(tables, cohort, dictionary, "ev")
         firing = spreads(tables, cohort, dictionary, "firing_r")
         above = spreads(tables, cohort, dictionary, "firing_r_above_0.5")
-        alignment = spreads(tables, cohort, dictionary, "alignment_ev")
+        alignment = map_spreads(tables, cohort, "alignment_ev")
         l0 = spreads(tables, cohort, dictionary, "l0")
         if not {"raw", "procrustes", "self"} <= set(ev):
             continue

@@ -21,8 +21,16 @@ class Tables(NamedTuple):
     quality: pd.DataFrame
     training: pd.DataFrame
     dictionaries: pd.DataFrame
+    fits: pd.DataFrame
+    directions: pd.DataFrame
     transfer: pd.DataFrame
+    evidence: pd.DataFrame
     decoder_cosine: pd.DataFrame
+    haar: pd.DataFrame
+    ks: pd.DataFrame
+    phases: pd.DataFrame
+    cocycle: pd.DataFrame
+    power: pd.DataFrame
     drift: pd.DataFrame
 
 
@@ -61,9 +69,9 @@ def own(transfer: pd.DataFrame) -> pd.DataFrame:
     return transfer[transfer.source_seed == transfer.target_seed]
 
 
-def same_sites(transfer: pd.DataFrame, cohort: str) -> set[str]:
+def same_sites(fits: pd.DataFrame, cohort: str) -> set[str]:
     """Sites at which all pairs of a cohort have the same activations without any map."""
-    rows = crossed(transfer)
+    rows = fits
     rows = rows[(rows.cohort == cohort) & (rows.arm == "raw") & (rows.metric == "alignment_ev")]
     lowest = rows.groupby("site").value.min()
     return set(lowest[lowest > SAME_ACTIVATIONS].index)
@@ -83,3 +91,11 @@ def values(
     found = {str(arm): part.value.dropna() for arm, part in between.groupby("arm")}
     found["self"] = own(rows).value.dropna()
     return found
+
+
+def map_values(
+    fits: pd.DataFrame, cohort: str, metric: str, skip: set[str]
+) -> dict[str, pd.Series]:
+    """Values over pairs and sites by arm, of a metric of the maps themselves."""
+    rows = fits[(fits.cohort == cohort) & (fits.metric == metric) & ~fits.site.isin(skip)]
+    return {str(arm): part.value.dropna() for arm, part in rows.groupby("arm")}

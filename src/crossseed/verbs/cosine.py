@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from crossseed.decoder_cosine import COLUMNS, compare
+from crossseed.pairs import read
 from crossseed.sae.dictionary import load
-from crossseed.store import write_table
-from crossseed.transfer import check_cell, read_maps
+from crossseed.store import check_cell, write_table
 from crossseed.verbs import options
 
 
@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--target", type=Path, nargs="*", required=True, help="the target's SAE folders"
     )
-    parser.add_argument("--maps", type=Path, required=True, help="maps of the pair")
+    parser.add_argument("--maps", type=Path, required=True, help="moments of the pair")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
 
 
@@ -28,13 +28,13 @@ def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, *options.CELL)
     sources = options.dictionaries_of(args.source, load)
     targets = options.dictionaries_of(args.target, load)
-    fit = read_maps(args.maps)
-    check_cell(args.maps, fit.spec, {name: spec[name] for name in options.CELL})
+    pair = read(args.maps, options.CELL)
+    check_cell(args.maps, pair.spec, {name: spec[name] for name in options.CELL})
     for role, paths, found in (("source", args.source, sources), ("target", args.target, targets)):
         for path, dictionary in zip(paths, found.values(), strict=True):
-            wanted = {"activations": fit.spec["activations"][role]}
+            wanted = {"activations": pair.spec["activations"][role]}
             check_cell(path, options.provenance(dictionary), wanted)
-    rotation = fit.arms["procrustes"].matrix_dd
+    rotation = pair.rotation
     cell = {name: spec[name] for name in options.CELL}
     rows = [
         {**cell, "dictionary": name, "init": init, **row}

@@ -11,8 +11,7 @@ from crossseed.activations import read_tokens
 from crossseed.cohorts.base import Member, module_of
 from crossseed.devices import usable
 from crossseed.sae.dictionary import load
-from crossseed.store import source_of, write_table
-from crossseed.transfer import check_cell
+from crossseed.store import check_cell, source_of, write_table
 from crossseed.verbs import options
 
 

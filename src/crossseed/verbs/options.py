@@ -24,6 +24,19 @@ def add_spec(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_pair(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--source", type=Path, required=True, help="activations of the source")
+    parser.add_argument("--target", type=Path, required=True, help="activations of the target")
+    parser.add_argument(
+        "--untrained", type=Path, nargs="?", help="activations of the target before training"
+    )
+
+
+def pair_files(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
+    """Activation files of source, target, and untrained target, if the run names that one."""
+    return args.source, args.target, args.untrained
+
+
 def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 

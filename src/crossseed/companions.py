@@ -1,0 +1,149 @@
+"""Similarity of two members' activations that no rotation changes, beside its null.
+
+All are measured on `eval` tokens; what is fitted is fitted on `fit`. Linear CKA is the debiased
+one (Kornblith et al., arXiv 1905.00414; unbiased HSIC of Song et al. 2012), SVCCA the mean
+canonical correlation of the principal directions that hold 99 % of each side's variance (Raghu et
+al., arXiv 1706.05806), with canonical directions from `fit`; mutual kNN the share of common
+neighbours (Huh et al., arXiv 2405.07987), never of the same document; shape distance the angle
+between the activations after the Procrustes rotation (Williams et al., arXiv 2110.14739).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crossseed.alignment.moments import Moments
+from crossseed.metrics import Estimate, estimate, sum_units
+
+SVCCA_VARIANCE = 0.99
+NEIGHBOURS = 10
+KNN_TOKENS = 2000
+
+
+class CkaSums:
+    """Sums behind the debiased linear CKA of paired rows, in a stream.
+
+    Rows are centred provisionally on known means, which changes nothing but rounding: the unbiased
+    estimate is invariant under a common shift. With p_i = ‖a_i‖², q_i = ‖b_i‖²:
+    Σ_{i≠j} (a_i·a_j)(b_i·b_j) and its margins need only AᵀB, Σa, Σb, Σp, Σq, Σpq, Σp a, Σp b …
+    """
+
+    def __init__(self, mean_a: np.ndarray, mean_b: np.ndarray) -> None:
+        self.means = (mean_a, mean_b)
+        d, e = len(mean_a), len(mean_b)
+        self.n = 0
+        self.products = {"aa": np.zeros((d, d)), "ab": np.zeros((d, e)), "bb": np.zeros((e, e))}
+        self.sums = (np.zeros(d), np.zeros(e))
+        # Σ q_i x_i for q the squared norm of side q and x the row of side x.
+        self.weighted = {"aa": np.zeros(d), "ab": np.zeros(e), "ba": np.zeros(d), "bb": np.zeros(e)}
+        self.norms = np.zeros(2)
+        self.norm_products = {"aa": 0.0, "ab": 0.0, "bb": 0.0}
+
+    def add(self, a_nd: np.ndarray, b_nd: np.ndarray) -> None:
+        a = a_nd.astype(np.float64) - self.means[0]
+        b = b_nd.astype(np.float64) - self.means[1]
+        norm_a, norm_b = np.einsum("nd,nd->n", a, a), np.einsum("nd,nd->n", b, b)
+        self.n += len(a)
+        sides = {"a": (a, norm_a), "b": (b, norm_b)}
+        for name in self.products:
+            (x, p), (y, q) = (sides[side] for side in name)
+            self.products[name] += x.T @ y
+            self.norm_products[name] += float(p @ q)
+        for name in self.weighted:
+            self.weighted[name] += sides[name[0]][1] @ sides[name[1]][0]
+        self.sums[0][:] += a.sum(axis=0)
+        self.sums[1][:] += b.sum(axis=0)
+        self.norms += (norm_a.sum(), norm_b.sum())
+
+    def _hsic(self, left: str, right: str) -> float:
+        """Unbiased HSIC of two sides, up to a factor that CKA cancels."""
+        n = self.n
+        side = {"a": 0, "b": 1}
+        s, t = self.sums[side[left]], self.sums[side[right]]
+        joint = self.products[min(left + right, right + left)]
+        diagonal = self.norm_products[min(left + right, right + left)]
+        trace = float(np.square(joint).sum()) - diagonal
+        ones_k = float(s @ s) - self.norms[side[left]]
+        ones_l = float(t @ t) - self.norms[side[right]]
+        both = (
+            float(s @ joint @ t)
+            - float(self.weighted[left + right] @ t)
+            - float(self.weighted[right + left] @ s)
+            + diagonal
+        )
+        return trace + ones_k * ones_l / ((n - 1) * (n - 2)) - 2 * both / (n - 2)
+
+    def cka(self) -> float:
+        """Debiased linear CKA; 0 in expectation for independent rows, 1 for a rotation."""
+        scale = self._hsic("a", "a") * self._hsic("b", "b")
+        return self._hsic("a", "b") / np.sqrt(scale) if scale > 0 else float("nan")
+
+
+def svcca(fit: Moments, held_out: Moments) -> float:
+    """Mean canonical correlation on held-out tokens of directions found on `fit`."""
+
+    def whitener(covariance: np.ndarray) -> np.ndarray:
+        values, vectors = np.linalg.eigh(covariance)
+        values, vectors = values[::-1].clip(0), vectors[:, ::-1]
+        enough = np.searchsorted(np.cumsum(values), SVCCA_VARIANCE * values.sum()) + 1
+        whitened: np.ndarray = vectors[:, :enough] / np.sqrt(values[:enough])
+        return whitened
+
+    left, right = whitener(fit.covariance_b), whitener(fit.covariance_a)
+    u, _, vt = np.linalg.svd(left.T @ fit.cross_covariance @ right, full_matrices=False)
+    left, right = left @ u, right @ vt.T
+
+    def spread(covariance: np.ndarray, directions: np.ndarray) -> np.ndarray:
+        return np.einsum("dk,de,ek->k", directions, covariance, directions)
+
+    joint = np.einsum("dk,de,ek->k", left, held_out.cross_covariance, right)
+    scale = np.sqrt(spread(held_out.covariance_b, left) * spread(held_out.covariance_a, right))
+    return float(np.mean(np.divide(joint, scale, out=np.zeros_like(joint), where=scale > 0)))
+
+
+def shape_distance(rotation: np.ndarray, held_out: Moments) -> float:
+    """Angle in radians between b R and a, 0 to π; π/2 where nothing is shared."""
+    scale = np.sqrt(np.trace(held_out.covariance_a) * np.trace(held_out.covariance_b))
+    return float(np.arccos(np.clip(np.sum(rotation * held_out.cross_covariance) / scale, -1, 1)))
+
+
+def mutual_neighbours(
+    a_nd: np.ndarray,
+    b_nd: np.ndarray,
+    document_n: np.ndarray,
+    weights: np.ndarray,
+    starts: np.ndarray,
+) -> Estimate:
+    """Share of each token's nearest neighbours that both sides agree on.
+
+    Args:
+        a_nd, b_nd: paired rows, centred; neighbours are by cosine.
+        document_n: a token's own document gives no neighbours.
+        weights: resamples of units, whose first rows are `starts`.
+
+    Returns:
+        The mean share with its interval; NaN if some token has too few others.
+    """
+    found = [_neighbours(x, document_n) for x in (a_nd, b_nd)]
+    if found[0] is None or found[1] is None:
+        return Estimate(float("nan"))
+    common = [len(np.intersect1d(x, y)) for x, y in zip(*found, strict=True)]
+    share = sum_units(np.array(common, dtype=np.float64) / NEIGHBOURS, starts)
+    counts = np.diff(np.r_[starts, len(document_n)]).astype(np.float64)
+    return estimate((weights @ share) / (weights @ counts))
+
+
+def _neighbours(x_nd: np.ndarray, document_n: np.ndarray) -> np.ndarray | None:
+    rows = x_nd / np.maximum(np.linalg.norm(x_nd, axis=1, keepdims=True), 1e-12)
+    similarity = rows @ rows.T
+    same = document_n[:, None] == document_n[None, :]
+    if (~same).sum(axis=1).min() < NEIGHBOURS:
+        return None
+    similarity[same] = -np.inf
+    return np.argpartition(-similarity, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
+
+
+def sample_rows(n: int, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows for `mutual_neighbours`, evenly spaced, and the unit each belongs to."""
+    rows = np.unique(np.linspace(0, n - 1, min(n, KNN_TOKENS)).astype(int))
+    return rows, np.searchsorted(starts, rows, side="right") - 1

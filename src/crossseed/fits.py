@@ -1,0 +1,163 @@
+"""How well each map of a pair carries the activations themselves, on held-out tokens.
+
+No dictionary takes part: what is asked is how much of the source's activations the target's,
+carried by each rung of the ladder, give back; how that is spread over principal directions; and how
+similar the two are in measures that no rotation changes (`crossseed.companions`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from crossseed.alignment import ladder
+from crossseed.alignment import maps as m
+from crossseed.alignment.moments import Moments
+from crossseed.companions import (
+    CkaSums,
+    mutual_neighbours,
+    sample_rows,
+    shape_distance,
+    svcca,
+)
+from crossseed.metrics import (
+    CrossSums,
+    ErrorSums,
+    Estimate,
+    estimate,
+    resample_weights,
+    unit_blocks,
+    unit_starts,
+)
+from crossseed.pairs import BLOCK_ROWS, CELL, UNTRAINED, Pair, Readers
+from crossseed.seeding import generator
+
+COLUMNS = (*CELL, "arm", "metric", "value", "low", "high", "n_tokens")
+DIRECTION_COLUMNS = (*CELL, "arm", "direction", "variance_share", "ev")
+# Arms whose explained variance is told direction by direction.
+BY_DIRECTION = ("mean", "procrustes", "ridge", "shuffled", "covariance_skewness")
+WHOLE = "pair"
+WHOLE_NULL = "pair_shuffled"
+
+
+def fits(
+    readers: Readers,
+    pair: Pair,
+    maps: Mapping[str, m.AffineMap],
+    resamples: int,
+    *cell: object,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of `COLUMNS` and of `DIRECTION_COLUMNS`, without the cell's.
+
+    Args:
+        readers: of the `eval` split.
+        pair: moments on `fit`.
+        maps: from target to source by arm; ``untrained`` carries the target before training.
+        resamples: bootstrap resamples behind each interval.
+        cell: names the cell, for the random draws.
+
+    Rows of arm ``pair`` describe the pair whatever the map; ``pair_shuffled`` is their null, pairs
+    exchanged within their position.
+    """
+    source, target, untrained = readers
+    starts = unit_starts(source.document_n)
+    weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
+    no_axes = np.zeros((source.width, 0))
+    sums = {arm: ErrorSums(len(starts), source.width) for arm in maps}
+    cross = {arm: CrossSums(len(starts), no_axes) for arm in maps}
+    fit = pair.moments
+    held_out, exchanged = (Moments(source.width, target.width) for _ in range(2))
+    cka = {name: CkaSums(fit.mean_a, fit.mean_b) for name in (WHOLE, WHOLE_NULL)}
+    rng = generator("shuffled-held-out", *cell)
+    chosen, unit = sample_rows(source.n_tokens, starts)
+    sampled: list[tuple[np.ndarray, np.ndarray]] = []
+    for units, rows, local in unit_blocks(starts, source.n_tokens, BLOCK_ROWS):
+        a, b = source.rows(rows), target.rows(rows)
+        before = untrained.rows(rows) if untrained is not None else None
+        here = chosen[(chosen >= rows.start) & (chosen < rows.stop)] - rows.start
+        sampled.append((a[here], b[here]))
+        held_out.add(a, b)
+        other = a[m.shuffle_within_position(rng, source.position_n[rows])]
+        exchanged.add(other, b)
+        cka[WHOLE].add(a, b)
+        cka[WHOLE_NULL].add(other, b)
+        for arm, affine in maps.items():
+            x = affine(b if arm != UNTRAINED or before is None else before)
+            sums[arm].add(units, local, a, x)
+            cross[arm].add(units, local, a, x)
+    table: list[tuple[str, str, Estimate]] = []
+    for arm, affine in maps.items():
+        table.append((arm, "alignment_ev", estimate(sums[arm].ev(weights))))
+        table.append((arm, "alignment_ev_published", estimate(sums[arm].ev_published(weights))))
+        table.append((arm, "nre", estimate(cross[arm].nre(weights))))
+        table += [(arm, name, value) for name, value in map_numbers(affine.matrix_dd).items()]
+    rotations = {WHOLE: pair.rotation, WHOLE_NULL: m.procrustes(pair.shuffled.cross_covariance)}
+    fitted = {WHOLE: fit, WHOLE_NULL: pair.shuffled}
+    for name, moments in ((WHOLE, held_out), (WHOLE_NULL, exchanged)):
+        table.append((name, "cka", Estimate(cka[name].cka())))
+        table.append((name, "svcca", Estimate(svcca(fitted[name], moments))))
+        distance = shape_distance(rotations[name], moments)
+        table.append((name, "shape_distance_rad", Estimate(distance)))
+    near = [np.concatenate(rows) for rows in zip(*sampled, strict=True)]
+    a, b = (x - x.mean(axis=0) for x in near)
+    first = np.flatnonzero(np.r_[True, np.diff(unit) > 0])
+    order = m.shuffle_within_position(rng, source.position_n[chosen])
+    for name, x in ((WHOLE, a), (WHOLE_NULL, a[order])):
+        found = mutual_neighbours(x, b, source.document_n[chosen], weights[:, unit[first]], first)
+        table.append((name, "mutual_knn", found))
+    table += [(WHOLE, name, Estimate(value)) for name, value in pair.numbers().items()]
+    listed = [
+        {"arm": arm, "metric": metric, **value._asdict(), "n_tokens": source.n_tokens}
+        for arm, metric, value in table
+    ]
+    return listed, directions(maps, held_out, fit.covariance_a)
+
+
+def map_numbers(matrix: np.ndarray) -> dict[str, Estimate]:
+    """Distance from the identity, and the determinant, of an orthogonal map; else its singular
+    values' range."""
+    singular = np.linalg.svd(matrix, compute_uv=False)
+    if np.allclose(singular, 1, atol=1e-6):
+        return {
+            "rotation_distance": Estimate(m.rotation_distance(matrix)),
+            "det": Estimate(float(np.linalg.det(matrix))),
+        }
+    return {
+        "largest_singular_value": Estimate(float(singular[0])),
+        "smallest_singular_value": Estimate(float(singular[-1])),
+    }
+
+
+def directions(
+    maps: Mapping[str, m.AffineMap], held_out: Moments, covariance_a: np.ndarray
+) -> list[dict[str, Any]]:
+    """Explained variance along each principal direction of the source, from second moments.
+
+    Args:
+        held_out: of `eval`. covariance_a: of the source on `fit`, whose directions are told.
+    """
+    axes = ladder.principal_directions(covariance_a)
+    variance = np.einsum("dk,de,ek->k", axes, held_out.covariance_a, axes)
+    found = []
+    for arm in BY_DIRECTION:
+        if arm not in maps:
+            continue
+        turned = maps[arm].matrix_dd @ axes
+        offset = (held_out.mean_b - maps[arm].shift_in_d) @ turned
+        offset += (maps[arm].shift_out_d - held_out.mean_a) @ axes
+        error = (
+            np.einsum("dk,de,ek->k", turned, held_out.covariance_b, turned)
+            - 2 * np.einsum("dk,de,ek->k", turned, held_out.cross_covariance, axes)
+            + variance
+            + np.square(offset)
+        )
+        ev = np.divide(
+            variance - error, variance, out=np.full_like(error, np.nan), where=variance > 0
+        )
+        shares = variance / variance.sum()
+        for number, (share, value) in enumerate(zip(shares, ev, strict=True)):
+            row = {"arm": arm, "direction": number, "variance_share": float(share)}
+            found.append({**row, "ev": float(value)})
+    return found
