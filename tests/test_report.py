@@ -75,19 +75,19 @@ def cosine_tables(independent):
             }
         ]
     )
-    transfer = pd.DataFrame(
+    fits = pd.DataFrame(
         [
             {
                 **cell,
-                "dictionary": "v",
-                "init": "shared",
                 "arm": "raw",
                 "metric": "alignment_ev",
                 "value": -1.0,
             }
         ]
     )
-    return t.Tables(None, None, drift, transfer, pd.DataFrame(rows), None)
+    tables = dict.fromkeys(t.Tables._fields)
+    made = {"dictionaries": drift, "fits": fits, "decoder_cosine": pd.DataFrame(rows)}
+    return t.Tables(**(tables | made))
 
 
 def test_the_published_cosine_is_explained_only_where_independent_starts_fall_to_the_floor():
@@ -100,9 +100,9 @@ def test_the_published_cosine_is_explained_only_where_independent_starts_fall_to
 
 def test_identical_sites_are_found_and_left_out():
     tables = cosine_tables(0.38)
-    same = tables.transfer.assign(value=0.9999)
+    same = tables.fits.assign(value=0.9999)
     assert t.same_sites(same, "c") == {"s"}
-    assert t.same_sites(tables.transfer, "c") == set()
+    assert t.same_sites(tables.fits, "c") == set()
 
 
 def test_labels_never_overlap():

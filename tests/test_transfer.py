@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from crossseed import decoder_cosine
+from crossseed import decoder_cosine, fits, pairs
 from crossseed.activations import open_split
+from crossseed.alignment import ladder
 from crossseed.alignment import maps as m
 from crossseed.errors import UserError
 from crossseed.sae import dictionary
 from crossseed.sae.architectures import relu_l1, topk
-from crossseed.transfer import COLUMNS, fit_maps, read_maps, transfer, write_maps
+from crossseed.transfer import COLUMNS, EVIDENCE_COLUMNS, of_pair, own_member, transfer
 
 COMMON = {
     "expansions": [3],
@@ -54,23 +55,50 @@ def planted_dictionary(config, rows, seed=0):
     )
 
 
+SPEC = dict(zip(pairs.CELL, ("c", 0, 1, "final", "s"), strict=True))
+MADE = {"source": "origin:site", "target": "origin:site", "untrained": "origin:site"}
+DIRECTIONS = [1, 4]
+
+
+class Found:
+    """All rows of a pair: by (arm, metric), and of the claim rule by metric."""
+
+    def __init__(self, rows, evidence, of_maps, directions):
+        self.rows = {(row["arm"], row["metric"]): row for row in rows}
+        self.evidence = {row["metric"]: row for row in evidence}
+        self.maps = {(row["arm"], row["metric"]): row for row in of_maps}
+        self.directions = directions
+
+    def __getitem__(self, key):
+        return (self.rows.get(key) or self.maps[key])["value"]
+
+
 @pytest.fixture
 def cell(tmp_path, write_activations):
-    """Writes a pair of files and returns what transfer says of it."""
+    """Writes the files of a pair and returns what is measured on it."""
 
-    def run(source_rows, target_rows, config=RELU, itself=False):
-        a = write_activations(tmp_path / "a.h5", source_rows)
-        b = write_activations(tmp_path / "b.h5", target_rows)
-        fit = None
-        if not itself:
-            with open_split(a, "fit", "origin:site") as s, open_split(b, "fit", "origin:site") as t:
-                moments, fitted = fit_maps(s, t, "cell")
-            write_maps(tmp_path / "maps.h5", moments, fitted, {}, {})
-            fit = read_maps(tmp_path / "maps.h5")
-        found = {("v", "shared"): planted_dictionary(config, source_rows)}
-        with open_split(a, "eval", "origin:site") as s, open_split(b, "eval", "origin:site") as t:
-            rows = transfer(s, t, found, fit, 100, "cell")
-        return {(row["arm"], row["metric"]): row for row in rows}
+    def run(source_rows, target_rows, config=RELU, itself=False, untrained=None, dictionary=None):
+        names = {"a": source_rows, "b": target_rows} | ({"u": untrained} if untrained else {})
+        files = {n: write_activations(tmp_path / f"{n}.h5", rows) for n, rows in names.items()}
+        a, b, before = files["a"], files["b"], files.get("u")
+        tried = {("v", "shared"): dictionary or planted_dictionary(config, source_rows)}
+        of_maps, by_direction = [], []
+        if itself:
+            with open_split(a, "fit", "origin:site") as split:
+                carried = own_member(split)
+        else:
+            with pairs.open_readers("fit", a, b, before, MADE) as readers:
+                pairs.write(tmp_path / "pair.h5", pairs.fit(readers, SPEC, *SPEC.values()), {})
+            pair = pairs.read(tmp_path / "pair.h5")
+            carried = of_pair(pair, DIRECTIONS)
+            maps = dict(carried.maps)
+            if carried.untrained is not None:
+                maps["untrained"] = carried.untrained
+            with pairs.open_readers("eval", a, b, before, MADE) as readers:
+                of_maps, by_direction = fits.fits(readers, pair, maps, 100, "cell")
+        with pairs.open_readers("eval", a, b, before, MADE) as readers:
+            rows, evidence = transfer(readers, tried, carried, 100, "cell")
+        return Found(rows, evidence, of_maps, by_direction)
 
     return run
 
@@ -86,61 +114,160 @@ def test_a_rotated_copy_transfers_exactly(cell, sparse_rows, config):
     rows = sparse_rows()
     own = cell(rows, rows, config, itself=True)
     found = cell(rows, rotated(rows), config)
-    own_ev = own["raw", "ev"]["value"]
+    own_ev = own["raw", "ev"]
     assert own_ev > 0.5
-    assert found["procrustes", "ev"]["value"] == pytest.approx(own_ev, abs=1e-6)
-    assert found["procrustes", "ev_published"]["value"] == pytest.approx(
-        own["raw", "ev_published"]["value"], abs=1e-6
+    for arm in ("procrustes", "scaled", "ridge"):
+        assert found[arm, "ev"] == pytest.approx(own_ev, abs=1e-5)
+        assert found[arm, "evx_0"] == pytest.approx(own_ev, abs=1e-5)
+        assert found[arm, "firing_r"] == pytest.approx(1, abs=1e-4)
+        assert found[arm, "alignment_ev"] == pytest.approx(1, abs=1e-6)
+        assert found[arm, "nre"] < 1e-4
+    for arm in ("raw", "mean", "random", "shuffled", "permutation", "covariance_random"):
+        assert found[arm, "firing_r"] < 0.7, arm
+        assert found[arm, "alignment_ev"] < 0.6, arm
+    assert found["raw", "ev"] < own_ev - 0.3
+    assert found["procrustes", "ev_published"] == pytest.approx(
+        own["raw", "ev_published"], abs=1e-5
     )
-    assert found["procrustes", "firing_r"]["value"] == pytest.approx(1, abs=1e-5)
-    assert found["procrustes", "alignment_ev"]["value"] == pytest.approx(1, abs=1e-6)
-    for arm in ("raw", "mean", "random", "shuffled"):
-        assert found[arm, "firing_r"]["value"] < 0.5, arm
-        assert found[arm, "alignment_ev"]["value"] < 0.5, arm
-    assert found["raw", "ev"]["value"] < own_ev - 0.3
+
+
+# Two models as simulated in the literature on this question: 64 dimensions, of which three dense
+# directions hold most of the variance, and sparse features on top.
+WIDE, N_FEATURES, SEQUENCES = 64, 256, {"fit": 120, "train": 40, "eval": 120}
+
+
+def dense_and_sparse(shared, seed=0):
+    """Activations of two models: the second is the first's causes, rotated, with noise of its own;
+    or, unless `shared`, other sparse features that fire at other times, with equal spectrum."""
+    r = np.random.default_rng(seed)
+    features = r.standard_normal((N_FEATURES, WIDE))
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    others = features @ m.haar_orthogonal(r, WIDE)
+    axes = np.linalg.qr(r.standard_normal((WIDE, 3)))[0].T
+    dense = axes * np.sqrt([[30.0], [22.0], [15.0]])
+    rotation = m.haar_orthogonal(r, WIDE)
+    a, b = {}, {}
+    for split, n in SEQUENCES.items():
+        rows = n * 25
+
+        def firing(rows=rows):
+            return (r.random((rows, N_FEATURES)) < 0.05) * r.exponential(size=(rows, N_FEATURES))
+
+        def drawn(directions, rows=rows, firing=firing):
+            return r.standard_normal((rows, 3)) @ dense + firing() @ directions
+
+        noise = 0.15 * r.standard_normal((2, rows, WIDE))
+        causes = drawn(features)
+        a[split] = causes + noise[0]
+        b[split] = ((causes if shared else drawn(others)) + noise[1]) @ rotation.T
+    mean = features.mean(axis=0) * 0.05 * N_FEATURES
+    W_dec = np.concatenate([features, axes, -axes]).astype(np.float32)
+    config = TOPK.model_copy(update={"k": 16})
+    found = dictionary.Dictionary(
+        W_dec.T.copy(),
+        np.zeros(len(W_dec), np.float32),
+        W_dec,
+        mean.astype(np.float32),
+        dictionary.cfg_of(config, 3, WIDE, "s"),
+    )
+    return a, b, found
+
+
+def test_shared_features_are_called_shared(cell):
+    a, b, planted = dense_and_sparse(shared=True)
+    evidence = cell(a, b, dictionary=planted).evidence
+    for metric in ("evx_3", "firing_r"):
+        assert evidence[metric]["shared"] == 1, evidence[metric]
+        assert evidence[metric]["low"] > 0.1
+    assert set(evidence["ev"]) | {*pairs.CELL, "dictionary", "init"} == set(EVIDENCE_COLUMNS)
+
+
+def test_equal_covariance_with_other_features_is_not_called_shared(cell):
+    """The published explained variance is high for a map that carries no feature; what is measured
+    token by token is not fooled."""
+    a, b, planted = dense_and_sparse(shared=False)
+    found = cell(a, b, dictionary=planted)
+    own = cell(a, a, dictionary=planted, itself=True)
+    assert found["procrustes", "ev_published"] > own["raw", "ev_published"] - 0.1
+    assert found["covariance_skewness", "ev_published"] > own["raw", "ev_published"] - 0.1
+    for metric in ("evx_3", "firing_r"):
+        assert found.evidence[metric]["delta"] < 0.1, metric
+        assert found["procrustes", metric] < 0.15, metric
+
+
+def test_a_noiseless_copy_needs_no_pairing(cell, sparse_rows):
+    """Where the spectrum alone decides the rotation, its signs by skewness, the rule claims nothing."""
+    rows = sparse_rows()
+    found = cell(rows, rotated(rows))
+    assert found["covariance_skewness", "firing_r"] == pytest.approx(1, abs=1e-3)
+    assert found.evidence["firing_r"]["best_null"] == "covariance_skewness"
+    assert found.evidence["firing_r"]["shared"] == 0
+
+
+def test_measures_that_no_rotation_changes_are_one_for_a_rotated_copy(cell, sparse_rows):
+    rows = sparse_rows()
+    found = cell(rows, rotated(rows))
+    for metric in ("cka", "svcca", "mutual_knn"):
+        assert found["pair", metric] == pytest.approx(1, abs=1e-3), metric
+        assert abs(found["pair_shuffled", metric]) < 0.15, metric
+    assert found["pair", "shape_distance_rad"] < 0.01
+    assert found["pair_shuffled", "shape_distance_rad"] > 1.3
+    assert found["pair", "split_half_distance"] < 1e-3
+    assert found["pair", "identified_rank"] == found["pair", "numerical_rank"] == D
+    by_arm = {
+        arm: [r["ev"] for r in found.directions if r["arm"] == arm] for arm in fits.BY_DIRECTION
+    }
+    assert min(by_arm["procrustes"]) > 0.999
+    assert max(by_arm["shuffled"]) < 0.3
+    shares = [r["variance_share"] for r in found.directions if r["arm"] == "ridge"]
+    assert sum(shares) == pytest.approx(1)
 
 
 def test_a_member_with_itself_has_the_raw_arm_only(cell, sparse_rows):
     rows = sparse_rows()
     found = cell(rows, rows, itself=True)
-    assert {arm for arm, _ in found} == {"raw"}
-    assert found["raw", "alignment_ev"]["value"] == 1
-    assert found["raw", "firing_r"]["value"] == pytest.approx(1)
+    assert {arm for arm, _ in found.rows} == {"raw"}
+    assert found["raw", "firing_r"] == pytest.approx(1)
+    assert found["raw", "evx_0"] == pytest.approx(found["raw", "ev"])
+    assert found.evidence == {}
 
 
-def test_equal_covariance_without_shared_features_is_not_taken_for_transfer(cell, sparse_rows):
-    """The trap of the published evidence: second moments alone give a high explained variance."""
+def test_the_untrained_target_is_one_more_null(cell, sparse_rows):
     rows = sparse_rows()
-    rng = np.random.default_rng(3)
-    unrelated = {
-        split: m.gaussian_rows(rng, x.mean(axis=0), np.cov(x.T), len(x))
-        for split, x in rows.items()
-    }
-    found = cell(rows, rotated(unrelated))
-    assert found["procrustes", "ev"]["value"] > 0.4
-    shared = found["procrustes", "firing_r"]
-    assert abs(shared["value"] - found["shuffled", "firing_r"]["value"]) < 0.1
-    assert shared["value"] < 0.15
+    rng = np.random.default_rng(5)
+    before = {split: rng.standard_normal(x.shape) for split, x in rows.items()}
+    found = cell(rows, rotated(rows), untrained=before)
+    assert found["untrained", "firing_r"] < 0.1
+    assert found["untrained", "alignment_ev"] < 0.1
+    assert found["procrustes", "firing_r"] > 0.99
+
+
+def test_residual_shuffle_twins_grow_into_procrustes(cell, sparse_rows):
+    rows = sparse_rows()
+    found = cell(rows, rotated(rows))
+    r = [found[arm, "firing_r"] for arm in ("shuffled", "twin_1", "twin_4", "procrustes")]
+    assert r[0] < r[2] < r[3]
+    assert found["top_4", "alignment_ev"] < found["procrustes", "alignment_ev"]
 
 
 def test_every_arm_has_every_metric_and_the_gaussian_no_pairing(cell, sparse_rows):
     rows = sparse_rows()
     found = cell(rows, rotated(rows))
-    arms = {arm for arm, _ in found}
-    assert arms == {"raw", "mean", "random", "shuffled", "procrustes", "gaussian"}
-    of_map = {"rotation_distance", "det", "effective_rank", "numerical_rank", "identified_rank"}
-    of_all = {"ev", "ev_published", "l0"} | of_map
-    paired = {"alignment_ev", "firing_r", "firing_r_above_0.5", "firing_live", "firing_not_live"}
+    arms = {arm for arm, _ in found.rows}
+    assert arms == {*ladder.arms_of(DIRECTIONS), "gaussian"}
+    of_all = {"ev", "fvu", "ev_published", "ev_dictlearn", "l0"}
+    paired = {"evx_0", "evx_3", "firing_r", "firing_r_above_0.5", "firing_live", "firing_not_live"}
     for arm in arms:
-        metrics = {metric for a, metric in found if a == arm}
+        metrics = {metric for a, metric in found.rows if a == arm}
         assert metrics == (of_all if arm == "gaussian" else of_all | paired), arm
-        assert found[arm, "ev"]["low"] <= found[arm, "ev"]["value"] <= found[arm, "ev"]["high"]
-        live = found.get((arm, "firing_live"))
-        if live:
-            assert live["value"] + found[arm, "firing_not_live"]["value"] == 48
-    assert found["raw", "rotation_distance"]["value"] == 0
-    assert abs(found["procrustes", "det"]["value"]) == pytest.approx(1)
-    assert set(next(iter(found.values()))) < set(COLUMNS)
+        row = found.rows[arm, "ev"]
+        assert row["low"] <= row["value"] <= row["high"]
+        assert found[arm, "fvu"] == pytest.approx(1 - found[arm, "ev"])
+        if arm != "gaussian":
+            assert found[arm, "firing_live"] + found[arm, "firing_not_live"] == 48
+    assert found["raw", "rotation_distance"] == 0
+    assert abs(found["procrustes", "det"]) == pytest.approx(1)
+    assert set(next(iter(found.rows.values()))) < set(COLUMNS)
 
 
 def test_too_few_tokens_are_refused_with_the_number_needed(cell, sparse_rows):
@@ -153,11 +280,10 @@ def test_pairs_of_other_tokens_are_refused(tmp_path, write_activations, sparse_r
     a = write_activations(tmp_path / "a.h5", sparse_rows(), tokens="one")
     b = write_activations(tmp_path / "b.h5", sparse_rows(), tokens="two")
     with (
-        open_split(a, "fit", "origin:site") as s,
-        open_split(b, "fit", "origin:site") as t,
+        pairs.open_readers("fit", a, b, None, MADE) as readers,
         pytest.raises(UserError, match="not paired"),
     ):
-        fit_maps(s, t, "cell")
+        pairs.fit(readers, SPEC)
 
 
 def unit(rng, n=200):

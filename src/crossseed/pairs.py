@@ -40,6 +40,11 @@ UNTRAINED = "untrained"
 CELL = ("cohort", "source_seed", "target_seed", "checkpoint", "site")
 
 
+def cell_of(spec: Mapping[str, Any]) -> tuple[object, ...]:
+    """The names that seed a pair's random draws."""
+    return tuple(spec[name] for name in CELL)
+
+
 class Pair:
     """What the `fit` split says of a source a and a target b.
 
@@ -254,17 +259,12 @@ def write(path: Path, pair: Pair, inputs: Mapping[str, str]) -> None:
             _put(file.create_group(UNTRAINED), pair.untrained)
 
 
-def read(path: Path, cell: Sequence[str]) -> Pair:
-    """A pair written by `write`.
-
-    Args:
-        path: the file.
-        cell: names, in the file's spec, of what names the cell.
-    """
+def read(path: Path) -> Pair:
+    """A pair written by `write`; a damaged or foreign file is refused."""
     with open_h5(path, SCHEMA) as file:
         spec = header(file).spec
         return Pair(
-            [spec[name] for name in cell],
+            cell_of(spec),
             (_get(file["halves/0"]), _get(file["halves/1"])),
             _get(file["shuffled"]),
             (file["skewness/target"][:], file["skewness/source"][:]),

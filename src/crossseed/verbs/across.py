@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, *CELL)
     cell = {name: spec[name] for name in CELL}
-    found = [pairs.read(path, options.CELL) for path in args.maps]
+    found = [pairs.read(path) for path in args.maps]
     for path, pair in zip(args.maps, found, strict=True):
         check_cell(path, pair.spec, cell)
     tables = study.across_pairs(found, null.read(args.null), *cell.values())

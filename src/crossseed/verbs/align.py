@@ -16,10 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, "activations", *options.CELL)
+    spec = options.spec_of(args, "activations", *pairs.CELL)
     files = options.pair_files(args)
     with pairs.open_readers("fit", *files, spec["activations"]) as readers:
-        pair = pairs.fit(readers, spec, *options.cell_of(spec))
+        pair = pairs.fit(readers, spec, *pairs.cell_of(spec))
         inputs = {
             role: reader.digest for role, reader in readers._asdict().items() if reader is not None
         }

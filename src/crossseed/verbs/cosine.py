@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from crossseed import pairs
 from crossseed.decoder_cosine import COLUMNS, compare
-from crossseed.pairs import read
 from crossseed.sae.dictionary import load
 from crossseed.store import check_cell, write_table
 from crossseed.verbs import options
@@ -25,17 +25,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, *options.CELL)
+    spec = options.spec_of(args, *pairs.CELL)
     sources = options.dictionaries_of(args.source, load)
     targets = options.dictionaries_of(args.target, load)
-    pair = read(args.maps, options.CELL)
-    check_cell(args.maps, pair.spec, {name: spec[name] for name in options.CELL})
+    pair = pairs.read(args.maps)
+    check_cell(args.maps, pair.spec, {name: spec[name] for name in pairs.CELL})
     for role, paths, found in (("source", args.source, sources), ("target", args.target, targets)):
         for path, dictionary in zip(paths, found.values(), strict=True):
             wanted = {"activations": pair.spec["activations"][role]}
             check_cell(path, options.provenance(dictionary), wanted)
     rotation = pair.rotation
-    cell = {name: spec[name] for name in options.CELL}
+    cell = {name: spec[name] for name in pairs.CELL}
     rows = [
         {**cell, "dictionary": name, "init": init, **row}
         for (name, init), dictionary in sources.items()

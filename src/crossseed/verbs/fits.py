@@ -22,17 +22,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, "activations", "directions", "resamples", *options.CELL)
+    spec = options.spec_of(args, "activations", "directions", "resamples", *pairs.CELL)
     made_from = spec["activations"]
-    pair = pairs.read(args.maps, options.CELL)
+    pair = pairs.read(args.maps)
     check_cell(args.maps, pair.spec, {"activations": made_from})
     maps, _ = pair.maps(spec["directions"])
     before = pair.untrained_map()
     if before is not None:
         maps[pairs.UNTRAINED] = before
     with pairs.open_readers("eval", *options.pair_files(args), made_from) as readers:
-        found = fits(readers, pair, maps, spec["resamples"], *options.cell_of(spec))
-    cell = {name: spec[name] for name in options.CELL}
+        found = fits(readers, pair, maps, spec["resamples"], *pairs.cell_of(spec))
+    cell = {name: spec[name] for name in pairs.CELL}
     for path, columns, rows in zip(
         (args.out, args.directions), (COLUMNS, DIRECTION_COLUMNS), found, strict=True
     ):

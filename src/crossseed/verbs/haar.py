@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, *options.CELL)
-    cell = {name: spec[name] for name in options.CELL}
-    pair = pairs.read(args.maps, options.CELL)
+    spec = options.spec_of(args, *pairs.CELL)
+    cell = {name: spec[name] for name in pairs.CELL}
+    pair = pairs.read(args.maps)
     check_cell(args.maps, pair.spec, cell)
     nulls = {found.d: found for found in map(null.read, args.nulls)}
     rows = [{**cell, **row} for row in study.of_pair(pair, nulls)]

@@ -13,8 +13,6 @@ from crossseed.errors import UserError
 if TYPE_CHECKING:
     from crossseed.sae.dictionary import Dictionary
 
-CELL = ("cohort", "source_seed", "target_seed", "checkpoint", "site")
-
 
 def add_spec(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -74,11 +72,6 @@ def folder_of(path: Path) -> Path:
 def site_of(path: Path) -> str:
     """The site an activation file is named after."""
     return path.name.removesuffix(".h5")
-
-
-def cell_of(spec: dict[str, Any]) -> tuple[object, ...]:
-    """The names that seed a pair's random draws."""
-    return tuple(spec[name] for name in CELL)
 
 
 def provenance(dictionary: Dictionary) -> dict[str, Any]:

@@ -33,22 +33,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, "activations", "directions", "resamples", *options.CELL)
+    spec = options.spec_of(args, "activations", "directions", "resamples", *pairs.CELL)
     made_from = spec["activations"]
     dictionaries = options.dictionaries_of(args.dictionaries, load)
     for path, dictionary in zip(args.dictionaries, dictionaries.values(), strict=True):
         wanted = {"activations": made_from["source"]}
         check_cell(path, options.provenance(dictionary), wanted)
     if args.maps:
-        pair = pairs.read(args.maps, options.CELL)
+        pair = pairs.read(args.maps)
         check_cell(args.maps, pair.spec, {"activations": made_from})
         carried = of_pair(pair, spec["directions"])
     else:
         with open_split(args.source, "fit", made_from["source"]) as fit_split:
             carried = own_member(fit_split)
     with pairs.open_readers("eval", *options.pair_files(args), made_from) as readers:
-        found = transfer(readers, dictionaries, carried, spec["resamples"], *options.cell_of(spec))
-    cell = {name: spec[name] for name in options.CELL}
+        found = transfer(readers, dictionaries, carried, spec["resamples"], *pairs.cell_of(spec))
+    cell = {name: spec[name] for name in pairs.CELL}
     for path, columns, rows in zip(
         (args.out, args.evidence), (COLUMNS, EVIDENCE_COLUMNS), found, strict=True
     ):
