@@ -9,7 +9,7 @@ and has no pairing; ``untrained`` carries the target as it was before training.
 Explained variance of the carried activations themselves (``ev``) cannot tell shared features from
 shared covariance. What can is measured token by token against the source's own activations: EVx,
 with the leading principal directions projected out, and the correlation of firing. The claim rule
-compares those with the best of the nulls that know no pairing (`evidence`).
+compares those with the best of the nulls that know no pairing (`crossseed.claim_rule`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from crossseed import claim_rule
 from crossseed.activations import SplitReader, check_paired
 from crossseed.alignment import ladder
 from crossseed.alignment import maps as m
@@ -55,19 +56,6 @@ COLUMNS = (
     "low",
     "high",
     "n_tokens",
-)
-EVIDENCE_COLUMNS = (
-    *CELL,
-    "dictionary",
-    "init",
-    "metric",
-    "procrustes",
-    "best_null",
-    "null",
-    "delta",
-    "low",
-    "high",
-    "shared",
 )
 # Metrics the claim rule is applied to; the explained variances are there to be seen failing.
 JUDGED = ("ev_published", "ev", *(f"evx_{k}" for k in PROJECTED), "firing_r")
@@ -133,7 +121,7 @@ def transfer(
         cell: names the cell, for the random draws.
 
     Returns:
-        Rows of `COLUMNS` and of `EVIDENCE_COLUMNS`, without the cell's.
+        Rows of `COLUMNS` and of `claim_rule.COLUMNS`, without the cell's.
     """
     source, target, untrained = readers
     starts = unit_starts(source.document_n)
@@ -173,7 +161,7 @@ def transfer(
             for metric, value in estimates.items():
                 row = {"dictionary": name, "init": init, "arm": arm, "metric": metric}
                 table.append({**row, **value._asdict(), "n_tokens": source.n_tokens})
-        judged += [{"dictionary": name, "init": init, **row} for row in evidence(values)]
+        judged += [{"dictionary": name, "init": init, **row} for row in claim_rule.evidence(values, JUDGED)]
     return table, judged
 
 
@@ -200,46 +188,6 @@ def _firing(firing: FiringSums, weights: np.ndarray) -> dict[str, Estimate]:
         "firing_live": Estimate(r.shape[1]),
         "firing_not_live": Estimate(firing.a.shape[1] - r.shape[1]),
     }
-
-
-def evidence(values: Mapping[str, Mapping[str, np.ndarray]]) -> list[dict[str, Any]]:
-    """The claim rule: Procrustes less the best null without pairing, resample by resample.
-
-    The null is chosen anew in each resample, so that choosing the best costs what it should.
-
-    Args:
-        values: by arm and metric, the metric on the sample (first) and on each resample.
-
-    Returns:
-        A row a metric; ``shared`` is 1 where the interval of the difference lies above 0, else 0.
-    """
-    nulls = [arm for arm in ladder.NULLS if arm in values]
-    if PROCRUSTES not in values or not nulls:
-        return []
-    rows = []
-    for metric in JUDGED:
-        if metric not in values[PROCRUSTES] or np.isnan(values[PROCRUSTES][metric][0]):
-            continue
-        tried = np.stack([values[arm][metric] for arm in nulls])
-        # A null under which no latent is live correlates with nothing; a resample without any
-        # spread (a single document) stays undefined.
-        tried = np.where(np.isnan(tried) & ~np.isnan(tried[:, :1]), tried, np.nan_to_num(tried))
-        best = tried.max(axis=0)
-        rotated = values[PROCRUSTES][metric]
-        delta = estimate(rotated - best)
-        rows.append(
-            {
-                "metric": metric,
-                "procrustes": float(rotated[0]),
-                "best_null": nulls[int(tried[:, 0].argmax())],
-                "null": float(best[0]),
-                "delta": delta.value,
-                "low": delta.low,
-                "high": delta.high,
-                "shared": int(delta.low > 0),
-            }
-        )
-    return rows
 
 
 def own_member(fit_split: SplitReader) -> Carried:

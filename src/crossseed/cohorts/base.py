@@ -19,7 +19,7 @@ from __future__ import annotations
 import importlib
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -267,6 +267,20 @@ class Member(Protocol):
 
     def width(self, site: str) -> int:
         """Size of an activation vector at a site."""
+
+
+class Runner(Protocol):
+    """One whole model that can be run with other activations at one site."""
+
+    def activations(self, tokens_nt: np.ndarray) -> Tensor:
+        """The model's own activations at the site, (sequences, positions, width)."""
+
+    def log_probabilities(self, tokens_nt: np.ndarray, value_ntd: Tensor | None) -> list[Tensor]:
+        """Of each head, (sequences, positions, classes), with `value_ntd` in place of the model's
+        own activations; None runs the model as it is."""
+
+    def targets(self, tokens_nt: np.ndarray, labels: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The class that each head should predict, (sequences, positions); −1 where none is."""
 
 
 def module_name(kind: str, part: str) -> str:

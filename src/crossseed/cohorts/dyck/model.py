@@ -8,6 +8,7 @@ ours are exchangeable.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import torch
@@ -120,41 +121,44 @@ class DyckTransformer(nn.Module):
                 if not name.endswith("gain"):
                     parameter.normal_(0.0, INIT_STD, generator=generator)
 
-    def residuals(self, tokens_bt: Tensor, wanted: set[str] | None = None) -> dict[str, Tensor]:
+    def _stream(
+        self, tokens_bt: Tensor, edits: Mapping[str, Tensor]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """The residual stream, site by site; `edits` replace it where they are named."""
+        x = F.embedding(tokens_bt, self.W_E) + self.W_pos[: tokens_bt.shape[1]]
+        x = edits.get(sites.FIRST, x)
+        yield sites.FIRST, x
+        for layer, block in enumerate(self.blocks):
+            assert isinstance(block, Block)
+            x = edits.get(sites.mid(layer), x + block.attn(block.ln1(x)))
+            yield sites.mid(layer), x
+            x = edits.get(sites.post(layer), x + block.mlp(block.ln2(x)))
+            yield sites.post(layer), x
+
+    def residuals(self, tokens_bt: Tensor, wanted: set[str]) -> dict[str, Tensor]:
         """Residual activations by site name.
 
         Args:
             tokens_bt: token ids, shape (batch, positions).
-            wanted: sites to keep; nothing beyond the last of them is computed. None keeps
-                only the final residual.
+            wanted: sites to keep; nothing beyond the last of them is computed.
 
         Returns:
             For each wanted site, float activations of shape (batch, positions, D_MODEL).
         """
-        wanted = {sites.LAST} if wanted is None else set(wanted)
         found: dict[str, Tensor] = {}
-
-        def done(name: str, value: Tensor) -> bool:
+        for name, x in self._stream(tokens_bt, {}):
             if name in wanted:
-                found[name] = value
-            return len(found) == len(wanted)
-
-        x = F.embedding(tokens_bt, self.W_E) + self.W_pos[: tokens_bt.shape[1]]
-        if done(sites.FIRST, x):
-            return found
-        for layer, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            x = x + block.attn(block.ln1(x))
-            if done(sites.mid(layer), x):
-                return found
-            x = x + block.mlp(block.ln2(x))
-            if done(sites.post(layer), x):
+                found[name] = x
+            if len(found) == len(wanted):
                 return found
         raise ValueError(
             f"unknown sites {sorted(wanted - set(found))}; expected some of {sites.SITES}"
         )
 
-    def forward(self, tokens_bt: Tensor) -> Logits:
-        x = self.ln_f(self.residuals(tokens_bt)[sites.LAST])
-        logits = F.linear(x, torch.cat([self.W_U_tok, self.W_U_depth, self.W_U_valid]))
+    def forward(self, tokens_bt: Tensor, edits: Mapping[str, Tensor] | None = None) -> Logits:
+        """Logits; `edits` are activations that stand in for the model's own, by site."""
+        *_, (_, x) = self._stream(tokens_bt, edits or {})
+        logits = F.linear(
+            self.ln_f(x), torch.cat([self.W_U_tok, self.W_U_depth, self.W_U_valid])
+        )
         return Logits(*logits.split(list(N_CLASSES.values()), dim=-1))

@@ -214,13 +214,6 @@ def load_model(
     Raises:
         UserError: it cannot be read, is incomplete, or does not fit into memory.
     """
-    if dtype not in DTYPES:
-        raise UserError(f"dtype = {dtype!r}: unknown; choose one of {', '.join(DTYPES)}")
-    if device_map is not None and importlib.util.find_spec("accelerate") is None:
-        raise UserError(
-            f"device_map = {device_map}: needs the package accelerate; pip install accelerate, or "
-            "leave device_map out"
-        )
     config = load_config(source)
     of_file = config.num_hidden_layers
     layers = of_file if highest_layer is None else min(of_file, highest_layer + 1)
@@ -228,29 +221,58 @@ def load_model(
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
-    if config.model_type == "bert":
-        # Saves memory by calling modules on parts of a sequence; hooks would see parts.
-        config.chunk_size_feed_forward = 0
+    model, report = _load(source, config, dtype, device, device_map, whole=False)
+    _check_loaded(source, report, range(layers, of_file))
+    return model
+
+
+def load_whole(
+    source: Source, dtype: str, device: str, device_map: str | None = None
+) -> PreTrainedModel:
+    """The whole model with the head that predicts tokens; arguments as of `load_model`.
+
+    Raises:
+        UserError: see `load_model`; or the weights lack that head.
+    """
+    model, report = _load(source, load_config(source), dtype, device, device_map, whole=True)
+    _check_loaded(source, report, range(0))
+    return model
+
+
+def _load(
+    source: Source,
+    config: PretrainedConfig,
+    dtype: str,
+    device: str,
+    device_map: str | None,
+    whole: bool,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The model in eval mode, and transformers' report of the weights that did not fit."""
+    import torch
+    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
+
+    if dtype not in DTYPES:
+        raise UserError(f"dtype = {dtype!r}: unknown; choose one of {', '.join(DTYPES)}")
+    if device_map is not None and importlib.util.find_spec("accelerate") is None:
+        raise UserError(
+            f"device_map = {device_map}: needs the package accelerate; pip install accelerate, or "
+            "leave device_map out"
+        )
     if source.folder is not None or offline():
         lacking = why_no_weights(source)
         if lacking is not None:
             raise UserError(f"{_where(source)}: {lacking}")
-    model, report = _load(source, config, dtype, device, device_map)
-    _check_loaded(source, report, range(layers, of_file))
-    return model.requires_grad_(False)
-
-
-def _load(
-    source: Source, config: PretrainedConfig, dtype: str, device: str, device_map: str | None
-) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The model in eval mode, and transformers' report of the weights that did not fit."""
-    import torch
-    from transformers import AutoModel
-
+    bert = config.model_type == "bert"
+    if bert:
+        # Saves memory by calling modules on parts of a sequence; hooks would see parts.
+        config.chunk_size_feed_forward = 0
+    kind: Any = AutoModel
+    if whole:
+        kind = AutoModelForMaskedLM if bert else AutoModelForCausalLM
     where, revision = resolve(source)
-    options = {"add_pooling_layer": False} if config.model_type == "bert" else {}
+    options = {"add_pooling_layer": False} if bert and not whole else {}
     with _sentences(source), _quietly():
-        model, report = AutoModel.from_pretrained(
+        model, report = kind.from_pretrained(
             where,
             revision=revision,
             config=config,
@@ -263,7 +285,8 @@ def _load(
             output_loading_info=True,
             **options,
         )
-        return model if device_map is not None else model.to(device), report
+        model = model if device_map is not None else model.to(device)
+        return model.requires_grad_(False), report
 
 
 def _check_loaded(source: Source, report: dict[str, Any], not_loaded: range) -> None:

@@ -68,8 +68,13 @@ def load(
     Raises:
         UserError: see `load_source`.
     """
-    source = Source(spec["model_id"], spec["folder"], _checked_commit(spec, paths))
+    source = checked_source(spec, paths)
     return load_source(source, list(sites), spec["precision"], device, spec.get("device_map"))
+
+
+def checked_source(spec: Mapping[str, Any], paths: Sequence[Path]) -> Source:
+    """Where a member lies, at the commit of its check."""
+    return Source(spec["model_id"], spec["folder"], _checked_commit(spec, paths))
 
 
 def _checked_commit(spec: Mapping[str, Any], paths: Sequence[Path]) -> str | None:

@@ -21,44 +21,44 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-class _Place(NamedTuple):
+class Place(NamedTuple):
     """A module within a block, and which end of it is read."""
 
     module: str
     input: bool = False
 
 
-_BLOCK_INPUT, _BLOCK_OUTPUT = _Place("", input=True), _Place("")
+_BLOCK_INPUT, _BLOCK_OUTPUT = Place("", input=True), Place("")
 
 # Dropout modules follow some of these; they do nothing in eval mode.
 _PLACES = {
     "gpt_neox": {
         "hook_resid_pre": _BLOCK_INPUT,
-        "hook_attn_out": _Place("attention"),
-        "hook_resid_mid": _Place("post_attention_layernorm", input=True),
-        "hook_mlp_out": _Place("mlp"),
+        "hook_attn_out": Place("attention"),
+        "hook_resid_mid": Place("post_attention_layernorm", input=True),
+        "hook_mlp_out": Place("mlp"),
         "hook_resid_post": _BLOCK_OUTPUT,
     },
     "gpt2": {
         "hook_resid_pre": _BLOCK_INPUT,
-        "hook_attn_out": _Place("attn"),
-        "hook_resid_mid": _Place("ln_2", input=True),
-        "hook_mlp_out": _Place("mlp"),
+        "hook_attn_out": Place("attn"),
+        "hook_resid_mid": Place("ln_2", input=True),
+        "hook_mlp_out": Place("mlp"),
         "hook_resid_post": _BLOCK_OUTPUT,
     },
     "llama": {
         "hook_resid_pre": _BLOCK_INPUT,
-        "hook_attn_out": _Place("self_attn"),
-        "hook_resid_mid": _Place("post_attention_layernorm", input=True),
-        "hook_mlp_out": _Place("mlp"),
+        "hook_attn_out": Place("self_attn"),
+        "hook_resid_mid": Place("post_attention_layernorm", input=True),
+        "hook_mlp_out": Place("mlp"),
         "hook_resid_post": _BLOCK_OUTPUT,
     },
     "bert": {
         "hook_resid_pre": _BLOCK_INPUT,
-        "hook_attn_out": _Place("attention.output.dense"),
-        "hook_resid_mid": _Place("attention.output.LayerNorm", input=True),
-        "hook_mlp_out": _Place("output.dense"),
-        "hook_resid_post": _Place("output.LayerNorm", input=True),
+        "hook_attn_out": Place("attention.output.dense"),
+        "hook_resid_mid": Place("attention.output.LayerNorm", input=True),
+        "hook_mlp_out": Place("output.dense"),
+        "hook_resid_post": Place("output.LayerNorm", input=True),
         names.NORMALIZED_POST: _BLOCK_OUTPUT,
     },
 }
@@ -95,6 +95,14 @@ class Reader:
         blocks = model.get_submodule(_BLOCKS[family])
         assert isinstance(blocks, nn.ModuleList)
         self._blocks = blocks
+
+    def place(self, hook: str) -> Place:
+        """Where in a block a hook is read."""
+        return _PLACES[self.family][hook]
+
+    def module(self, layer: int, place: Place) -> nn.Module:
+        """The module of a block at which a place lies."""
+        return self._blocks[layer].get_submodule(place.module)
 
     def activations(self, tokens_nt: np.ndarray, sites: list[str]) -> dict[str, np.ndarray]:
         """Float32 activations by site, each of shape (sequences, positions, width).
@@ -140,9 +148,8 @@ class Reader:
         with ExitStack() as stack:
             for site in sites:
                 layer, hook = names.parse(site)
-                place = _PLACES[self.family][hook]
-                module = self._blocks[layer].get_submodule(place.module)
-                stack.callback(_hook(module, place, site, found).remove)
+                place = self.place(hook)
+                stack.callback(_hook(self.module(layer, place), place, site, found).remove)
             above = 1 + max((names.parse(site)[0] for site in sites), default=-1)
             if above < len(self._blocks):
                 stack.callback(self._blocks[above].register_forward_pre_hook(_stop).remove)
@@ -182,7 +189,7 @@ def _stop(*_: Any) -> None:
 
 
 def _hook(
-    module: nn.Module, place: _Place, site: str, found: dict[str, torch.Tensor]
+    module: nn.Module, place: Place, site: str, found: dict[str, torch.Tensor]
 ) -> torch.utils.hooks.RemovableHandle:
     def keep(value: torch.Tensor) -> None:
         # A module called on parts of a sequence would leave the last part alone.

@@ -25,8 +25,12 @@ def load(
     Raises:
         UserError: the folder is damaged, edited, or of another member.
     """
+    return load_source(checked_source(spec, paths), list(sites), spec["precision"], device)
+
+
+def checked_source(spec: Mapping[str, Any], paths: Sequence[Path]) -> Source:
+    """Where a checkpoint lies, once its folder was found to be what the run made."""
     folder = paths[0].parent
     provenance.check(folder, spec)
     # As on the hub: a name of two parts below a folder.
-    source = Source(f"{folder.parent.name}/{folder.name}", str(folder.parent.parent))
-    return load_source(source, list(sites), spec["precision"], device)
+    return Source(f"{folder.parent.name}/{folder.name}", str(folder.parent.parent))

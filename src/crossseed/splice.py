@@ -1,0 +1,195 @@
+"""What a model still predicts when another model's activations take the place of its own.
+
+The source runs on held-out sequences; at one site its activations are replaced, at every position
+whose activation is stored, by the target's carried into its frame, alone or through one of the
+source's dictionaries. What the source then predicts is compared with what it predicts on its own:
+cross-entropy recovered, between replacing the site by zero (or by its mean) and leaving it alone;
+and the divergence from the clean run. Unlike explained variance this sees only what the model uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossseed import claim_rule
+from crossseed.activations import SplitReader, check_paired
+from crossseed.alignment import ladder
+from crossseed.alignment import maps as m
+from crossseed.cohorts.base import Runner, TokenSet, batches
+from crossseed.metrics import estimate, resample_weights, unit_starts
+from crossseed.pairs import CELL
+from crossseed.progress import Progress
+from crossseed.sae.dictionary import Dictionary
+from crossseed.seeding import generator
+
+COLUMNS = (*CELL, "dictionary", "init", "arm", "metric", "value", "low", "high", "n_tokens")
+# The source's own activations: through a dictionary, what that alone costs.
+OWN = "own"
+ARMS = ("raw", "mean", "permutation", "procrustes", "scaled", "ridge", *ladder.NULLS)
+FORWARD_TOKENS = 4096
+JUDGED = ("ce_recovered", "ce_recovered_mean")
+
+
+class _Sums(NamedTuple):
+    """Cross-entropy and divergence summed over heads' predictions, by unit, (units,)."""
+
+    loss: np.ndarray
+    divergence: np.ndarray
+
+
+class _Scores:
+    """Sums of every way of running the model."""
+
+    def __init__(self, n_units: int) -> None:
+        self.n = np.zeros(n_units)
+        self.n_units = n_units
+        self.by_way: dict[tuple[str, str, str], _Sums] = {}
+
+    def add(self, way: tuple[str, str, str], unit_s: np.ndarray, loss_s: Tensor, kl_s: Tensor) -> None:
+        """Adds per-sequence sums of a block."""
+        if way not in self.by_way:
+            self.by_way[way] = _Sums(np.zeros(self.n_units), np.zeros(self.n_units))
+        for total, values in zip(self.by_way[way], (loss_s, kl_s), strict=True):
+            np.add.at(total, unit_s, values.double().cpu().numpy())
+
+
+def splice(
+    runner: Runner,
+    tokens: TokenSet,
+    source: SplitReader,
+    target: SplitReader,
+    dictionaries: Mapping[tuple[str, str], Dictionary],
+    maps: Mapping[str, m.AffineMap],
+    sequences: int,
+    resamples: int,
+    *cell: object,
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Rows of `COLUMNS` and of `claim_rule.COLUMNS`, without the cell's.
+
+    Args:
+        runner: the source, whole.
+        tokens: the `eval` split.
+        source, target: activations on it.
+        dictionaries: the source's by (name, init).
+        maps: from target to source by arm; those of `ARMS` are run.
+        sequences: how many sequences are run, evenly spaced over the split.
+        resamples: bootstrap resamples behind each interval.
+        cell: names the cell.
+    """
+    check_paired(source, target)
+    chosen = np.unique(
+        np.linspace(0, len(tokens.tokens_nt) - 1, min(sequences, len(tokens.tokens_nt))).astype(int)
+    )
+    document = tokens.document_n[chosen]
+    starts = unit_starts(document)
+    unit = np.searchsorted(starts, np.arange(len(chosen)), side="right") - 1
+    scores = _Scores(len(starts))
+    arms = {arm: maps[arm] for arm in ARMS if arm in maps}
+    first_row = np.r_[0, np.cumsum(tokens.keep_nt.sum(axis=1))]
+    size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
+    progress = Progress("splice", len(chosen))
+    for part in batches(len(chosen), size):
+        block = _Block(runner, tokens, chosen[part], unit[part], scores)
+        a, b = (
+            np.concatenate([reader.rows(slice(first_row[s], first_row[s + 1])) for s in chosen[part]])
+            for reader in (source, target)
+        )
+        mean = np.broadcast_to(maps["procrustes"].shift_out_d.astype(np.float32), a.shape)
+        block.run(("", "", "zero"), np.zeros_like(a))
+        block.run(("", "", "mean_ablation"), mean)
+        carried = {OWN: a, **{arm: affine(b) for arm, affine in arms.items()}}
+        for arm, x in carried.items():
+            if arm != OWN:
+                block.run(("", "", arm), x)
+            for (name, init), dictionary in dictionaries.items():
+                block.run((name, init, arm), dictionary.decode(dictionary.encode(x)))
+        progress.update(part.stop, "sequences")
+    progress.close()
+    weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
+    return _tables(scores, weights)
+
+
+class _Block:
+    """Some sequences, and what the model makes of them on its own."""
+
+    def __init__(
+        self, runner: Runner, tokens: TokenSet, sequences: np.ndarray, unit: np.ndarray, scores: _Scores
+    ) -> None:
+        self.runner, self.unit, self.scores = runner, unit, scores
+        self.tokens = tokens.tokens_nt[sequences]
+        labels = {name: values[sequences] for name, values in tokens.labels.items()}
+        self.own = runner.activations(self.tokens).float()
+        device = self.own.device
+        self.keep = torch.from_numpy(tokens.keep_nt[sequences]).to(device)
+        self.targets = [
+            torch.from_numpy(np.asarray(t, dtype=np.int64)).to(device)
+            for t in runner.targets(self.tokens, labels)
+        ]
+        # Scored where activations are read: elsewhere nothing was replaced.
+        self.scored = [self.keep & (target >= 0) for target in self.targets]
+        self.clean = runner.log_probabilities(self.tokens, None)
+        counts = sum(scored.sum(dim=1) for scored in self.scored)
+        assert isinstance(counts, Tensor)
+        np.add.at(scores.n, unit, counts.cpu().numpy())
+        self._score(("", "", "clean"), self.clean)
+
+    def run(self, way: tuple[str, str, str], rows_nd: np.ndarray) -> None:
+        """Runs the model with `rows_nd` where activations are stored."""
+        value = self.own.clone()
+        value[self.keep] = torch.from_numpy(np.ascontiguousarray(rows_nd)).to(value)
+        self._score(way, self.runner.log_probabilities(self.tokens, value))
+
+    def _score(self, way: tuple[str, str, str], heads: list[Tensor]) -> None:
+        loss, divergence = torch.zeros(len(self.tokens)), torch.zeros(len(self.tokens))
+        for found, clean, target, scored in zip(
+            heads, self.clean, self.targets, self.scored, strict=True
+        ):
+            picked = found.gather(-1, target.clamp(min=0)[..., None])[..., 0]
+            kl = (clean.exp() * (clean - found)).sum(-1)
+            loss = loss + torch.where(scored, -picked, 0.0).sum(dim=1).cpu()
+            divergence = divergence + torch.where(scored, kl, 0.0).sum(dim=1).cpu()
+        self.scores.add(way, self.unit, loss, divergence)
+
+
+def _tables(
+    scores: _Scores, weights: np.ndarray
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    n = weights @ scores.n
+
+    def loss(way: tuple[str, str, str]) -> np.ndarray:
+        return (weights @ scores.by_way[way].loss) / n
+
+    clean, zero, mean = (loss(("", "", name)) for name in ("clean", "zero", "mean_ablation"))
+    rows: list[dict[str, Any]] = []
+    judged: dict[tuple[str, str], dict[str, dict[str, np.ndarray]]] = {}
+    for (dictionary, init, arm), sums in scores.by_way.items():
+        own = loss((dictionary, init, arm))
+        found = {
+            "ce": own,
+            "kl": (weights @ sums.divergence) / n,
+            "ce_recovered": (zero - own) / (zero - clean),
+            "ce_recovered_mean": (mean - own) / (mean - clean),
+        }
+        judged.setdefault((dictionary, init), {})[arm] = found
+        for metric, values in found.items():
+            rows.append(
+                {
+                    "dictionary": dictionary,
+                    "init": init,
+                    "arm": arm,
+                    "metric": metric,
+                    **estimate(values)._asdict(),
+                    "n_tokens": int(scores.n.sum()),
+                }
+            )
+    evidence = [
+        {"dictionary": dictionary, "init": init, **row}
+        for (dictionary, init), values in judged.items()
+        for row in claim_rule.evidence(values, JUDGED)
+    ]
+    return rows, evidence

@@ -1,0 +1,65 @@
+"""Run the source with the target's carried activations in place of its own, on the eval split."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from crossseed import claim_rule, pairs
+from crossseed.activations import read_tokens
+from crossseed.cohorts.base import module_of
+from crossseed.devices import usable
+from crossseed.errors import UserError
+from crossseed.sae.dictionary import load
+from crossseed.splice import COLUMNS, splice
+from crossseed.store import check_cell, write_table
+from crossseed.verbs import options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_spec(parser)
+    options.add_device(parser)
+    options.add_device_map(parser)
+    options.add_pair(parser)
+    parser.add_argument(
+        "--model", type=Path, nargs="*", default=[], help="files that the source is loaded from"
+    )
+    parser.add_argument("--tokens", type=Path, required=True, help="token sets of the cohort")
+    parser.add_argument("--maps", type=Path, required=True, help="moments of the pair")
+    parser.add_argument(
+        "--dictionaries", type=Path, nargs="*", default=[], help="the source's SAE folders"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="CSV to write")
+    parser.add_argument("--evidence", type=Path, required=True, help="CSV of the claim rule")
+
+
+def run(args: argparse.Namespace) -> None:
+    spec = options.spec_of(
+        args, "activations", "kind", "member", "sequences", "resamples", *pairs.CELL
+    )
+    made_from = spec["activations"]
+    pair = pairs.read(args.maps)
+    check_cell(args.maps, pair.spec, {"activations": made_from})
+    dictionaries = options.dictionaries_of(args.dictionaries, load)
+    for path, dictionary in zip(args.dictionaries, dictionaries.values(), strict=True):
+        check_cell(path, options.provenance(dictionary), {"activations": made_from["source"]})
+    told = {**spec["member"], **options.device_map_of(args)}
+    loader = module_of(spec["kind"], "splicing")
+    runner = loader.load(told, args.model, spec["site"], usable(args.device))
+    sets, digest = read_tokens(args.tokens)
+    maps, _ = pair.maps([])
+    with pairs.open_readers("eval", *options.pair_files(args), made_from) as readers:
+        if readers.source.tokens != digest:
+            raise UserError(
+                f"{args.tokens} is not the token file that {args.source} was read on; run the "
+                "workflow, or delete both and run again"
+            )
+        found = splice(
+            runner, sets["eval"], readers.source, readers.target, dictionaries, maps,
+            spec["sequences"], spec["resamples"], *pairs.cell_of(spec),
+        )  # fmt: skip
+    cell = {name: spec[name] for name in pairs.CELL}
+    for path, columns, rows in zip(
+        (args.out, args.evidence), (COLUMNS, claim_rule.COLUMNS), found, strict=True
+    ):
+        write_table(path, columns, [{**cell, **row} for row in rows])
