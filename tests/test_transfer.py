@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from crossseed import decoder_cosine, fits, pairs
+from crossseed import claim_rule, decoder_cosine, fits, pairs
 from crossseed.activations import open_split
 from crossseed.alignment import ladder
 from crossseed.alignment import maps as m
 from crossseed.errors import UserError
 from crossseed.sae import dictionary
 from crossseed.sae.architectures import relu_l1, topk
-from crossseed.transfer import COLUMNS, EVIDENCE_COLUMNS, of_pair, own_member, transfer
+from crossseed.transfer import COLUMNS, of_pair, own_member, transfer
 
 COMMON = {
     "expansions": [3],
@@ -179,7 +179,7 @@ def test_shared_features_are_called_shared(cell):
     for metric in ("evx_3", "firing_r"):
         assert evidence[metric]["shared"] == 1, evidence[metric]
         assert evidence[metric]["low"] > 0.1
-    assert set(evidence["ev"]) | {*pairs.CELL, "dictionary", "init"} == set(EVIDENCE_COLUMNS)
+    assert set(evidence["ev"]) | {*pairs.CELL, "dictionary", "init"} == set(claim_rule.COLUMNS)
 
 
 def test_equal_covariance_with_other_features_is_not_called_shared(cell):

@@ -25,6 +25,7 @@ VERBS = {
     "align": "take the moments of a pair of members, from which all maps are fitted",
     "fits": "measure how well each map carries a member's activations",
     "transfer": "try a member's dictionaries on another member",
+    "splice": "run a member with another's carried activations in place of its own",
     "cosine": "compare the decoders of two members' dictionaries",
     "null": "draw what the Haar tests do under Haar measure",
     "power": "measure what the Haar tests reject",

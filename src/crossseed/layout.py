@@ -18,6 +18,8 @@ FITS = f"results/{{cohort}}/fits/{PAIR}.csv"
 DIRECTIONS = f"results/{{cohort}}/fits/{PAIR}-directions.csv"
 TRANSFER = f"results/{{cohort}}/transfer/{PAIR}.csv"
 EVIDENCE = f"results/{{cohort}}/transfer/{PAIR}-evidence.csv"
+SPLICE = f"results/{{cohort}}/splice/{PAIR}.csv"
+SPLICE_EVIDENCE = f"results/{{cohort}}/splice/{PAIR}-evidence.csv"
 COSINE = f"results/{{cohort}}/decoder_cosine/{PAIR}.csv"
 # Draws under Haar measure belong to no cohort.
 NULL = "results/nulls/d{width}-draws{draws}.h5"

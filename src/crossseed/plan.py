@@ -156,6 +156,7 @@ def tables(run: RunConfig) -> list[str]:
     found += ["dictionaries"] if run.dictionaries else []
     if run.transfer:
         found += ["fits", "directions", "transfer", "evidence", "decoder_cosine"]
+    found += ["splice"] if run.splice else []
     if run.haar:
         found += ["haar", "ks", "phases", "cocycle", "power"]
     return found + (["drift"] if run.drift else [])

@@ -31,6 +31,7 @@ PARTS = {
     "tokens": "tokens",
     "train": "training",
     "extract": "members",
+    "splice": "splicing",
     "drift": "members",
 }
 TEMPLATE = Path(__file__).parent / "report" / "index.html.j2"
@@ -162,6 +163,24 @@ def transfer(
 fits = transfer
 
 
+def splice(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    """A pair whose source is run whole; its untrained target takes no part."""
+    if run.splice is None:
+        raise ValueError("this run splices nothing")
+    cell = transfer(run, cohort, source, target, checkpoint, site)
+    del cell["directions"]
+    return {
+        **cell,
+        "kind": run.cohorts[cohort].kind,
+        "member": {
+            k: v for k, v in _reading(run, cohort, source, checkpoint).items() if k != "dtype"
+        },
+        "sequences": run.splice.sequences,
+    }
+
+
 def null(run: RunConfig, width: str, draws: str) -> Spec:
     return {"d": int(width), "draws": int(draws)}
 
@@ -262,7 +281,7 @@ def code(
         modules.append(architectures.module_name(run.dictionaries[variant].architecture))
     if verb == "report":
         return verb_code(verb) + hashlib.blake2b(TEMPLATE.read_bytes(), digest_size=8).hexdigest()
-    if verb in {"transfer", "drift"}:
+    if verb in {"transfer", "splice", "drift"}:
         used = {variant.architecture for variant in run.dictionaries.values()}
         modules += [architectures.module_name(name) for name in sorted(used)]
     return verb_code(verb, *modules)

@@ -22,12 +22,10 @@ from crossseed.alignment import ladder
 from crossseed.alignment import maps as m
 from crossseed.cohorts.base import Runner, TokenSet, batches
 from crossseed.metrics import estimate, resample_weights, unit_starts
-from crossseed.pairs import CELL
 from crossseed.progress import Progress
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 
-COLUMNS = (*CELL, "dictionary", "init", "arm", "metric", "value", "low", "high", "n_tokens")
 # The source's own activations: through a dictionary, what that alone costs.
 OWN = "own"
 ARMS = ("raw", "mean", "permutation", "procrustes", "scaled", "ridge", *ladder.NULLS)
@@ -50,7 +48,9 @@ class _Scores:
         self.n_units = n_units
         self.by_way: dict[tuple[str, str, str], _Sums] = {}
 
-    def add(self, way: tuple[str, str, str], unit_s: np.ndarray, loss_s: Tensor, kl_s: Tensor) -> None:
+    def add(
+        self, way: tuple[str, str, str], unit_s: np.ndarray, loss_s: Tensor, kl_s: Tensor
+    ) -> None:
         """Adds per-sequence sums of a block."""
         if way not in self.by_way:
             self.by_way[way] = _Sums(np.zeros(self.n_units), np.zeros(self.n_units))
@@ -69,7 +69,7 @@ def splice(
     resamples: int,
     *cell: object,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of `COLUMNS` and of `claim_rule.COLUMNS`, without the cell's.
+    """Rows of `crossseed.transfer.COLUMNS` and of `claim_rule.COLUMNS`, without the cell's.
 
     Args:
         runner: the source, whole.
@@ -96,7 +96,9 @@ def splice(
     for part in batches(len(chosen), size):
         block = _Block(runner, tokens, chosen[part], unit[part], scores)
         a, b = (
-            np.concatenate([reader.rows(slice(first_row[s], first_row[s + 1])) for s in chosen[part]])
+            np.concatenate(
+                [reader.rows(slice(first_row[s], first_row[s + 1])) for s in chosen[part]]
+            )
             for reader in (source, target)
         )
         mean = np.broadcast_to(maps["procrustes"].shift_out_d.astype(np.float32), a.shape)
@@ -118,7 +120,12 @@ class _Block:
     """Some sequences, and what the model makes of them on its own."""
 
     def __init__(
-        self, runner: Runner, tokens: TokenSet, sequences: np.ndarray, unit: np.ndarray, scores: _Scores
+        self,
+        runner: Runner,
+        tokens: TokenSet,
+        sequences: np.ndarray,
+        unit: np.ndarray,
+        scores: _Scores,
     ) -> None:
         self.runner, self.unit, self.scores = runner, unit, scores
         self.tokens = tokens.tokens_nt[sequences]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossseed import decoder_cosine, drift, fits, transfer
+from crossseed import claim_rule, decoder_cosine, drift, fits, transfer
 from crossseed.cohorts import base
 from crossseed.haar import cocycle, power
 from crossseed.haar import study as haar
@@ -15,7 +15,8 @@ COLUMNS = {
     "fits": fits.COLUMNS,
     "directions": fits.DIRECTION_COLUMNS,
     "transfer": transfer.COLUMNS,
-    "evidence": transfer.EVIDENCE_COLUMNS,
+    "evidence": claim_rule.COLUMNS,
+    "splice": transfer.COLUMNS,
     "decoder_cosine": decoder_cosine.COLUMNS,
     "haar": haar.COLUMNS,
     "ks": haar.KS_COLUMNS,

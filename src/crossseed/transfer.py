@@ -161,7 +161,9 @@ def transfer(
             for metric, value in estimates.items():
                 row = {"dictionary": name, "init": init, "arm": arm, "metric": metric}
                 table.append({**row, **value._asdict(), "n_tokens": source.n_tokens})
-        judged += [{"dictionary": name, "init": init, **row} for row in claim_rule.evidence(values, JUDGED)]
+        judged += [
+            {"dictionary": name, "init": init, **row} for row in claim_rule.evidence(values, JUDGED)
+        ]
     return table, judged
 
 

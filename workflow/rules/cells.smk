@@ -116,9 +116,13 @@ def cells_of_table(wildcards):
             for seed in config.seeds
         ]
     of_pairs = {"fits": layout.FITS, "directions": layout.DIRECTIONS}
-    of_pairs |= {"evidence": layout.EVIDENCE, "haar": layout.HAAR}
+    of_pairs |= {"splice": layout.SPLICE, "haar": layout.HAAR}
     of_places = {"haar": layout.ACROSS, "ks": layout.KS, "phases": layout.PHASES}
     of_places |= {"cocycle": layout.COCYCLE}
+    if wildcards.table == "evidence":
+        judged = [layout.EVIDENCE, layout.SPLICE_EVIDENCE][: 2 if RUN.splice else 1]
+        pairs = [pair._asdict() for pair in plan.crossed(RUN)]
+        return [path.format(**pair) for path in judged for pair in pairs]
     if wildcards.table in {*of_pairs, *of_places}:
         name = wildcards.table
         pairs, places = plan.crossed(RUN), plan.places(RUN)

@@ -67,3 +67,8 @@ def memory_of_drift(wildcards):
     seed, checkpoint = int(wildcards.seed), wildcards.checkpoint
     models = {(seed, checkpoint), (seed, REFERENCE), (config.anchor, checkpoint)}
     return estimate.memory_mb(config, len(models), comparisons=2)
+
+
+def memory_of_splice(wildcards):
+    """Main memory of a job that runs one whole model, in MB."""
+    return estimate.memory_mb(RUN.cohorts[wildcards.cohort], models=2)

@@ -41,10 +41,10 @@ def members_of_check(wildcards):
     return ",".join(checks_of(wildcards.cohort)[int(wildcards.number)])
 
 
-def model_of(cohort=None, checkpoint=None, anchor=False):
+def model_of(cohort=None, checkpoint=None, anchor=False, role="seed"):
     """What must be there before a member is loaded: its files, or the check that covers it.
 
-    By default the member is that of the job's wildcards.
+    By default the member is that of the job's wildcards; `role` names the one with its seed.
     """
 
     def files(wildcards):
@@ -52,7 +52,7 @@ def model_of(cohort=None, checkpoint=None, anchor=False):
         config = RUN.cohorts[name]
         member = {
             "cohort": name,
-            "seed": config.anchor if anchor else wildcards.seed,
+            "seed": config.anchor if anchor else wildcards[role],
             "checkpoint": checkpoint or wildcards.checkpoint,
         }
         if config.checked:
@@ -67,13 +67,13 @@ def model_of(cohort=None, checkpoint=None, anchor=False):
 # one that is new makes the job run again.
 
 
-def trained_with(cohort=None, anchor=False):
+def trained_with(cohort=None, anchor=False, role="seed"):
     """All files that training writes together with those of the job's member, and the anchor's."""
 
     def files(wildcards):
         name = cohort or wildcards.cohort
         config = RUN.cohorts[name]
-        seeds = {int(wildcards.seed), *([config.anchor] if anchor else [])}
+        seeds = {int(wildcards[role]), *([config.anchor] if anchor else [])}
         return expand(config.trained_files, cohort=name, seed=sorted(seeds))
 
     return files

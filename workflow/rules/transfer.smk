@@ -108,6 +108,51 @@ rule transfer:
         " &> {log:q}"
 
 
+rule splice:
+    """The source run with the target's carried activations in place of its own."""
+    input:
+        model=model_of(role="source"),
+        whole=trained_with(role="source"),
+        tokens=layout.TOKENS,
+        source=activations_of("source"),
+        target=activations_of("target"),
+        dictionaries=weights_of("source"),
+        maps=layout.MAPS,
+    output:
+        table=layout.SPLICE,
+        evidence=layout.SPLICE_EVIDENCE,
+    log:
+        f"results/{{cohort}}/logs/splice/{layout.PAIR}.log",
+    benchmark:
+        f"results/{{cohort}}/benchmarks/splice/{layout.PAIR}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        device=DEVICE,
+        device_map=lambda wildcards: RUN.cohorts[wildcards.cohort].device_map or "none",
+        mem_mb=memory_of_splice,
+        runtime=60,
+    params:
+        spec=spec("splice"),
+        code=code("splice"),
+    shell:
+        "python -m crossseed splice"
+        " --spec {params.spec:q}"
+        " --device {resources.device:q}"
+        " --device-map {resources.device_map:q}"
+        " --model {input.model:q}"
+        " --tokens {input.tokens:q}"
+        " --source {input.source:q}"
+        " --target {input.target:q}"
+        " --maps {input.maps:q}"
+        " --dictionaries {input.dictionaries:q}"
+        " --out {output.table:q}"
+        " --evidence {output.evidence:q}"
+        " &> {log:q}"
+
+
 rule cosine:
     """Decoder cosines of a pair: init × map, beside the random floor."""
     input:

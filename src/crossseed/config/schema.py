@@ -51,6 +51,14 @@ class TransferStudy(Model):
     )
 
 
+class SpliceStudy(Model):
+    """What a member still predicts with another's carried activations in place of its own."""
+
+    sequences: Count = Field(
+        description="Sequences of `eval` that are run, evenly spaced over the split."
+    )
+
+
 class HaarStudy(Model):
     """Whether the rotations between members are Haar draws, by calibrated tests."""
 
@@ -113,6 +121,9 @@ class RunConfig(Model):
     transfer: TransferStudy | None = Field(
         description="Dictionaries of one seed tried on the others, or null for none."
     )
+    splice: SpliceStudy | None = Field(
+        description="Members of `transfer`'s pairs run with carried activations, or null for none."
+    )
     haar: HaarStudy | None = Field(
         description="Calibrated tests of the rotations of `transfer`'s pairs, or null for none."
     )
@@ -174,6 +185,8 @@ class RunConfig(Model):
     def _something_is_studied(self) -> RunConfig:
         if self.transfer and not self.dictionaries:
             raise ValueError("transfer needs dictionaries; name some, or set transfer: null")
+        if self.splice and not self.transfer:
+            raise ValueError("splice runs the members of transfer's pairs; give transfer")
         if self.haar and not self.transfer:
             raise ValueError("haar tests the rotations of transfer's pairs; give transfer")
         if not self.dictionaries and not self.drift:

@@ -25,6 +25,7 @@ class Tables(NamedTuple):
     directions: pd.DataFrame
     transfer: pd.DataFrame
     evidence: pd.DataFrame
+    splice: pd.DataFrame
     decoder_cosine: pd.DataFrame
     haar: pd.DataFrame
     ks: pd.DataFrame

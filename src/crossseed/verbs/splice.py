@@ -11,8 +11,9 @@ from crossseed.cohorts.base import module_of
 from crossseed.devices import usable
 from crossseed.errors import UserError
 from crossseed.sae.dictionary import load
-from crossseed.splice import COLUMNS, splice
+from crossseed.splice import splice
 from crossseed.store import check_cell, write_table
+from crossseed.transfer import COLUMNS
 from crossseed.verbs import options
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from crossseed import pairs
+from crossseed import claim_rule, pairs
 from crossseed.activations import open_split
 from crossseed.sae.dictionary import load
 from crossseed.store import check_cell, write_table
 from crossseed.transfer import (
     COLUMNS,
-    EVIDENCE_COLUMNS,
     of_pair,
     own_member,
     transfer,
@@ -50,6 +49,6 @@ def run(args: argparse.Namespace) -> None:
         found = transfer(readers, dictionaries, carried, spec["resamples"], *pairs.cell_of(spec))
     cell = {name: spec[name] for name in pairs.CELL}
     for path, columns, rows in zip(
-        (args.out, args.evidence), (COLUMNS, EVIDENCE_COLUMNS), found, strict=True
+        (args.out, args.evidence), (COLUMNS, claim_rule.COLUMNS), found, strict=True
     ):
         write_table(path, columns, [{**cell, **row} for row in rows])

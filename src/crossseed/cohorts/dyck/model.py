@@ -158,7 +158,5 @@ class DyckTransformer(nn.Module):
     def forward(self, tokens_bt: Tensor, edits: Mapping[str, Tensor] | None = None) -> Logits:
         """Logits; `edits` are activations that stand in for the model's own, by site."""
         *_, (_, x) = self._stream(tokens_bt, edits or {})
-        logits = F.linear(
-            self.ln_f(x), torch.cat([self.W_U_tok, self.W_U_depth, self.W_U_valid])
-        )
+        logits = F.linear(self.ln_f(x), torch.cat([self.W_U_tok, self.W_U_depth, self.W_U_valid]))
         return Logits(*logits.split(list(N_CLASSES.values()), dim=-1))

@@ -27,7 +27,10 @@ class DyckRunner:
     def log_probabilities(self, tokens_nt: np.ndarray, value_ntd: Tensor | None) -> list[Tensor]:
         edits = None if value_ntd is None else {self.site: value_ntd.to(self.model.W_E)}
         with torch.inference_mode():
-            return [logits.float().log_softmax(-1) for logits in self.model(self._tokens(tokens_nt), edits)]
+            return [
+                logits.float().log_softmax(-1)
+                for logits in self.model(self._tokens(tokens_nt), edits)
+            ]
 
     def targets(self, tokens_nt: np.ndarray, labels: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         return [tokens_nt, labels["depth"], labels["valid"]]

@@ -20,7 +20,7 @@ from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
 from crossseed.cohorts.hub.loading import Source
 from crossseed.cohorts.hub.members import checked_source
-from crossseed.cohorts.hub.reading import Place, Reader
+from crossseed.cohorts.hub.reading import Reader
 from crossseed.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ class HubRunner:
         self, model: PreTrainedModel, family: str, site: str, model_id: str, device: str
     ) -> None:
         self.model, self.family, self.site, self.device = model, family, site, device
-        self.reader = Reader(model.base_model, family, model_id, device)
+        base: PreTrainedModel = model.base_model  # type: ignore[assignment]
+        self.reader = Reader(base, family, model_id, device)
         layer, hook = names.parse(site)
         place = self.reader.place(hook)
         if hook == "hook_resid_mid" and family != "bert":
