@@ -28,11 +28,17 @@ KINDS = {
 # Patterns over output paths.
 TABLES = r"results/reports/smoke[a-z-]*/tables/(?:{})\.csv"
 PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|figures/.*)"
-TRANSFER_TABLES = TABLES.format("transfer|decoder_cosine")
+OF_DICTIONARIES = "transfer|evidence|splice|decoder_cosine"
+OF_MAPS = "fits|directions|haar|ks|phases|cocycle"
+PAIR_TABLES = TABLES.format(f"{OF_DICTIONARIES}|{OF_MAPS}")
 DRIFT_TABLE = TABLES.format("drift")
-SAE_TABLES = TABLES.format("dictionaries|transfer|decoder_cosine")
+SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}")
+STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}")
 TRAINING_TABLES = TABLES.format("quality|training")
-PAIRED = "maps|transfer|decoder_cosine"
+PAIRED = "maps|fits|transfer|splice|decoder_cosine|haar"
+# Tests over all pairs of a site, or all seeds.
+TOGETHER = "(?:across|cocycle)/.*"
+OTHERS = r"seed(\d+)-seed(?!\1/)\d+/.*"
 STORED = f"activations|dictionaries|{PAIRED}"
 ANALYSIS = f"{STORED}|drift"
 
@@ -74,7 +80,7 @@ def _training(cohort: str, key: str, value: Any) -> Case:
         f"training.{key}",
         value,
         f"models|{ANALYSIS}",
-        (TRAINING_TABLES, SAE_TABLES, DRIFT_TABLE),
+        (TRAINING_TABLES, STUDY_TABLES, DRIFT_TABLE),
         "the cohort's training and all that follows; not its token sets, no other cohort",
     )
 
@@ -85,7 +91,7 @@ def _tokens(cohort: str, key: str, value: Any) -> Case:
         f"tokens.{key}",
         value,
         f"tokens|{ANALYSIS}",
-        (SAE_TABLES, DRIFT_TABLE),
+        (STUDY_TABLES, DRIFT_TABLE),
         "the cohort's token sets, activations and all that follows; no training",
     )
 
@@ -97,7 +103,7 @@ def _text(key: str, value: Any) -> Case:
         key,
         value,
         f"tokenizer|tokens|models|{ANALYSIS}",
-        (TRAINING_TABLES, SAE_TABLES, DRIFT_TABLE),
+        (TRAINING_TABLES, STUDY_TABLES, DRIFT_TABLE),
         "the cohort: tokenizer, token sets, training and all that follows",
     )
 
@@ -108,7 +114,7 @@ def _reading(cohort: str, key: str, value: Any) -> Case:
         key,
         value,
         ANALYSIS,
-        (SAE_TABLES, DRIFT_TABLE),
+        (STUDY_TABLES, DRIFT_TABLE),
         "the cohort's activations and all that follows",
     )
 
@@ -119,7 +125,7 @@ def _checked(key: str, value: Any) -> Case:
         f"model.{key}",
         value,
         f"checks|tokens|{ANALYSIS}",
-        (SAE_TABLES, DRIFT_TABLE),
+        (STUDY_TABLES, DRIFT_TABLE),
         "the cohort: the check of its members, token sets, and all that follows",
     )
 
@@ -133,14 +139,13 @@ def _sae(variant: str, key: str, value: Any) -> Case:
         value,
         (
             below("[^/]*", "dictionaries", rf".*/{variant}-x2[-.].*"),
-            below("[^/]*", "transfer"),
-            below("[^/]*", "decoder_cosine"),
+            below("[^/]*", "transfer|splice|decoder_cosine"),
             SAE_TABLES,
             PAGE,
             *drift,
         ),
-        "that variant's SAEs, transfer and cosines, and drift where it tries them; no other "
-        "variant, no map",
+        "that variant's SAEs, transfer, splicing and cosines, and drift where it tries them; no "
+        "other variant, no map",
     )
 
 
@@ -155,13 +160,14 @@ def _new_seed(cohort: str, seeds: list[int], made: str) -> Case:
         (
             below(cohort, made, f"seed{new}/.*"),
             below(cohort, PAIRED, rf"seed{anchor}-seed{new}/.*"),
+            below(cohort, "haar", TOGETHER),
             below(cohort, "drift", rf"seed{new}(?:/.*|\.csv)"),
             *tables,
-            SAE_TABLES,
+            STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
-        "the new seed's cells and its pairs with the anchor",
+        "the new seed's cells, its pairs with the anchor, and the tests over all pairs",
     )
 
 
@@ -171,7 +177,7 @@ def _new_checkpoint(cohort: str, new: str, *also: str) -> Case:
         run,
         f"cohorts.{cohort}.checkpoints",
         [new, "final"],
-        (below(cohort, STORED, rf".*/{new}/.*"), *also, SAE_TABLES, PAGE),
+        (below(cohort, STORED, rf".*/{new}/.*"), *also, STUDY_TABLES, PAGE),
         "the new checkpoint's cells",
     )
 
@@ -186,7 +192,7 @@ def _new_site(cohort: str, sites: list[str]) -> Case:
         (
             below(cohort, STORED, rf".*{new}.*"),
             below(cohort, "drift"),
-            SAE_TABLES,
+            STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
@@ -202,8 +208,10 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
         anchor,
         (
             below(cohort, PAIRED, f"seed{anchor}-seed.*"),
+            below(cohort, "haar", TOGETHER),
+            below(cohort, "activations", rf"(?!seed{anchor}/)[^/]*/step0/.*"),
             below(cohort, "drift"),
-            TRANSFER_TABLES,
+            PAIR_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
@@ -221,7 +229,8 @@ HUB_CORPUS = {
     "text_field": "text",
     "min_characters": 50,
 }
-_ALL_TABLES = TABLES.format(".*")
+# What is drawn under Haar measure depends on no cohort.
+_ALL_TABLES = TABLES.format("(?!power).*")
 
 CASES = [
     *(
@@ -249,6 +258,7 @@ CASES = [
         (
             below("smoke-shared", "models|activations|dictionaries|drift"),
             below("smoke-shared", PAIRED, "seed1-seed.*"),
+            below("smoke-shared", "haar", TOGETHER),
             _ALL_TABLES,
             PAGE,
         ),
@@ -276,6 +286,7 @@ CASES = [
         (
             below("smoke-shared", "models|activations|dictionaries", "seed1/.*"),
             below("smoke-shared", PAIRED, "seed0-seed1/.*"),
+            below("smoke-shared", "haar", TOGETHER),
             below("smoke-shared", "drift", r"seed1(?:/.*|\.csv)"),
             _ALL_TABLES,
             PAGE,
@@ -324,7 +335,7 @@ CASES = [
             f"model.{key}",
             value,
             f"models|{ANALYSIS}",
-            (TRAINING_TABLES, SAE_TABLES, DRIFT_TABLE),
+            (TRAINING_TABLES, STUDY_TABLES, DRIFT_TABLE),
             "the cohort's training and all that follows; not its token sets, no other cohort",
         )
         for key, value in (("width", 32), ("layers", 3), ("heads", 1), ("mlp_width", 48))
@@ -350,7 +361,7 @@ CASES = [
             f"corpus{key}",
             value,
             f"tokens|{ANALYSIS}",
-            (SAE_TABLES, DRIFT_TABLE),
+            (STUDY_TABLES, DRIFT_TABLE),
             "the cohort's token sets, activations and all that follows; no training",
         )
         for key, value in (
@@ -366,7 +377,7 @@ CASES = [
         "tokens.context",
         15,
         f"checks|tokens|{ANALYSIS}",
-        (SAE_TABLES, DRIFT_TABLE),
+        (STUDY_TABLES, DRIFT_TABLE),
         "the cohort: the check of its members, token sets, and all that follows",
     ),
     _checked("tokenizer", "org/tiny-seed2"),
@@ -377,7 +388,7 @@ CASES = [
             f"model.{key}",
             value,
             f"checks|tokens|{ANALYSIS}",
-            (SAE_TABLES, DRIFT_TABLE),
+            (STUDY_TABLES, DRIFT_TABLE),
             "the cohort: the check of its members, and all that follows",
         )
         for key, value in (("family", "gpt_neox_sequential"), ("width", 32), ("layers", 4))
@@ -400,8 +411,9 @@ CASES = [
             below("smoke-hub", "checks", r"1\.csv"),
             below("smoke-hub", "activations|dictionaries", "seed2/.*"),
             below("smoke-hub", PAIRED, "seed1-seed2/.*"),
+            below("smoke-hub", "haar", TOGETHER),
             below("smoke-hub", "drift", r"seed2(?:/.*|\.csv)"),
-            SAE_TABLES,
+            STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
@@ -415,7 +427,7 @@ CASES = [
             below("smoke-hub", "checks", r"1\.csv"),
             below("smoke-hub", STORED, ".*/final/.*"),
             below("smoke-hub", "drift"),
-            SAE_TABLES,
+            STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
@@ -448,13 +460,12 @@ CASES = [
             [2, 3],
             (
                 below("[^/]*", "dictionaries", rf".*/{variant}-x3[-.].*"),
-                below("[^/]*", "transfer"),
-                below("[^/]*", "decoder_cosine"),
+                below("[^/]*", "transfer|splice|decoder_cosine"),
                 SAE_TABLES,
                 PAGE,
                 *((below("[^/]*", "drift"), DRIFT_TABLE) if variant == "topk" else ()),
             ),
-            "the new size's SAEs, transfer and cosines, and drift where it tries them",
+            "the new size's SAEs, transfer, splicing and cosines, and drift where it tries them",
         )
         for variant in ("relu-l1", "topk")
     ),
@@ -485,7 +496,9 @@ CASES = [
         (
             below("smoke-shared", PAIRED, "seed1-seed.*"),
             below("smoke-independent", PAIRED, "seed101-seed.*"),
-            TRANSFER_TABLES,
+            below("smoke-shared", "activations", "seed0/step0/.*"),
+            below("smoke-independent", "activations", "seed100/step0/.*"),
+            TABLES.format(f"{OF_DICTIONARIES}|fits|directions|haar"),
             PAGE,
         ),
         "the new pairs",
@@ -494,8 +507,61 @@ CASES = [
         SMOKE,
         "transfer.resamples",
         101,
-        (below("[^/]*", "transfer"), TABLES.format("transfer"), PAGE),
-        "every transfer table; no map, no SAE",
+        (
+            below("[^/]*", "fits|transfer|splice"),
+            TABLES.format("fits|directions|transfer|evidence|splice"),
+            PAGE,
+        ),
+        "every table with intervals; no map, no SAE",
+    ),
+    Case(
+        SMOKE,
+        "transfer.directions",
+        [2, 3],
+        (
+            below("[^/]*", "fits|transfer", OTHERS),
+            TABLES.format("fits|directions|transfer|evidence"),
+            PAGE,
+        ),
+        "fits and transfer of different members; no SAE",
+    ),
+    Case(
+        SMOKE,
+        "transfer.untrained",
+        None,
+        (
+            below("[^/]*", PAIRED, OTHERS),
+            below("[^/]*", "haar", "across/.*"),
+            PAIR_TABLES,
+            PAGE,
+        ),
+        "all that is measured on different members; no SAE",
+    ),
+    Case(
+        SMOKE,
+        "splice.sequences",
+        9,
+        (below("[^/]*", "splice"), TABLES.format("splice|evidence"), PAGE),
+        "every splicing",
+    ),
+    Case(
+        SMOKE,
+        "haar.draws",
+        420,
+        (
+            "results/nulls/.*",
+            below("[^/]*", "haar", f"(?:{OTHERS}|across/.*)"),
+            TABLES.format("haar|ks|phases|power"),
+            PAGE,
+        ),
+        "the null draws, and every test; no map",
+    ),
+    Case(
+        SMOKE,
+        "haar.power_draws",
+        21,
+        ("results/nulls/power.*", TABLES.format("power"), PAGE),
+        "the power table",
     ),
     Case(
         SMOKE_LM,

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
-from crossseed import cli, estimate
+from crossseed import cli, estimate, splice
 from crossseed.config.load import load_files, load_run
+from crossseed.haar import null
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
@@ -41,7 +42,9 @@ def config():
         "run": "by-hand",
         "cohorts": {NEOX: cohort},
         "dictionaries": {"relu-l1": {**variant, "steps": 40, "batch_tokens": 128}},
-        "transfer": {"pairs": "anchor", "resamples": 100},
+        "transfer": {"pairs": "anchor", "resamples": 100, "directions": [1], "untrained": None},
+        "splice": None,
+        "haar": None,
         "drift": {"reference": "final", "checkpoints": ["step10", "final"], "dictionaries": []},
     }
 
@@ -57,10 +60,39 @@ def test_jobs_are_those_counted_by_hand(config):
         "extract": SEEDS,
         "sae": SEEDS * SITES,
         "align": 2 * SITES,
+        "fits": 2 * SITES,
         "transfer": 3 * SITES,
         "cosine": 2 * SITES,
         "drift": SEEDS * 2,
     }
+
+
+def test_untrained_targets_splicing_and_tests_are_counted_too(config):
+    config["transfer"]["untrained"] = "step0"
+    config["splice"] = {"sequences": 4}
+    config["haar"] = {"draws": 1000, "power_draws": 20}
+    found = stages(config)
+    # Two targets; the anchor is none.
+    assert found["extract"].jobs == SEEDS + 2
+    assert found["splice"].jobs == found["haar"].jobs == 2 * SITES
+    assert found["across"].jobs == found["cocycle"].jobs == SITES
+    assert found["null"].jobs == 2  # of sizes 16 and 8
+    assert found["power"].jobs == 1
+    # Clean, zero and mean; eleven arms alone and with two SAEs.
+    assert found["splice"].flop == 2 * SITES * (3 + 11 * 3) * ROWS["eval"] * 2 * 12 * WIDTH**2 * 2
+    config["cohorts"][NEOX]["checkpoints"] = ["step0", "final"]
+    assert stages(config)["extract"].jobs == 2 * SEEDS
+
+
+def test_null_draws_on_disk_are_as_estimated(tmp_path):
+    null.write(tmp_path / "null.h5", null.draw(16, 2000), {"d": 16, "draws": 2000})
+    assert (tmp_path / "null.h5").stat().st_size == pytest.approx(
+        2000 * estimate.NULL_BYTES, rel=0.1
+    )
+
+
+def test_the_arms_of_splicing_are_those_counted():
+    assert len(splice.ARMS) + 1 == estimate.SPLICED_ARMS
 
 
 @pytest.mark.parametrize("dtype", ROW_BYTES)
@@ -135,9 +167,11 @@ def test_downloads_are_those_of_members_from_the_hub(config):
     assert estimate.downloads(load_run(config)) == 0
     run = load_files(ROOT / "config/pythia-70m.yaml")
     weights = 4 * (12 * 6 * 512**2 + 131_072 * 512)
-    # One checkpoint of nine seeds.
+    # One checkpoint of nine seeds, and the one that counts as untrained.
     drift = {run.drift.reference, *run.drift.checkpoints} if run.drift else set()
-    assert estimate.downloads(run) == 9 * len({"step143000"} | drift) * weights
+    assert (
+        estimate.downloads(run) == 9 * len({"step143000", run.transfer.untrained} | drift) * weights
+    )
 
 
 def test_memory_is_that_of_weights_and_sums():
@@ -161,7 +195,9 @@ def test_published_sizes_of_a_shipped_config():
     """Pythia-70m by hand: 9 seeds, 7 sites of 512, 8,704 sequences of 256, half precision."""
     run = load_files(ROOT / "config/pythia-70m.yaml")
     found = {stage.name: stage for stage in estimate.stages(run)}
-    assert found["extract"].disk_bytes == 9 * 7 * (256 + 8192 + 256) * 256 * (2 * 512 + 14)
+    # Of the eight untrained targets, what maps are fitted and measured on.
+    sequences = 9 * (256 + 8192 + 256) + 8 * (256 + 256)
+    assert found["extract"].disk_bytes == 7 * sequences * 256 * (2 * 512 + 14)
     both = {8: 2 * 512 * 4096 + 4096 + 512, 32: 2 * 512 * 16384 + 16384 + 512}
     assert found["sae"].disk_bytes == 9 * 7 * 3 * 4 * sum(both.values())  # relu-l1 twice, topk once
 

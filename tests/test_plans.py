@@ -20,7 +20,11 @@ from crossseed.config.load import load_files
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
 GRID = "pythia-70m"
-REPORT = rf"results/reports/{GRID}/.*"
+PAGE = rf"results/reports/{GRID}/(?:index\.html|figures/.*)"
+TABLES = rf"results/reports/{GRID}/tables/(?:{{}})\.csv"
+# What is drawn under Haar measure depends on no cohort.
+REPORT = [PAGE, TABLES.format("(?!power).*")]
+OF_DICTIONARIES = [PAGE, TABLES.format("dictionaries|transfer|evidence|splice|decoder_cosine")]
 # No hub, and no way to another place either.
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -109,7 +113,8 @@ def test_a_seed_or_checkpoint_more_adds_its_own_files_alone(tmp_path):
         assert all(re.search(own, path) for path in new - old)
         assert not any(re.search(own, path) for path in old)
         rooms = {path.split("/")[2] for path in new - old}
-        assert rooms == {"activations", "dictionaries", "maps", "transfer", "decoder_cosine"}
+        paired = {"maps", "fits", "transfer", "splice", "decoder_cosine", "haar"}
+        assert rooms == {"activations", "dictionaries", *paired}
 
 
 def small(**keys):
@@ -145,23 +150,25 @@ def changes():
     topk = json.loads(json.dumps(small()))
     topk["dictionaries"]["topk"]["k"] = 41
     check = rf"results/{GRID}/checks/1\.csv"
+    # Tests over all pairs of a site, or all seeds.
+    together = [rf"results/{GRID}/haar/(?:across|cocycle)/.*"]
     return {
         "nothing": (small(), []),
         "a seed": (
             small(seeds=[1, 2, 3, 4]),
-            [rf"results/{GRID}/.*/(?:seed1-)?seed4/.*", check, REPORT],
+            [rf"results/{GRID}/.*/(?:seed1-)?seed4/.*", *together, check, *REPORT],
         ),
         # Where it stands in the list means nothing.
         "a checkpoint": (
             small(checkpoints=["step1000", "step143000"]),
-            [rf"results/{GRID}/.*/step1000/.*", check, REPORT],
+            [rf"results/{GRID}/.*/step1000/.*", check, *REPORT],
         ),
         "a sparsity": (
             topk,
             [
                 rf"results/{GRID}/dictionaries/.*/topk-x8.*",
-                rf"results/{GRID}/(?:transfer|decoder_cosine)/.*",
-                REPORT,
+                rf"results/{GRID}/(?:transfer|splice|decoder_cosine)/.*",
+                *OF_DICTIONARIES,
             ],
         ),
     }

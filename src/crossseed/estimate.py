@@ -11,6 +11,7 @@ from typing import NamedTuple
 from crossseed import plan
 from crossseed.cohorts.base import SPLITS, CohortConfig
 from crossseed.config.schema import RunConfig
+from crossseed.haar.sizes import sizes
 
 # Sustained rates of one data-centre GPU, in FLOP/s; small matrices reach far less than its peak.
 MODEL_RATE = 40e12
@@ -39,8 +40,12 @@ BYTES = {"float16": 2, "float32": 4, "bfloat16": 2}
 FLOAT64 = 8
 # Sequence, document, position and token id of each stored row.
 INDEX_BYTES = 14
-# Arms of a pair's maps, and its second moments, each width × width in float64.
-MATRICES_A_PAIR = 8
+# Second moments of a pair, width × width in float64: of two halves, shuffled, and untrained.
+MATRICES_A_PAIR = 12
+# Bytes of a null draw: the law of the angles in float16 and the statistics, both determinants.
+NULL_BYTES = 1180
+# Arms of the splicing study, and the source's own activations.
+SPLICED_ARMS = 11
 # An SAE step: two products forward, three backward, 2 FLOP each.
 SAE_FLOP = 10
 
@@ -103,12 +108,14 @@ def stages(run: RunConfig) -> list[Stage]:
         members = [m for m in plan.members(run) if m.cohort == cohort] if run.dictionaries else []
         rows = _tokens(config, *SPLITS)
         a_row = width * BYTES[config.activation_dtype] + INDEX_BYTES
+        nulls = sum(m.cohort == cohort for m in plan.untrained(run))
+        read = len(members) * rows + nulls * _tokens(config, "fit", "eval")
         add(
             _stage(
                 "extract",
-                len(members),
-                len(members) * sites * rows * a_row,
-                len(members) * rows * forward,
+                len(members) + nulls,
+                sites * read * a_row,
+                read * forward,
                 MODEL_RATE,
             )
         )
@@ -127,10 +134,34 @@ def stages(run: RunConfig) -> list[Stage]:
         pairs = [p for p in plan.pairs(run) if p.cohort == cohort]
         crossed = sum(p.source != p.target for p in pairs)
         add(_stage("align", crossed, crossed * MATRICES_A_PAIR * width**2 * FLOAT64))
+        add(_stage("fits", crossed, 0.0))
         add(_stage("transfer", len(pairs), 0.0))
+        if run.splice is not None:
+            add(_splice(run, cohort, crossed))
+        if run.haar is not None:
+            places = [p for p in plan.places(run) if p.cohort == cohort]
+            add(_stage("haar", crossed, 0.0))
+            add(_stage("across", len(places), 0.0))
+            add(_stage("cocycle", sum(p.cohort == cohort for p in plan.triples(run)), 0.0))
         add(_stage("cosine", crossed, 0.0))
         add(_drift(run, cohort))
+    if run.haar is not None:
+        widths = plan.widths(run)
+        drawn = {size for width in widths for size in sizes(width)}
+        add(_stage("null", len(drawn), len(drawn) * run.haar.draws * NULL_BYTES))
+        add(_stage("power", len(widths), 0.0))
     return [stage for stage in found.values() if stage.jobs]
+
+
+def _splice(run: RunConfig, cohort: str, crossed: int) -> Stage:
+    """Each way of running a model once: the clean run twice, and every arm with every dictionary."""
+    config = run.cohorts[cohort]
+    assert run.splice is not None
+    anchors = plan.dictionaries_of(run, cohort, config.anchor)
+    ways = 3 + SPLICED_ARMS * (1 + sum(len(d.inits) for d in anchors))
+    # At most the whole split.
+    flop = crossed * ways * _tokens(config, "eval") * config.forward_flop_per_token
+    return _stage("splice", crossed, 0.0, flop, MODEL_RATE)
 
 
 def _drift(run: RunConfig, cohort: str) -> Stage:

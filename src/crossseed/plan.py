@@ -62,6 +62,16 @@ def members(run: RunConfig) -> Iterator[Member]:
                 yield Member(cohort, seed, checkpoint)
 
 
+def untrained(run: RunConfig) -> list[Member]:
+    """Targets before training whose activations are stored as a null, beside the `members`."""
+    if run.transfer is None or run.transfer.untrained is None:
+        return []
+    name = run.transfer.untrained
+    known = set(members(run))
+    found = [Member(pair.cohort, pair.target, name) for pair in crossed(run)]
+    return [member for member in dict.fromkeys(found) if member not in known]
+
+
 def drifting(run: RunConfig) -> Iterator[Member]:
     """Every member that the drift study compares."""
     if run.drift is None:
@@ -139,6 +149,13 @@ def anchored(run: RunConfig, place: Place) -> list[Pair]:
     ]
 
 
+def triples(run: RunConfig) -> list[Place]:
+    """Where three seeds or more can be compared."""
+    if run.haar is None:
+        return []
+    return [place for place in places(run) if len(run.cohorts[place.cohort].seeds) > 2]
+
+
 def widths(run: RunConfig, cohort: str | None = None) -> list[int]:
     """Widths of the cohorts whose rotations are tested, or of one."""
     chosen = [cohort] if cohort is not None else list(run.cohorts)
@@ -158,7 +175,8 @@ def tables(run: RunConfig) -> list[str]:
         found += ["fits", "directions", "transfer", "evidence", "decoder_cosine"]
     found += ["splice"] if run.splice else []
     if run.haar:
-        found += ["haar", "ks", "phases", "cocycle", "power"]
+        found += ["haar", "ks", "phases", "power"]
+        found += ["cocycle"] if triples(run) else []
     return found + (["drift"] if run.drift else [])
 
 

@@ -99,8 +99,11 @@ def origin(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> str:
 
 
 def extract(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    # A checkpoint that is only a null has no dictionaries.
+    studied = checkpoint in run.cohorts[cohort].checkpoints
     return {
         **_reading(run, cohort, seed, checkpoint),
+        "splits": list(base.SPLITS) if studied else [s for s in base.SPLITS if s != "train"],
         "origin": origin(run, cohort, seed, checkpoint),
     }
 

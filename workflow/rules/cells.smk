@@ -126,11 +126,10 @@ def cells_of_table(wildcards):
     if wildcards.table in {*of_pairs, *of_places}:
         name = wildcards.table
         pairs, places = plan.crossed(RUN), plan.places(RUN)
-        if name == "cocycle":
-            places = [p for p in places if len(RUN.cohorts[p.cohort].seeds) > 2]
-        return [of_pairs[name].format(**p._asdict()) for p in pairs if name in of_pairs] + [
-            of_places[name].format(**p._asdict()) for p in places if name in of_places
-        ]
+        places = plan.triples(RUN) if name == "cocycle" else places
+        return [
+            of_pairs[name].format(**p._asdict()) for p in pairs if name in of_pairs
+        ] + [of_places[name].format(**p._asdict()) for p in places if name in of_places]
     if wildcards.table == "power":
         return [
             layout.POWER.format(width=width, **RUN.haar.model_dump())

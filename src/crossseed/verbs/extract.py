@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, "kind", "cohort", "seed", "checkpoint", "dtype", "origin")
+    spec = options.spec_of(
+        args, "kind", "cohort", "seed", "checkpoint", "dtype", "origin", "splits"
+    )
     device = usable(args.device)
     out = {options.site_of(path): path for path in args.out}
     told = {**spec, **options.device_map_of(args)}
@@ -39,6 +41,7 @@ def run(args: argparse.Namespace) -> None:
     specs = {
         site: {**spec, "site": site, "source": source_of(spec["origin"], site)} for site in out
     }
+    sets = {split: sets[split] for split in spec["splits"]}
     extract(member, sets, digest, out, specs, spec["dtype"])
     if args.passes:
         passes.record(args.passes, list(out))
