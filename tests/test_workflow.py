@@ -83,7 +83,8 @@ def test_the_smoke_run_makes_its_report(smoke):
     report = smoke / "results/reports/smoke"
     page = (report / "index.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "")  # readable offline
-    for name in ("quality", "training", "dictionaries", "transfer", "decoder_cosine", "drift"):
+    made = ("quality", "training", "dictionaries", "fits", "directions", "transfer", "evidence")
+    for name in (*made, "splice", "decoder_cosine", "haar", "ks", "phases", "power", "drift"):
         assert (report / f"tables/{name}.csv").stat().st_size > 0
         assert f"tables/{name}.csv" in page
     figures = {path.name for path in (report / "figures").iterdir()}
@@ -200,7 +201,7 @@ def test_results_are_equal_bytes_in_a_second_place(smoke, tmp_path):
 
 
 def test_bad_config_is_told_before_any_job(smoke, tmp_path):
-    config = {**SMOKE, "transfer": {"pairs": "anchor", "resamples": 1}}
+    config = {**SMOKE, "transfer": SMOKE["transfer"] | {"resamples": 1}}
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(config))
     found = snakemake(tmp_path, "--cores", "1", config=tmp_path / "bad.yaml")
     assert found.returncode != 0
@@ -219,7 +220,11 @@ def test_the_pythia_grid_runs_on_local_folders(tmp_path):
     )
     language_models.write_models(
         tmp_path / "hub",
-        [cohort["model"]["id"].format(seed=seed, checkpoint="step143000") for seed in (1, 2)],
+        [
+            cohort["model"]["id"].format(seed=seed, checkpoint=checkpoint)
+            for seed in (1, 2)
+            for checkpoint in ("step143000", "step0")
+        ],
         tokenizer,
         width=cohort["model"]["width"],
         layers=cohort["model"]["layers"],
@@ -233,13 +238,16 @@ def test_the_pythia_grid_runs_on_local_folders(tmp_path):
     config["dictionaries"]["topk"] |= {"expansions": [1], "steps": 3, "batch_tokens": 512}
     config["dictionaries"]["topk"] |= {"warmup_steps": 1, "decay_steps": 1, "aux_k": 64}
     config["transfer"]["resamples"] = 100
+    config["splice"]["sequences"] = 2
+    # Draws at this width take minutes; `make bench` makes them.
+    config["haar"] = None
     (tmp_path / "grid.yaml").write_text(yaml.safe_dump(config))
     found = snakemake(tmp_path, "--cores", N_WORKERS, config=tmp_path / "grid.yaml")
     assert found.returncode == 0, found.stderr[-5000:]
     with open(tmp_path / "results/reports/pythia-70m/tables/transfer.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
     assert {row["site"] for row in rows} == set(cohort["sites"])
-    assert {row["arm"] for row in rows if row["metric"] == "alignment_ev"} >= {"raw", "procrustes"}
+    assert {row["arm"] for row in rows} >= {"raw", "procrustes", "twin_64", "untrained"}
     # Their last readers are done.
     assert not list((tmp_path / "results/pythia-70m/activations").rglob("*.h5"))
     again = snakemake(tmp_path, "--cores", "1", config=tmp_path / "grid.yaml")
