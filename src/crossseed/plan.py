@@ -185,7 +185,9 @@ def figures(run: RunConfig) -> list[str]:
     found = []
     if run.transfer:
         found += [f"{kind}-{d.name}" for d in dictionaries(run) for kind in ("ev", "firing")]
-        found.append("decoder-cosine")
+        found += ["ladder", "decoder-cosine"]
+    if run.haar:
+        found += ["power", "eigenphases"]
     if run.drift:
         found += ["drift-checkpoint", "drift-seed"]
         found += [

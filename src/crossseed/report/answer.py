@@ -11,14 +11,20 @@ from crossseed.report import tables as t
 
 # A difference in explained variance or correlation below this is called none.
 NOTICEABLE = 0.05
-NULLS = ("random", "shuffled", "gaussian")
+ALPHA = 0.05
+NULLS = ("random", "shuffled", "covariance_random", "covariance_skewness", "gaussian")
 BASELINES = ("raw", "mean")
 ARM_WORDS = {
     "mean": "mean shift alone",
     "random": "random rotation",
     "shuffled": "rotation fitted on shuffled tokens",
+    "covariance_random": "principal axes matched by rank, signs at random",
+    "covariance_skewness": "principal axes matched by rank, signs by skewness",
+    "untrained": "rotation from the target before training",
     "gaussian": "Gaussian noise with the target's mean and covariance",
+    "permutation": "permutation of the dimensions",
     "procrustes": "Procrustes rotation",
+    "ridge": "ridge affine map",
     "raw": "raw",
     "self": "own model",
 }
@@ -109,6 +115,103 @@ def features(
         sentences.append(
             "A fit below 0 means that the two models differ in the size of their activations there: "
             "an orthogonal map turns but cannot rescale."
+        )
+    return sentences
+
+
+JUDGED_WORDS = {
+    "evx_3": "EVx beyond three principal directions",
+    "firing_r": "firing correlation",
+    "ce_recovered": "cross-entropy recovered",
+}
+
+
+def claim_rule(tables: t.Tables, cohort: str, dictionary: str) -> list[str]:
+    """In how many cells Procrustes lies above every null without pairing; the published explained
+    variance beside what is measured token by token."""
+    skip = t.same_sites(tables.fits, cohort)
+    rows = tables.evidence
+    rows = rows[(rows.cohort == cohort) & (rows.dictionary == dictionary) & ~rows.site.isin(skip)]
+    counts = []
+    for metric, words in JUDGED_WORDS.items():
+        part = rows[rows.metric == metric]
+        if len(part):
+            counts.append(
+                f"by {words} in {part.shared.sum():.0f} of {len(part)} (median difference "
+                f"{part.delta.median():.2f})"
+            )
+    if not counts:
+        return []
+    published = rows[rows.metric == "ev_published"]
+    sentence = (
+        "The claim rule, Procrustes above the best null that knows no pairing, its 95 % interval "
+        f"above 0, calls the features shared {', '.join(counts)} cells of pair, site and start."
+    )
+    if len(published):
+        sentence += (
+            f" The published explained variance is {published.procrustes.median():.2f} under "
+            f"Procrustes and {published.null.median():.2f} under that null."
+        )
+    return [sentence]
+
+
+def haar(tables: t.Tables, cohort: str) -> list[str]:
+    """What the calibrated battery says of a cohort's rotations."""
+    rows = tables.haar[tables.haar.cohort == cohort]
+    tests = rows[rows.holm.notna() & (rows.basis != "across")]
+    if tests.empty:
+        return []
+    sentences = []
+    keys = ["source_seed", "target_seed", "checkpoint", "site"]
+
+    def rejected(part: pd.DataFrame) -> tuple[int, int]:
+        lowest = part.groupby(keys).holm.min()
+        return int((lowest <= ALPHA).sum()), len(lowest)
+
+    whole = tests[tests.subspace == "whole"]
+    if len(whole):
+        by_map = {name: rejected(part) for name, part in whole.groupby("map")}
+        count, n = by_map["procrustes"]
+        text = (
+            f"Of {n} rotations that the activations decide wholly, {count} are told from a Haar "
+            "draw by the calibrated battery (Holm-corrected within each)"
+        )
+        controls = [
+            f"{by_map[name][0]} of {by_map[name][1]} {words}"
+            for name, words in (
+                ("shuffled", "fitted on shuffled tokens"),
+                ("covariance_random", "from matched principal axes"),
+            )
+            if name in by_map
+        ]
+        sentences.append(text + (f"; so are {' and '.join(controls)}." if controls else "."))
+    inside = tests[tests.subspace == "identified"]
+    if len(inside):
+        count, n = rejected(inside)
+        size = inside.groupby(keys).dimensions.first().median()
+        sentences.append(
+            f"Inside the identified directions, in each side's principal basis ({size:.0f} in the "
+            f"median), {count} of {n} are told from Haar: principal axes of the two models "
+            "correspond more than chance would have it."
+            if count
+            else f"Inside the identified directions ({size:.0f} in the median) none of {n} is told "
+            "from Haar."
+        )
+    ks = tables.ks[(tables.ks.cohort == cohort) & (tables.ks.matrices == 1)]
+    own = ks[ks["map"] == "procrustes"]
+    if len(own):
+        sentences.append(
+            f"The published test, which takes eigenphases as independent, gives p between "
+            f"{own.p_published.min():.2g} and {own.p_published.max():.2g}; calibrated, the same "
+            f"statistic gives {own.p.min():.2g} to {own.p.max():.2g}."
+        )
+    cocycle = tables.cocycle[tables.cocycle.cohort == cohort]
+    if len(cocycle):
+        sentences.append(
+            f"Composed around three seeds, each fit on documents of its own, rotations return to "
+            f"the identity to τ = {spread(cocycle.tau)}, weighted by covariance "
+            f"{spread(cocycle.tau_weighted)}; fitted on shuffled tokens {spread(cocycle.tau_shuffled)} "
+            f"and {spread(cocycle.tau_weighted_shuffled)}."
         )
     return sentences
 
@@ -284,13 +387,14 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
         if not {"raw", "procrustes", "self"} <= set(ev):
             continue
         sentences = reconstruction(ev) + features(firing, above, alignment)
+        sentences += claim_rule(tables, cohort, dictionary)
         sentences += decoder_cosines(tables, cohort, dictionary)
         if info["width"] and "self" in l0 and l0["self"].median > info["width"]:
             sentences.append(
                 f"This dictionary is not sparse: {l0['self'].median:.0f} latents are active per "
                 f"token in {info['width']} dimensions."
             )
-        arms = ("self", *BASELINES, *NULLS, "procrustes")
+        arms = ("self", *BASELINES, *NULLS, "untrained", "permutation", "procrustes", "ridge")
         sections.append(
             {
                 "dictionary": dictionary,
@@ -303,6 +407,7 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
                         "alignment": alignment.get(arm),
                     }
                     for arm in arms
+                    if arm in ev
                 ],
             }
         )
@@ -310,6 +415,7 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
         "name": cohort,
         "same_sites": skip,
         "sections": sections,
+        "haar": haar(tables, cohort),
         "drift": drift(tables, cohort, info),
         **info,
     }

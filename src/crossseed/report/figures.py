@@ -226,6 +226,161 @@ def decoder_cosine(tables: t.Tables, info: dict[str, Any]) -> Figure:
     return figure
 
 
+RUNGS = {
+    "raw": "raw",
+    "mean": "mean shift",
+    "permutation": "permutation",
+    "signed_permutation": "signed perm.",
+    "procrustes": "Procrustes",
+    "scaled": "with scale",
+    "ridge": "ridge affine",
+}
+RUNG_NULLS = {
+    "random": "random rotation",
+    "shuffled": "shuffled",
+    "covariance_random": "covariance,\nrandom signs",
+    "covariance_skewness": "covariance,\nskewness signs",
+    "untrained": "untrained",
+}
+LADDER_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
+
+
+def ladder(tables: t.Tables, info: dict[str, Any]) -> Figure:
+    """A row a cohort, a panel a site: how much each rung and each null carries, by several metrics.
+
+    Points are pairs, lines join medians over the rungs; the nulls stand apart on the right."""
+    sns.set_theme(style="ticks", rc=STYLE)
+    widest = max(len(about["sites"]) for about in info.values())
+    figure = Figure(figsize=(1.4 + 2.6 * widest, 2.9 * len(info)), layout="constrained")
+    axes = figure.subplots(len(info), widest, sharey=True, squeeze=False)
+    places = {arm: float(i) for i, arm in enumerate(RUNGS)}
+    places |= {arm: len(RUNGS) + 0.6 + i for i, arm in enumerate(RUNG_NULLS)}
+    words = {**RUNGS, **RUNG_NULLS}
+    for line, (cohort, about) in zip(axes, info.items(), strict=True):
+        for axis in line[len(about["sites"]) :]:
+            axis.set_axis_off()
+        for axis, site in zip(line, about["sites"], strict=False):
+            curves = _ladder_curves(tables, cohort, site)
+            for number, (name, rows) in enumerate(curves.items()):
+                colour = LADDER_COLOURS[number % len(LADDER_COLOURS)]
+                shown = rows[rows.arm.isin(places)]
+                at = shown.arm.map(places)
+                axis.plot(
+                    at, shown.value.clip(lower=DRIFT_FLOOR), "o", ms=2, alpha=0.5, color=colour
+                )
+                medians = shown.groupby(at).value.median().clip(lower=DRIFT_FLOOR)
+                rungs = medians[medians.index < len(RUNGS)]
+                axis.plot(rungs.index, rungs, "-", lw=1.1, color=colour)
+                if axis is line[0]:
+                    axis.annotate(
+                        name,
+                        (0.02, 0.98 - 0.075 * number),
+                        xycoords="axes fraction",
+                        va="top",
+                        color=colour,
+                        fontsize=7,
+                    )
+            axis.axvspan(len(RUNGS) - 0.2, max(places.values()) + 0.6, color="0.95", zorder=0)
+            axis.axhline(0, color="0.8", lw=0.8, zorder=0)
+            axis.set_xticks(
+                list(places.values()), [words[a] for a in places], fontsize=6, rotation=90
+            )
+            axis.set_xlim(-0.6, max(places.values()) + 0.6)
+            axis.set_ylim(DRIFT_FLOOR - 0.05, 1.45 if axis is line[0] else None)
+            axis.set_title(short_site(site).replace("\n", " "), fontsize=8)
+            sns.despine(ax=axis)
+        line[0].set_ylabel(f"{cohort}\nshare or correlation, held out", fontsize=8)
+    return figure
+
+
+def _ladder_curves(tables: t.Tables, cohort: str, site: str) -> dict[str, pd.DataFrame]:
+    """Rows by what they measure: of the map, and of the sparsest dictionary through it."""
+
+    def of(table: pd.DataFrame, metric: str, dictionary: str | None = None) -> pd.DataFrame:
+        rows = table[(table.cohort == cohort) & (table.site == site) & (table.metric == metric)]
+        if dictionary is not None:
+            rows = t.crossed(rows[rows.dictionary.fillna("") == dictionary])
+        return rows.dropna(subset=["value"])
+
+    sparsest = tables.transfer[tables.transfer.metric == "l0"].groupby("dictionary").value.median()
+    name = str(sparsest.index[sparsest.argmin()])
+    curves = {
+        "fit of the map": of(tables.fits, "alignment_ev"),
+        f"EVx beyond 3 directions, {name}": of(tables.transfer, "evx_3", name),
+        f"firing correlation, {name}": of(tables.transfer, "firing_r", name),
+        "cross-entropy recovered": of(tables.splice, "ce_recovered", ""),
+    }
+    return {words: rows for words, rows in curves.items() if len(rows)}
+
+
+MAP_COLOURS = {
+    "procrustes": ("#0072B2", "Procrustes"),
+    "shuffled": ("#E69F00", "shuffled tokens"),
+    "covariance_random": ("#CC79A7", "matched principal axes"),
+}
+
+
+def eigenphases(tables: t.Tables, info: dict[str, Any]) -> Figure:
+    """A panel a cohort and site whose rotations are decided: empirical less mean law of the
+    eigenangles, pooled over pairs, on the 95 % band of as many Haar draws."""
+    sns.set_theme(style="ticks", rc=STYLE)
+    cells = list(tables.phases.groupby(["cohort", "site"], sort=False))
+    if not cells:
+        figure, (axis,) = panels(1, height=1.2)
+        axis.set_axis_off()
+        axis.annotate("no site's activations decide a whole rotation", (0, 0.5), fontsize=9)
+        return figure
+    columns = min(4, len(cells))
+    lines = -(-len(cells) // columns)
+    figure = Figure(figsize=(1 + 2.8 * columns, 2.5 * lines), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True)
+    for axis in axes.flat[len(cells) :]:
+        axis.set_axis_off()
+    for axis, ((cohort, site), part) in zip(axes.flat, cells, strict=False):
+        band = part[part["map"] == "procrustes"]
+        axis.fill_between(band.angle_rad, band.low, band.high, color="0.88", lw=0)
+        for number, (name, (colour, word)) in enumerate(MAP_COLOURS.items()):
+            rows = part[part["map"] == name]
+            axis.plot(rows.angle_rad, rows.difference, lw=1, color=colour)
+            axis.annotate(
+                word, (0.98, 0.97 - 0.09 * number), xycoords="axes fraction", ha="right", va="top",
+                fontsize=6.5, color=colour,
+            )  # fmt: skip
+        axis.axhline(0, color="0.6", lw=0.7)
+        axis.set_title(f"{cohort}, {short_site(site)}".replace("\n", " "), fontsize=7.5)
+        axis.set_xlabel("eigenangle θ (rad)", fontsize=7.5)
+        sns.despine(ax=axis)
+    axes[0, 0].set_ylabel("share of angles below θ,\nless its mean under Haar", fontsize=7.5)
+    return figure
+
+
+def power(tables: t.Tables) -> Figure:
+    """A panel a size: share of matrices that each test rejects at 5 %, by alternative."""
+    sizes = sorted(tables.power.d.unique())
+    figure, axes = panels(len(sizes), height=3.4)
+    for axis, size in zip(axes, sizes, strict=True):
+        wide = tables.power[tables.power.d == size].pivot_table(
+            index="test", columns="alternative", values="rejected", sort=False
+        )
+        sns.heatmap(
+            wide, ax=axis, vmin=0, vmax=1, cmap="Blues", annot=True, fmt=".2f", cbar=False,
+            annot_kws={"fontsize": 6.5}, linewidths=0.4,
+        )  # fmt: skip
+        axis.set_title(f"d = {size}", loc="left", fontweight="bold")
+        axis.set_xlabel("")
+        axis.set_ylabel("")
+        axis.tick_params(labelsize=7)
+        axis.set_xticklabels(
+            [w.get_text().replace("_", " ") for w in axis.get_xticklabels()],
+            rotation=30,
+            ha="right",
+        )
+        axis.set_yticklabels(
+            [w.get_text().replace("_", " ") for w in axis.get_yticklabels()], rotation=0
+        )
+    return figure
+
+
 def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
     """One panel a cohort: training loss per step and seed."""
     trained = [cohort for cohort in info if cohort in set(tables.training.cohort)]
@@ -356,7 +511,11 @@ def draw_all(
         draw(f"ev-{dictionary}", partial(explained_variance, tables, dictionary, info))
         draw(f"firing-{dictionary}", partial(firing, tables, dictionary, info))
     if len(tables.transfer):
+        draw("ladder", partial(ladder, tables, info))
         draw("decoder-cosine", partial(decoder_cosine, tables, info))
+    if len(tables.power):
+        draw("power", partial(power, tables))
+        draw("eigenphases", partial(eigenphases, tables, info))
     if drift is not None:
         for comparison in COMPARISONS:
             draw(f"drift-{comparison}", partial(drift_curves, tables, info, drift, comparison))

@@ -24,9 +24,14 @@ STAGES = {
     "tokens": "make token sets",
     "extract": "read activations",
     "sae": "train and measure SAEs",
-    "align": "fit maps",
+    "align": "take moments of pairs",
+    "fits": "measure maps",
     "transfer": "measure transfer",
+    "splice": "run models with carried activations",
     "cosine": "compare decoders",
+    "haar": "test rotations",
+    "across": "test rotations together",
+    "cocycle": "compose rotations",
     "drift": "measure drift",
     "drift_of_seed": "join the drift of a seed",
     "collect": "join tables",
@@ -43,6 +48,19 @@ CAPTIONS = {
     "anchor's activations and on another seed's carried activations, averaged over latents that "
     "are live in both. The Gaussian arm has no pairing, hence no correlation. Points are pairs "
     "with 95 % bootstrap intervals over sequences.",
+    "ladder": "What each map carries of the target into the source, per site, on held-out tokens, from "
+    "the identity to an affine map; on grey, the nulls. Blue: variance of the source's activations "
+    "that the carried ones explain. Orange-red and green: reconstruction and firing of the run's "
+    "sparsest dictionary, token by token against the source's own. Pink: cross-entropy that the "
+    "source recovers with carried activations in place of its own, between zero ablation (0) and "
+    "none (1). Points are pairs, lines join medians; values below −1 lie on the lower edge.",
+    "power": "Share of matrices that each test rejects at α = .05, by what the matrices are; the column "
+    "of Haar draws is each test's size. ks iid is the published test, which takes eigenphases as "
+    "independent.",
+    "eigenphases": "Empirical law of the eigenangles, pooled over the anchor's pairs, less its mean "
+    "under Haar measure, where the activations decide the whole rotation. Grey: where 95 % of pools "
+    "of as many Haar draws lie at each angle. A rotation fitted on shuffled tokens, and one that "
+    "matches principal axes alone, stand beside it.",
     "decoder-cosine": "Mean over the anchor's latents of the largest decoder cosine among another "
     "seed's latents: SAEs started from the same weights (orange-red) or independently (blue), in "
     "the raw basis (solid) or after the rotation (dashed). Dotted: dictionaries of random "
