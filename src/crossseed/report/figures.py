@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import matplotlib.lines
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -256,12 +257,14 @@ def ladder(tables: t.Tables, info: dict[str, Any]) -> Figure:
     places = {arm: float(i) for i, arm in enumerate(RUNGS)}
     places |= {arm: len(RUNGS) + 0.6 + i for i, arm in enumerate(RUNG_NULLS)}
     words = {**RUNGS, **RUNG_NULLS}
+    drawn: list[str] = []
     for line, (cohort, about) in zip(axes, info.items(), strict=True):
         for axis in line[len(about["sites"]) :]:
             axis.set_axis_off()
         for axis, site in zip(line, about["sites"], strict=False):
             curves = _ladder_curves(tables, cohort, site)
-            for number, (name, rows) in enumerate(curves.items()):
+            drawn = drawn or list(curves)
+            for number, rows in enumerate(curves.values()):
                 colour = LADDER_COLOURS[number % len(LADDER_COLOURS)]
                 shown = rows[rows.arm.isin(places)]
                 at = shown.arm.map(places)
@@ -271,25 +274,24 @@ def ladder(tables: t.Tables, info: dict[str, Any]) -> Figure:
                 medians = shown.groupby(at).value.median().clip(lower=DRIFT_FLOOR)
                 rungs = medians[medians.index < len(RUNGS)]
                 axis.plot(rungs.index, rungs, "-", lw=1.1, color=colour)
-                if axis is line[0]:
-                    axis.annotate(
-                        name,
-                        (0.02, 0.98 - 0.075 * number),
-                        xycoords="axes fraction",
-                        va="top",
-                        color=colour,
-                        fontsize=7,
-                    )
             axis.axvspan(len(RUNGS) - 0.2, max(places.values()) + 0.6, color="0.95", zorder=0)
             axis.axhline(0, color="0.8", lw=0.8, zorder=0)
             axis.set_xticks(
                 list(places.values()), [words[a] for a in places], fontsize=6, rotation=90
             )
             axis.set_xlim(-0.6, max(places.values()) + 0.6)
-            axis.set_ylim(DRIFT_FLOOR - 0.05, 1.45 if axis is line[0] else None)
+            axis.set_ylim(DRIFT_FLOOR - 0.05, 1.08)
             axis.set_title(short_site(site).replace("\n", " "), fontsize=8)
             sns.despine(ax=axis)
         line[0].set_ylabel(f"{cohort}\nshare or correlation, held out", fontsize=8)
+    handles = [
+        matplotlib.lines.Line2D([], [], color=colour, label=name)
+        for name, colour in zip(drawn, LADDER_COLOURS, strict=False)
+    ]
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=2, fontsize=8, frameon=False,
+        labelcolor="linecolor",
+    )  # fmt: skip
     return figure
 
 
