@@ -177,7 +177,7 @@ def _new_checkpoint(cohort: str, new: str, *also: str) -> Case:
         run,
         f"cohorts.{cohort}.checkpoints",
         [new, "final"],
-        (below(cohort, STORED, rf".*/{new}/.*"), *also, STUDY_TABLES, PAGE),
+        (below(cohort, STORED, rf".*/{new}(?:/.*|-shared\.csv)"), *also, STUDY_TABLES, PAGE),
         "the new checkpoint's cells",
     )
 
@@ -191,12 +191,14 @@ def _new_site(cohort: str, sites: list[str]) -> Case:
         sites,
         (
             below(cohort, STORED, rf".*{new}.*"),
+            below(cohort, "fits", r".*-shared\.csv"),
             below(cohort, "drift"),
             STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
-        "the new site's cells; and drift, which runs each member once for all its sites",
+        "the new site's cells, the rotation that all sites share, and drift, which runs each member "
+        "once for all its sites",
     )
 
 
@@ -425,7 +427,7 @@ CASES = [
         "org/last-seed{seed}",
         (
             below("smoke-hub", "checks", r"1\.csv"),
-            below("smoke-hub", STORED, ".*/final/.*"),
+            below("smoke-hub", STORED, r".*/final(?:/.*|-shared\.csv)"),
             below("smoke-hub", "drift"),
             STUDY_TABLES,
             DRIFT_TABLE,
@@ -519,7 +521,7 @@ CASES = [
         "transfer.directions",
         [2, 3],
         (
-            below("[^/]*", "fits|transfer", OTHERS),
+            below("[^/]*", "fits|transfer", OTHERS.replace(".*", ".*/.*")),
             TABLES.format("fits|directions|transfer|evidence"),
             PAGE,
         ),

@@ -61,6 +61,7 @@ def test_jobs_are_those_counted_by_hand(config):
         "sae": SEEDS * SITES,
         "align": 2 * SITES,
         "fits": 2 * SITES,
+        "shared": 2,
         "transfer": 3 * SITES,
         "cosine": 2 * SITES,
         "drift": SEEDS * 2,

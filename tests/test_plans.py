@@ -99,7 +99,7 @@ def written(path, config):
 
 ADDED = [
     ({"seeds": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}, r"/(?:seed\d+-)?seed10/"),
-    ({"checkpoints": ["step1000", "step143000"]}, r"/step1000/"),
+    ({"checkpoints": ["step1000", "step143000"]}, r"/step1000(?:/|-shared)"),
 ]
 
 
@@ -161,7 +161,7 @@ def changes():
         # Where it stands in the list means nothing.
         "a checkpoint": (
             small(checkpoints=["step1000", "step143000"]),
-            [rf"results/{GRID}/.*/step1000/.*", check, *REPORT],
+            [rf"results/{GRID}/.*/step1000(?:/.*|-shared\.csv)", check, *REPORT],
         ),
         "a sparsity": (
             topk,

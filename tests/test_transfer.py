@@ -1,5 +1,7 @@
 """Transfer on planted pairs: a rotated copy transfers exactly, unrelated activations do not."""
 
+from contextlib import ExitStack
+
 import numpy as np
 import pytest
 
@@ -268,6 +270,49 @@ def test_every_arm_has_every_metric_and_the_gaussian_no_pairing(cell, sparse_row
     assert found["raw", "rotation_distance"] == 0
     assert abs(found["procrustes", "det"]) == pytest.approx(1)
     assert set(next(iter(found.rows.values()))) < set(COLUMNS)
+
+
+@pytest.fixture
+def shared_rotation(tmp_path, write_activations, sparse_rows):
+    """Rows of one rotation for two sites, whose targets are rotated by the given seeds."""
+
+    def run(*seeds):
+        sites = {}
+        with ExitStack() as stack:
+            for number, seed in enumerate(seeds):
+                rows = sparse_rows(seed=number)
+                a = write_activations(tmp_path / f"a{number}.h5", rows)
+                b = write_activations(tmp_path / f"b{number}.h5", rotated(rows, seed=seed))
+                with pairs.open_readers("fit", a, b, None, MADE) as readers:
+                    pair = pairs.fit(readers, SPEC, *SPEC.values())
+                opened = stack.enter_context(pairs.open_readers("eval", a, b, None, MADE))
+                sites[f"s{number}"] = (pair, opened)
+            rows = fits.shared(sites, 100, "cell")
+        assert {row["arm"] for row in rows} == {"shared"}
+        return {(row["site"], row["metric"]): row["value"] for row in rows}
+
+    return run
+
+
+def test_one_rotation_serves_all_sites_where_they_turn_alike(shared_rotation):
+    alike = shared_rotation(1, 1)
+    for site in ("s0", "s1"):
+        assert alike[site, "alignment_ev"] == pytest.approx(1, abs=1e-6)
+        assert alike[site, "distance_to_own_rotation"] == pytest.approx(0, abs=1e-4)
+    apart = shared_rotation(1, 2)
+    for site in ("s0", "s1"):
+        assert apart[site, "alignment_ev"] < 0.7
+        assert apart[site, "distance_to_own_rotation"] > 0.3
+
+
+def test_a_constant_target_is_measured_without_a_claim(cell, sparse_rows):
+    rows = sparse_rows()
+    constant = {split: np.ones_like(x) for split, x in rows.items()}
+    found = cell(rows, constant)
+    assert found["pair", "numerical_rank"] == found["pair", "identified_rank"] == 0
+    assert found["procrustes", "alignment_ev"] <= 0.01
+    assert np.isnan(found["pair", "svcca"])
+    assert all(row["shared"] == 0 for row in found.evidence.values())
 
 
 def test_too_few_tokens_are_refused_with_the_number_needed(cell, sparse_rows):

@@ -24,6 +24,7 @@ VERBS = {
     "sae": "train and measure SAEs of one member and site",
     "align": "take the moments of a pair of members, from which all maps are fitted",
     "fits": "measure how well each map carries a member's activations",
+    "shared": "measure one rotation for all sites of a pair",
     "transfer": "try a member's dictionaries on another member",
     "splice": "run a member with another's carried activations in place of its own",
     "cosine": "compare the decoders of two members' dictionaries",

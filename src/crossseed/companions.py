@@ -82,6 +82,9 @@ class CkaSums:
 def svcca(fit: Moments, held_out: Moments) -> float:
     """Mean canonical correlation on held-out tokens of directions found on `fit`."""
 
+    if not (np.trace(fit.covariance_a) and np.trace(fit.covariance_b)):
+        return float("nan")  # one side is constant
+
     def whitener(covariance: np.ndarray) -> np.ndarray:
         values, vectors = np.linalg.eigh(covariance)
         values, vectors = values[::-1].clip(0), vectors[:, ::-1]
@@ -104,6 +107,8 @@ def svcca(fit: Moments, held_out: Moments) -> float:
 def shape_distance(rotation: np.ndarray, held_out: Moments) -> float:
     """Angle in radians between b R and a, 0 to π; π/2 where nothing is shared."""
     scale = np.sqrt(np.trace(held_out.covariance_a) * np.trace(held_out.covariance_b))
+    if not scale:
+        return float("nan")  # one side is constant
     return float(np.arccos(np.clip(np.sum(rotation * held_out.cross_covariance) / scale, -1, 1)))
 
 

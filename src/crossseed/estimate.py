@@ -135,6 +135,7 @@ def stages(run: RunConfig) -> list[Stage]:
         crossed = sum(p.source != p.target for p in pairs)
         add(_stage("align", crossed, crossed * MATRICES_A_PAIR * width**2 * FLOAT64))
         add(_stage("fits", crossed, 0.0))
+        add(_stage("shared", sum(j[0] == cohort for j in plan.journeys(run)), 0.0))
         add(_stage("transfer", len(pairs), 0.0))
         if run.splice is not None:
             add(_splice(run, cohort, crossed))

@@ -15,6 +15,7 @@ DICTIONARY_WEIGHTS = f"{DICTIONARY_SITE}/{{dictionary}}-{{init}}/sae_weights.saf
 PAIR = "seed{source}-seed{target}/{checkpoint}/{site}"
 MAPS = f"results/{{cohort}}/maps/{PAIR}.h5"
 FITS = f"results/{{cohort}}/fits/{PAIR}.csv"
+SHARED = "results/{cohort}/fits/seed{source}-seed{target}/{checkpoint}-shared.csv"
 DIRECTIONS = f"results/{{cohort}}/fits/{PAIR}-directions.csv"
 TRANSFER = f"results/{{cohort}}/transfer/{PAIR}.csv"
 EVIDENCE = f"results/{{cohort}}/transfer/{PAIR}-evidence.csv"

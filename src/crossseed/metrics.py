@@ -84,6 +84,14 @@ def sum_units(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return np.stack([values[first:end].sum(axis=0, dtype=np.float64) for first, end in parts])
 
 
+def _explained(
+    error_r: np.ndarray, total_r: np.ndarray, least_r: np.ndarray | float = 0.0
+) -> np.ndarray:
+    """1 − error/total; NaN where the total is not above `least_r`: nothing varies there."""
+    varies = total_r > least_r
+    return np.where(varies, 1 - error_r / np.where(varies, total_r, 1.0), np.nan)
+
+
 class ErrorSums:
     """Sums behind the explained variances of one reconstruction, by unit.
 
@@ -124,7 +132,7 @@ class ErrorSums:
 
     def ev(self, weights: np.ndarray) -> np.ndarray:
         """1 − Σ‖x − x̂‖² / Σ‖x − x̄‖², x̄ the mean per dimension over the same tokens."""
-        return 1 - (weights @ self.ee) / self._total(weights)
+        return _explained(weights @ self.ee, self._total(weights))
 
     def _total(self, weights: np.ndarray) -> np.ndarray:
         mean_part = np.square(weights @ self.x).sum(axis=1) / (weights @ self.n)
@@ -140,12 +148,12 @@ class ErrorSums:
         entries = (weights @ self.n) * self.x.shape[1]
         grand = (weights @ self.x).sum(axis=1)
         variance = (weights @ self.xx - grand**2 / entries) / (entries - 1)
-        return 1 - (weights @ self.ee) / entries / variance
+        return _explained((weights @ self.ee) / entries, variance)
 
     def ev_dictlearn(self, weights: np.ndarray) -> np.ndarray:
         """1 − Σ Var(x − x̂) / Σ Var(x), as dictionary_learning has it: a constant error is free."""
         constant = np.square(weights @ self.e).sum(axis=1) / (weights @ self.n)
-        return 1 - (weights @ self.ee - constant) / self._total(weights)
+        return _explained(weights @ self.ee - constant, self._total(weights))
 
     def mse(self, weights: np.ndarray) -> np.ndarray:
         """Mean squared error over tokens and dimensions, in squared activation units."""
@@ -189,8 +197,7 @@ class CrossSums:
         total = total - n * (np.square(mean).sum(axis=1) - along)
         error = weights @ (self.ee - self.along_ee[:, :k].sum(axis=1))
         # Where the source varies along no more than k directions, nothing is left to explain.
-        left = total > NOTHING_LEFT * (weights @ self.aa)
-        return np.where(left, 1 - error / np.where(left, total, 1.0), np.nan)
+        return _explained(error, total, NOTHING_LEFT * (weights @ self.aa))
 
     def nre(self, weights: np.ndarray) -> np.ndarray:
         """‖X̂ − A‖_F / ‖A‖_F, nothing centred."""

@@ -126,6 +126,11 @@ def crossed(run: RunConfig) -> list[Pair]:
     return [pair for pair in pairs(run) if pair.source != pair.target]
 
 
+def journeys(run: RunConfig) -> list[tuple[str, int, int, str]]:
+    """(cohort, source, target, checkpoint) of the pairs of different members, whatever the site."""
+    return list(dict.fromkeys((p.cohort, p.source, p.target, p.checkpoint) for p in crossed(run)))
+
+
 class Place(NamedTuple):
     """A site of a cohort's members at one checkpoint."""
 

@@ -166,6 +166,19 @@ def transfer(
 fits = transfer
 
 
+def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
+    cells = {
+        site: transfer(run, cohort, source, target, checkpoint, site)
+        for site in run.cohorts[cohort].sites
+    }
+    first = next(iter(cells.values()))
+    return {
+        **{name: first[name] for name in ("cohort", "source_seed", "target_seed", "checkpoint")},
+        "resamples": first["resamples"],
+        "sites": {site: cell["activations"] for site, cell in cells.items()},
+    }
+
+
 def splice(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:

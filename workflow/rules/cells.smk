@@ -54,6 +54,19 @@ def untrained_of(wildcards):
     )
 
 
+def at_all_sites(template, **roles):
+    """A pair's files at all sites of its cohort; `roles` rename wildcards."""
+
+    def paths(wildcards):
+        renamed = {name: wildcards[role] for name, role in roles.items()}
+        return [
+            template.format(**wildcards, **renamed, site=site)
+            for site in plan.sites(RUN, wildcards.cohort)
+        ]
+
+    return paths
+
+
 def nulls_of(wildcards):
     """Draws of every size that the tests of a pair may need."""
     return [
@@ -127,8 +140,11 @@ def cells_of_table(wildcards):
         name = wildcards.table
         pairs, places = plan.crossed(RUN), plan.places(RUN)
         places = plan.triples(RUN) if name == "cocycle" else places
+        keys = ("cohort", "source", "target", "checkpoint")
+        whole = plan.journeys(RUN) if name == "fits" else []
         return [
-            of_pairs[name].format(**p._asdict()) for p in pairs if name in of_pairs
+            *(layout.SHARED.format(**dict(zip(keys, values))) for values in whole),
+            *(of_pairs[name].format(**p._asdict()) for p in pairs if name in of_pairs),
         ] + [of_places[name].format(**p._asdict()) for p in places if name in of_places]
     if wildcards.table == "power":
         return [

@@ -71,6 +71,37 @@ rule fits:
         " &> {log:q}"
 
 
+rule shared:
+    """One rotation for all sites of a pair, beside a rotation for each."""
+    input:
+        source=at_all_sites(layout.ACTIVATIONS, seed="source"),
+        target=at_all_sites(layout.ACTIVATIONS, seed="target"),
+        maps=at_all_sites(layout.MAPS),
+    output:
+        layout.SHARED,
+    log:
+        "results/{cohort}/logs/shared/seed{source}-seed{target}/{checkpoint}.log",
+    benchmark:
+        "results/{cohort}/benchmarks/shared/seed{source}-seed{target}/{checkpoint}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        spec=spec("shared"),
+        code=code("shared"),
+    shell:
+        "python -m crossseed shared"
+        " --spec {params.spec:q}"
+        " --source {input.source:q}"
+        " --target {input.target:q}"
+        " --maps {input.maps:q}"
+        " --out {output:q}"
+        " &> {log:q}"
+
+
 rule transfer:
     """The source's dictionaries on the target, arm by arm, on held-out tokens."""
     input:

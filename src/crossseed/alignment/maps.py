@@ -124,6 +124,8 @@ class Ranks(NamedTuple):
 
 def ranks(cross_covariance: np.ndarray) -> Ranks:
     s = np.linalg.svd(cross_covariance, compute_uv=False)
+    if not s.sum():
+        return Ranks(0.0, 0)  # one side is constant
     p = s[s > 0] / s.sum()
     effective = float(np.exp(-(p * np.log(p)).sum()))
     return Ranks(effective, int((s > RANK_TOLERANCE * s[0]).sum()))

@@ -232,6 +232,7 @@ RUNGS = {
     "mean": "mean shift",
     "permutation": "permutation",
     "signed_permutation": "signed perm.",
+    "shared": "one rotation,\nall sites",
     "procrustes": "Procrustes",
     "scaled": "with scale",
     "ridge": "ridge affine",

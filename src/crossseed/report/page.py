@@ -26,6 +26,7 @@ STAGES = {
     "sae": "train and measure SAEs",
     "align": "take moments of pairs",
     "fits": "measure maps",
+    "shared": "measure one rotation for all sites",
     "transfer": "measure transfer",
     "splice": "run models with carried activations",
     "cosine": "compare decoders",
