@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -43,7 +44,8 @@ MEMORY_COLUMNS = (
     "tokens_factor", "tokens", "width", "sites", "peak_mb", "ratio_to_1x",
     "stored_activations_of_both_mb", "machine",
 )  # fmt: skip
-BENCHMARKS = ("run", "planning", "memory", "sae")
+BENCHMARKS = ("run", "planning", "memory", "haar", "sae")
+HAAR_COLUMNS = ("what", "d", "size", "seconds", "against", "ratio", "repeats", "machine")
 PLAN_COLUMNS = ("config", "jobs", "seconds", "lowest", "highest", "repeats", "machine")
 
 
@@ -370,6 +372,92 @@ def streaming_memory(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def fastest(run: Callable[[], Any], repeats: int = REPEATS) -> float:
+    """Wall seconds of the fastest run."""
+    found = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        run()
+        found.append(time.perf_counter() - began)
+    return min(found)
+
+
+def haar() -> list[dict[str, Any]]:
+    """The Haar tests and Procrustes at d = 512, one core, against the obvious ways."""
+    from crossseed.alignment.maps import haar_orthogonal, procrustes
+    from crossseed.alignment.moments import Moments
+    from crossseed.haar import battery, eigenangles, null, statistics
+
+    d, rng = 512, np.random.default_rng(0)
+    found: list[dict[str, Any]] = []
+
+    def row(
+        what: str, size: int, seconds: float, against: str = "", ratio: float | None = None
+    ) -> None:
+        found.append(
+            {
+                "what": what, "d": d, "size": size, "seconds": round(seconds, 4), "against": against,
+                "ratio": None if ratio is None else round(ratio, 2), "repeats": REPEATS,
+                "machine": machine(),
+            }
+        )  # fmt: skip
+        print(found[-1], flush=True)
+
+    def drawn(size: int) -> None:
+        for det in (1, -1):
+            for block in eigenangles.draws(rng, d, det, size // 2):
+                statistics.spectral(block, d, det)
+                null.empirical_less_mean(block, d, det)
+
+    def dense() -> None:
+        np.sort(np.abs(np.angle(np.linalg.eigvals(haar_orthogonal(rng, d)))))
+
+    dense_seconds = fastest(dense)
+    row("one draw: QR and eigenvalues", 1, dense_seconds)
+    spectral = fastest(lambda: drawn(1000), 1) / 1000
+    row(
+        "eigenangle null, statistics included",
+        9999,
+        9999 * spectral,
+        "QR and eigenvalues",
+        dense_seconds / spectral,
+    )
+    matrix = haar_orthogonal(rng, d)
+    frame = 2 * eigenangles.n_pairs(d, 1)
+
+    def entry() -> None:
+        q = haar_orthogonal(rng, d)
+        statistics.entries(q)
+        statistics.planes_participation(q[:, :frame])
+
+    row("entry null, QR and assignment", 9999, 9999 * fastest(entry, 20))
+
+    a, b = (rng.standard_normal((65_536, d), dtype=np.float32) for _ in range(2))
+
+    def streamed() -> None:
+        moments = Moments(d, d, cross_only=True)
+        for start in range(0, len(a), 8192):
+            moments.add(a[start : start + 8192], b[start : start + 8192])
+        procrustes(moments.cross_covariance)
+
+    def floor() -> None:
+        np.linalg.svd((b.T @ a).astype(np.float64))
+
+    least = fastest(floor)
+    row(
+        "Procrustes of rows",
+        65_536,
+        fastest(streamed),
+        "its product and one SVD",
+        fastest(streamed) / least,
+    )
+
+    small = null.draw(d, 300)
+    cell = fastest(lambda: battery.battery_of(matrix, small, (np.eye(d), np.eye(d))))
+    row("the battery on 56 matrices, nulls drawn", 56, 56 * cell)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", help="Python of the environment in which SAELens is installed")
@@ -385,6 +473,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rows = streaming_memory(Path(folder))
         write_table(HERE / "results/streaming_memory.csv", MEMORY_COLUMNS, rows)
+    if "haar" in only:
+        write_table(HERE / "results/haar.csv", HAAR_COLUMNS, haar())
     if "sae" not in only:
         return
     with tempfile.TemporaryDirectory() as folder:
