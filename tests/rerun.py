@@ -38,6 +38,7 @@ TRAINING_TABLES = TABLES.format("quality|training")
 PAIRED = "maps|fits|transfer|splice|decoder_cosine|haar"
 # Tests over all pairs of a site, or all seeds.
 TOGETHER = "(?:across|cocycle)/.*"
+NEW_WIDTH = (r"results/nulls/(?:power-)?d32-.*", TABLES.format("power"))
 OTHERS = r"seed(\d+)-seed(?!\1/)\d+/.*"
 STORED = f"activations|dictionaries|{PAIRED}"
 ANALYSIS = f"{STORED}|drift"
@@ -340,7 +341,15 @@ CASES = [
             (TRAINING_TABLES, STUDY_TABLES, DRIFT_TABLE),
             "the cohort's training and all that follows; not its token sets, no other cohort",
         )
-        for key, value in (("width", 32), ("layers", 3), ("heads", 1), ("mlp_width", 48))
+        for key, value in (("layers", 3), ("heads", 1), ("mlp_width", 48))
+    ),
+    _cohort(
+        "smoke-neox",
+        "model.width",
+        32,
+        f"models|{ANALYSIS}",
+        (TRAINING_TABLES, STUDY_TABLES, DRIFT_TABLE, *NEW_WIDTH),
+        "the cohort's training and all that follows, and the null draws of that width",
     ),
     *(
         _tokens(cohort, key, value)
@@ -393,7 +402,16 @@ CASES = [
             (STUDY_TABLES, DRIFT_TABLE),
             "the cohort: the check of its members, and all that follows",
         )
-        for key, value in (("family", "gpt_neox_sequential"), ("width", 32), ("layers", 4))
+        for key, value in (("family", "gpt_neox_sequential"), ("layers", 4))
+    ),
+    _cohort(
+        "smoke-hub",
+        "model.width",
+        32,
+        f"checks|tokens|{ANALYSIS}",
+        (STUDY_TABLES, DRIFT_TABLE, *NEW_WIDTH),
+        "the cohort: the check of its members, and all that follows; and the null draws of that "
+        "width",
     ),
     Case(SMOKE_LM, "cohorts.smoke-hub.model.device_map", "auto", (), "nothing"),
     _reading("smoke-shared", "activation_dtype", "float16"),
