@@ -21,7 +21,7 @@ wildcard_constraints:
     target=r"\d+",
     checkpoint=r"final|step\d+",
     site=r"[a-z0-9_.]+",
-    table=r"[a-z_]+",
+    table=r"(?!claims)[a-z_]+",
     number=r"\d+",
     width=r"\d+",
     draws=r"\d+",
@@ -52,4 +52,5 @@ include: "workflow/rules/dictionaries.smk"
 include: "workflow/rules/transfer.smk"
 include: "workflow/rules/haar.smk"
 include: "workflow/rules/drift.smk"
+include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"

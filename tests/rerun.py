@@ -30,12 +30,13 @@ TABLES = r"results/reports/smoke[a-z-]*/tables/(?:{})\.csv"
 PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|figures/.*)"
 OF_DICTIONARIES = "transfer|evidence|splice|decoder_cosine"
 OF_MAPS = "fits|directions|haar|ks|phases|cocycle"
-PAIR_TABLES = TABLES.format(f"{OF_DICTIONARIES}|{OF_MAPS}")
+PAIR_TABLES = TABLES.format(f"{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
 DRIFT_TABLE = TABLES.format("drift")
-SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}")
-STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}")
+SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|claims")
+STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
 TRAINING_TABLES = TABLES.format("quality|training")
-PAIRED = "maps|fits|transfer|splice|decoder_cosine|haar"
+MAPPED = "maps|fits|transfer|splice|decoder_cosine|haar"
+PAIRED = f"{MAPPED}|published"
 # Tests over all pairs of a site, or all seeds.
 TOGETHER = "(?:across|cocycle)/.*"
 NEW_WIDTH = (r"results/nulls/(?:power-)?d32-.*", TABLES.format("power"))
@@ -132,8 +133,12 @@ def _checked(key: str, value: Any) -> Case:
 
 
 def _sae(variant: str, key: str, value: Any) -> Case:
-    # Of the two variants, the drift study tries the TopK one.
-    drift = (below("[^/]*", "drift"), DRIFT_TABLE) if variant == "topk" else ()
+    # Of the two variants, the drift study tries the TopK one, and the published recipe is the other.
+    also = (
+        (below("[^/]*", "drift"), DRIFT_TABLE)
+        if variant == "topk"
+        else (below("[^/]*", "published"), TABLES.format("published"))
+    )
     return Case(
         SMOKE,
         f"dictionaries.{variant}.{key}",
@@ -143,7 +148,7 @@ def _sae(variant: str, key: str, value: Any) -> Case:
             below("[^/]*", "transfer|splice|decoder_cosine"),
             SAE_TABLES,
             PAGE,
-            *drift,
+            *also,
         ),
         "that variant's SAEs, transfer, splicing and cosines, and drift where it tries them; no "
         "other variant, no map",
@@ -496,7 +501,7 @@ CASES = [
             "anchor",
             (
                 below("[^/]*", "decoder_cosine"),
-                TABLES.format("dictionaries|decoder_cosine"),
+                TABLES.format("dictionaries|decoder_cosine|claims"),
                 PAGE,
                 *(
                     (below("[^/]*", "drift", r"seed1(?:01)?(?:/.*|\.csv)"), DRIFT_TABLE)
@@ -518,7 +523,7 @@ CASES = [
             below("smoke-independent", PAIRED, "seed101-seed.*"),
             below("smoke-shared", "activations", "seed0/step0/.*"),
             below("smoke-independent", "activations", "seed100/step0/.*"),
-            TABLES.format(f"{OF_DICTIONARIES}|fits|directions|haar"),
+            TABLES.format(f"{OF_DICTIONARIES}|fits|directions|haar|published|claims"),
             PAGE,
         ),
         "the new pairs",
@@ -529,7 +534,7 @@ CASES = [
         101,
         (
             below("[^/]*", "fits|transfer|splice"),
-            TABLES.format("fits|directions|transfer|evidence|splice"),
+            TABLES.format("fits|directions|transfer|evidence|splice|claims"),
             PAGE,
         ),
         "every table with intervals; no map, no SAE",
@@ -540,7 +545,7 @@ CASES = [
         [2, 3],
         (
             below("[^/]*", "fits|transfer", OTHERS.replace(".*", ".*/.*")),
-            TABLES.format("fits|directions|transfer|evidence"),
+            TABLES.format("fits|directions|transfer|evidence|claims"),
             PAGE,
         ),
         "fits and transfer of different members; no SAE",
@@ -550,9 +555,9 @@ CASES = [
         "transfer.untrained",
         None,
         (
-            below("[^/]*", PAIRED, OTHERS),
+            below("[^/]*", MAPPED, OTHERS),
             below("[^/]*", "haar", "across/.*"),
-            PAIR_TABLES,
+            TABLES.format(f"{OF_DICTIONARIES}|{OF_MAPS}|claims"),
             PAGE,
         ),
         "all that is measured on different members; no SAE",
@@ -561,7 +566,7 @@ CASES = [
         SMOKE,
         "splice.sequences",
         9,
-        (below("[^/]*", "splice"), TABLES.format("splice|evidence"), PAGE),
+        (below("[^/]*", "splice"), TABLES.format("splice|evidence|claims"), PAGE),
         "every splicing",
     ),
     Case(
@@ -571,7 +576,7 @@ CASES = [
         (
             "results/nulls/.*",
             below("[^/]*", "haar", f"(?:{OTHERS}|across/.*)"),
-            TABLES.format("haar|ks|phases|power"),
+            TABLES.format("haar|ks|phases|power|claims"),
             PAGE,
         ),
         "the null draws, and every test; no map",
@@ -582,6 +587,20 @@ CASES = [
         21,
         ("results/nulls/power.*", TABLES.format("power"), PAGE),
         "the power table",
+    ),
+    Case(
+        SMOKE,
+        "claims.cohorts",
+        {"toy-shared": "smoke-shared"},
+        (TABLES.format("published|claims"), PAGE),
+        "the claims, and pairs of cohorts that are new to them by the published protocol",
+    ),
+    Case(
+        SMOKE,
+        "claims.dictionary",
+        "topk-x2",
+        (below("[^/]*", "published"), TABLES.format("published|claims"), PAGE),
+        "the claims, and what is measured by the published protocol",
     ),
     Case(
         SMOKE_LM,

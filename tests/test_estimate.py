@@ -45,6 +45,7 @@ def config():
         "transfer": {"pairs": "anchor", "resamples": 100, "directions": [1], "untrained": None},
         "splice": None,
         "haar": None,
+        "claims": None,
         "drift": {"reference": "final", "checkpoints": ["step10", "final"], "dictionaries": []},
     }
 

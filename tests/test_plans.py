@@ -24,7 +24,10 @@ PAGE = rf"results/reports/{GRID}/(?:index\.html|figures/.*)"
 TABLES = rf"results/reports/{GRID}/tables/(?:{{}})\.csv"
 # What is drawn under Haar measure depends on no cohort.
 REPORT = [PAGE, TABLES.format("(?!power).*")]
-OF_DICTIONARIES = [PAGE, TABLES.format("dictionaries|transfer|evidence|splice|decoder_cosine")]
+OF_DICTIONARIES = [
+    PAGE,
+    TABLES.format("dictionaries|transfer|evidence|splice|decoder_cosine|claims"),
+]
 # No hub, and no way to another place either.
 OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -76,7 +79,7 @@ def test_shipped_configs_are_planned_and_jobs_are_those_estimated(path, tmp_path
         found[stage] += n
     expected = {stage.name: stage.jobs for stage in estimate.stages(load_files(path))}
     assert {name: found[name] for name in expected} == expected
-    known = {"check", "tokenizer", "tokens", "drift_of_seed", "collect", "report", "all"}
+    known = {"check", "tokenizer", "tokens", "drift_of_seed", "collect", "claims", "report", "all"}
     others = {re.sub(r"^tokenizer_\w+", "tokenizer", name) for name in set(found) - set(expected)}
     assert others <= known, others
     assert not (tmp_path / "results").exists()
@@ -113,7 +116,7 @@ def test_a_seed_or_checkpoint_more_adds_its_own_files_alone(tmp_path):
         assert all(re.search(own, path) for path in new - old)
         assert not any(re.search(own, path) for path in old)
         rooms = {path.split("/")[2] for path in new - old}
-        paired = {"maps", "fits", "transfer", "splice", "decoder_cosine", "haar"}
+        paired = {"maps", "fits", "transfer", "splice", "decoder_cosine", "haar", "published"}
         assert rooms == {"activations", "dictionaries", *paired}
 
 

@@ -33,6 +33,8 @@ VERBS = {
     "haar": "test whether the rotation of a pair is a Haar draw",
     "across": "test the rotations of all pairs of a site together",
     "cocycle": "test whether the rotations of three seeds compose",
+    "published": "measure a pair by the published protocol",
+    "claims": "put published figures beside what a run measured",
     "drift": "compare a member with its reference checkpoint and the anchor",
     "collect": "join the tables of all cells",
     "report": "draw the figures and write the page of a run",

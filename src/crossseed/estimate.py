@@ -137,6 +137,8 @@ def stages(run: RunConfig) -> list[Stage]:
         add(_stage("fits", crossed, 0.0))
         add(_stage("shared", sum(j[0] == cohort for j in plan.journeys(run)), 0.0))
         add(_stage("transfer", len(pairs), 0.0))
+        if run.claims is not None and cohort in run.claims.cohorts.values():
+            add(_stage("published", crossed, 0.0))
         if run.splice is not None:
             add(_splice(run, cohort, crossed))
         if run.haar is not None:

@@ -172,6 +172,18 @@ def trained(run: RunConfig) -> list[str]:
     return [name for name, config in run.cohorts.items() if config.trained_files]
 
 
+# What claims are measured from.
+CLAIMED_TABLES = (
+    "fits",
+    "transfer",
+    "evidence",
+    "decoder_cosine",
+    "haar",
+    "ks",
+    "published",
+)
+
+
 def tables(run: RunConfig) -> list[str]:
     """Names of the tables of a run's report."""
     found = ["quality", "training"] if trained(run) else []
@@ -182,7 +194,8 @@ def tables(run: RunConfig) -> list[str]:
     if run.haar:
         found += ["haar", "ks", "phases", "power"]
         found += ["cocycle"] if triples(run) else []
-    return found + (["drift"] if run.drift else [])
+    found += ["drift"] if run.drift else []
+    return found + (["published", "claims"] if run.claims else [])
 
 
 def figures(run: RunConfig) -> list[str]:

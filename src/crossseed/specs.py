@@ -254,6 +254,27 @@ def cosine(
 haar = cosine
 
 
+def published(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    cell = align(run, cohort, source, target, checkpoint, site)
+    cell["activations"].pop("untrained", None)
+    return cell
+
+
+def claims(run: RunConfig) -> Spec:
+    """Which cohort stands for which, its sites in the order of the forward pass."""
+    if run.claims is None:
+        raise ValueError("this run judges no claim")
+    return {
+        "cohorts": {
+            role: {"cohort": cohort, "sites": list(run.cohorts[cohort].sites)}
+            for role, cohort in run.claims.cohorts.items()
+        },
+        "dictionary": run.claims.dictionary,
+    }
+
+
 def collect(run: RunConfig, table: str) -> Spec:
     return {"table": table}
 
@@ -297,7 +318,7 @@ def code(
         modules.append(architectures.module_name(run.dictionaries[variant].architecture))
     if verb == "report":
         return verb_code(verb) + hashlib.blake2b(TEMPLATE.read_bytes(), digest_size=8).hexdigest()
-    if verb in {"transfer", "splice", "drift"}:
+    if verb in {"transfer", "splice", "published", "drift"}:
         used = {variant.architecture for variant in run.dictionaries.values()}
         modules += [architectures.module_name(name) for name in sorted(used)]
     return verb_code(verb, *modules)

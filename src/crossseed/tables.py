@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from crossseed import claim_rule, decoder_cosine, drift, fits, transfer
+from crossseed import claim_rule, claims, decoder_cosine, drift, fits, published, transfer
 from crossseed.cohorts import base
 from crossseed.haar import cocycle, power
 from crossseed.haar import study as haar
@@ -24,4 +24,6 @@ COLUMNS = {
     "cocycle": cocycle.COLUMNS,
     "power": power.COLUMNS,
     "drift": drift.COLUMNS,
+    "published": published.COLUMNS,
+    "claims": claims.COLUMNS,
 }

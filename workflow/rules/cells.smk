@@ -67,6 +67,29 @@ def at_all_sites(template, **roles):
     return paths
 
 
+def claimed():
+    """Cohorts that stand for published ones."""
+    return set(RUN.claims.cohorts.values())
+
+
+def published_dictionaries(wildcards):
+    """The source's dictionaries that follow the published recipe."""
+    return [
+        path
+        for path in weights_of("source")(wildcards)
+        if f"/{RUN.claims.dictionary}-" in path
+    ]
+
+
+def tables_of_claims(wildcards):
+    """The run's tables that claims are measured from."""
+    return [
+        f"{layout.REPORT}/tables/{name}.csv".format(run=wildcards.run)
+        for name in plan.tables(RUN)
+        if name in plan.CLAIMED_TABLES
+    ]
+
+
 def nulls_of(wildcards):
     """Draws of every size that the tests of a pair may need."""
     return [
@@ -146,6 +169,9 @@ def cells_of_table(wildcards):
             *(layout.SHARED.format(**dict(zip(keys, values))) for values in whole),
             *(of_pairs[name].format(**p._asdict()) for p in pairs if name in of_pairs),
         ] + [of_places[name].format(**p._asdict()) for p in places if name in of_places]
+    if wildcards.table == "published":
+        pairs = [pair for pair in plan.crossed(RUN) if pair.cohort in claimed()]
+        return [layout.PUBLISHED.format(**pair._asdict()) for pair in pairs]
     if wildcards.table == "power":
         return [
             layout.POWER.format(width=width, **RUN.haar.model_dump())

@@ -94,6 +94,23 @@ class DriftStudy(Model):
     ]
 
 
+class ClaimsStudy(Model):
+    """Published figures beside what the run measures."""
+
+    cohorts: Annotated[
+        dict[Name, Name],
+        NonEmpty,
+        Field(
+            description="Which cohort of the run stands for which of the published ones "
+            "(`cohort` in `resources/published/*.csv`). Figures of others say that they were not run."
+        ),
+    ]
+    dictionary: str = Field(
+        description="The dictionaries that follow the published recipe, e.g. `relu-l1-x8`; with a "
+        "`shared` start for the published protocol, an `independent` one for the rigorous one."
+    )
+
+
 class RunConfig(Model):
     """One run: the cohorts it studies and what it measures on them."""
 
@@ -126,6 +143,9 @@ class RunConfig(Model):
     )
     haar: HaarStudy | None = Field(
         description="Calibrated tests of the rotations of `transfer`'s pairs, or null for none."
+    )
+    claims: ClaimsStudy | None = Field(
+        description="A verdict on each published figure, or null for none."
     )
     drift: DriftStudy | None = Field(
         description="Drift over training and between seeds, or null for none."
@@ -187,6 +207,21 @@ class RunConfig(Model):
             raise ValueError("transfer needs dictionaries; name some, or set transfer: null")
         if self.splice and not self.transfer:
             raise ValueError("splice runs the members of transfer's pairs; give transfer")
+        if self.claims:
+            if not self.transfer:
+                raise ValueError("claims are about transfer's pairs; give transfer")
+            unknown = sorted(set(self.claims.cohorts.values()) - set(self.cohorts))
+            if unknown:
+                raise ValueError(
+                    f"claims.cohorts names {unknown[0]!r}, which is no cohort of this run; choose "
+                    f"from {', '.join(self.cohorts)}"
+                )
+            known = [f"{n}-x{e}" for n, v in self.dictionaries.items() for e in v.expansions]
+            if self.claims.dictionary not in known:
+                raise ValueError(
+                    f"claims.dictionary {self.claims.dictionary!r} is not made by this run; choose "
+                    f"from {', '.join(known)}"
+                )
         if self.haar and not self.transfer:
             raise ValueError("haar tests the rotations of transfer's pairs; give transfer")
         if not self.dictionaries and not self.drift:

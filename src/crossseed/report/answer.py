@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from crossseed.claims import NOT_RUN
 from crossseed.report import tables as t
 
 # A difference in explained variance or correlation below this is called none.
@@ -214,6 +215,44 @@ def haar(tables: t.Tables, cohort: str) -> list[str]:
             f"and {spread(cocycle.tau_weighted_shuffled)}."
         )
     return sentences
+
+
+def claims(tables: t.Tables) -> dict[str, Any]:
+    """Published figures by verdict: rows that were measured, and what the others need."""
+    rows = tables.claims
+    if rows.empty:
+        return {}
+    measured = rows[rows.verdict != NOT_RUN]
+    counts = measured.verdict.value_counts()
+    needs = rows[rows.verdict == NOT_RUN].groupby("why").claim.count()
+
+    def cell(row: Any, name: str) -> str:
+        value, low, high = (getattr(row, f"{name}{end}") for end in ("", "_low", "_high"))
+        if pd.isna(value):
+            return "–"
+        return f"{value:.3g} ({low:.3g} to {high:.3g})"
+
+    return {
+        "counts": [(verdict, int(n)) for verdict, n in counts.items()],
+        "needs": [(why, int(n)) for why, n in needs.items()],
+        "rows": [
+            {
+                "quantity": row.quantity,
+                "cohort": row.cohort,
+                "site": row.site,
+                "published": f"{row.published_low:g}"
+                + (
+                    "" if row.published_low == row.published_high else f" to {row.published_high:g}"
+                ),
+                "as_published": cell(row, "as_published"),
+                "rigorous": cell(row, "rigorous"),
+                "null": cell(row, "null"),
+                "verdict": row.verdict,
+                "why": row.why,
+            }
+            for row in measured.itertuples()
+        ],
+    }
 
 
 def decoder_cosines(tables: t.Tables, cohort: str, dictionary: str) -> list[str]:

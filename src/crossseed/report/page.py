@@ -30,6 +30,7 @@ STAGES = {
     "transfer": "measure transfer",
     "splice": "run models with carried activations",
     "cosine": "compare decoders",
+    "published": "measure by the published protocol",
     "haar": "test rotations",
     "across": "test rotations together",
     "cocycle": "compose rotations",
@@ -168,6 +169,7 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
             }
             for name in names
         ],
+        claims=answer.claims(tables),
         quality=answer.quality(tables) if len(tables.quality) else [],
         language_models=answer.language_models(tables) if len(tables.quality) else [],
         recipes=recipes(spec),

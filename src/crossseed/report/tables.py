@@ -33,6 +33,8 @@ class Tables(NamedTuple):
     cocycle: pd.DataFrame
     power: pd.DataFrame
     drift: pd.DataFrame
+    published: pd.DataFrame
+    claims: pd.DataFrame
 
 
 def read(folder: Path, made: Sequence[str]) -> Tables:

@@ -1,0 +1,118 @@
+"""Claims: each verdict where it belongs, and never an empty pass."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from crossseed import claims
+from crossseed.errors import UserError
+
+PUBLISHED = Path(__file__).parent.parent / "resources/published/rotation.csv"
+SITES = ["s0", "s1", "s2"]
+CELL = {"cohort": "c", "source_seed": 0, "target_seed": 1, "checkpoint": "final"}
+
+
+def claim(name, low, high, site="internal", tolerance=0.05):
+    return claims.Claim(f"toy-{name}", "words", "toy-shared", site, low, high, tolerance, "post")
+
+
+def cells(site="internal", **tables):
+    frames = {
+        name: pd.DataFrame([{**CELL, "site": s, **row} for s in SITES for row in rows])
+        for name, rows in tables.items()
+    }
+    return claims.Cells(frames, "c", claims.chosen(site, SITES), "v")
+
+
+def distance(published, rotated, shuffled):
+    own = {"dictionary": "v", "init": "shared", "quantity": "rotation_distance"}
+    fit = {"metric": "rotation_distance"}
+    return cells(
+        published=[{**own, "value": published}],
+        fits=[
+            {**fit, "arm": "procrustes", "value": rotated},
+            {**fit, "arm": "shuffled", "value": shuffled},
+        ],
+    )
+
+
+def test_a_figure_that_its_null_meets_is_explained():
+    found = claims.judge(claim("rotation-distance", 9.4, 10.7), distance(10.0, 9.8, 10.1))
+    assert found["verdict"] == claims.EXPLAINED
+    assert (found["as_published"], found["rigorous"], found["null"]) == (10.0, 9.8, 10.1)
+    found = claims.judge(claim("rotation-distance", 9.4, 10.7), distance(10.0, 9.8, 2.0))
+    assert found["verdict"] == claims.REPRODUCED
+
+
+def test_a_figure_outside_its_range_is_not_reproduced():
+    found = claims.judge(claim("rotation-distance", 9.4, 10.7), distance(7.0, 7.0, 10.0))
+    assert found["verdict"] == claims.FAILED
+
+
+@pytest.mark.parametrize(
+    ("independent", "floor", "verdict"),
+    [(0.37, 0.37, claims.EXPLAINED), (0.8, 0.37, claims.REPRODUCED)],
+)
+def test_cosines_are_explained_where_independent_starts_fall_to_the_floor(
+    independent, floor, verdict
+):
+    row = {"dictionary": "v", "random_floor": floor, "share_above_0.5": 0.0}
+    found = claims.judge(
+        claim("cosine-mean", 0.89, 0.89),
+        cells(
+            decoder_cosine=[
+                {**row, "init": "shared", "map": "raw", "mean_max_cosine": 0.9},
+                {**row, "init": "independent", "map": "rotated", "mean_max_cosine": independent},
+            ]
+        ),
+    )
+    assert found["verdict"] == verdict
+
+
+def test_a_claim_without_its_cohort_study_or_cells_says_what_it_needs():
+    known = claim("rotation-distance", 9.4, 10.7)
+    absent = claims.judge(known, None, "a cohort like toy-shared")
+    assert (absent["verdict"], absent["why"]) == (claims.NOT_RUN, "needs a cohort like toy-shared")
+    empty = claims.judge(known, cells())
+    assert empty["verdict"] == claims.NOT_RUN
+    assert "needs cells" in empty["why"]
+    unknown = claims.judge(claim("bar-causal", 0.5, 0.7), cells())
+    assert unknown["verdict"] == claims.NOT_RUN
+    assert "a study that" in unknown["why"]
+    assert set(absent) == set(empty) == set(claims.COLUMNS)
+
+
+def test_members_with_themselves_do_not_count():
+    found = distance(10.0, 9.8, 10.1)
+    own = found.tables["published"].assign(target_seed=0, value=99.0)
+    both = {**found.tables, "published": pd.concat([found.tables["published"], own])}
+    judged = claims.judge(claim("rotation-distance", 9.4, 10.7), found._replace(tables=both))
+    assert judged["as_published_high"] == 10.0
+
+
+def test_words_for_sites():
+    assert claims.chosen("internal", SITES) == ["s1", "s2"]
+    assert claims.chosen("late", SITES) == ["s1", "s2"]
+    assert claims.chosen("intermediate", SITES) == ["s1"]
+    assert claims.chosen("s2", SITES) == ["s2"]
+    assert claims.chosen("model", SITES) == []
+
+
+def test_every_published_figure_is_read_and_wired_or_says_so():
+    found = claims.read(PUBLISHED)
+    wired = {c.claim for c in found if claims.name_of(c) in claims.WIRED}
+    assert {"toy-rotated-ev", "pythia-ks", "pythia-cosine-above-last"} <= wired
+    assert {claims.name_of(c) for c in found} >= set(claims.WIRED) - {"rotation-distance-mean"}
+
+
+def test_damaged_figures_are_refused_with_their_line(tmp_path):
+    text = PUBLISHED.read_text().splitlines()
+    (tmp_path / "a.csv").write_text("\n".join([text[0], text[1].replace("-6.56", "low", 1)]))
+    with pytest.raises(UserError, match=r"a\.csv: line 2: low, high"):
+        claims.read(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("claim\nx\n")
+    with pytest.raises(UserError, match="the header is"):
+        claims.read(tmp_path / "b.csv")
+    with pytest.raises(UserError, match="cannot be read"):
+        claims.read(tmp_path / "none.csv")
