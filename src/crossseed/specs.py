@@ -175,7 +175,8 @@ def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: st
     return {
         **{name: first[name] for name in ("cohort", "source_seed", "target_seed", "checkpoint")},
         "resamples": first["resamples"],
-        "sites": {site: cell["activations"] for site, cell in cells.items()},
+        # In the order of the files: a mapping would be sorted by name.
+        "sites": [[site, cell["activations"]] for site, cell in cells.items()],
     }
 
 

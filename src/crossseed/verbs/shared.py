@@ -27,12 +27,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "sites", "resamples", *CELL)
-    sites: dict[str, dict[str, str]] = spec["sites"]
+    sites: list[tuple[str, dict[str, str]]] = spec["sites"]
     widths = set()
     with ExitStack() as stack:
         found = {}
         for (site, made_from), source, target, maps in zip(
-            sites.items(), args.source, args.target, args.maps, strict=True
+            sites, args.source, args.target, args.maps, strict=True
         ):
             pair = pairs.read(maps)
             check_cell(maps, pair.spec, {"activations": made_from})
