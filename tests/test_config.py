@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from crossseed import specs
 from crossseed.config import reference
 from crossseed.config.load import load_files, load_run
 from crossseed.errors import UserError
+from crossseed.store import canonical_json
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
@@ -170,3 +172,12 @@ def test_every_leaf_is_described():
     for path, field, _ in reference.leaves():
         assert field.description, path
         assert field.description.endswith("."), path
+
+
+def test_sites_of_a_shared_rotation_keep_the_order_of_their_files():
+    """Canonical JSON sorts mappings; the default config's sites are not in that order."""
+    run = load_files(ROOT / "config/config.yaml")
+    (cohort, config), *_ = run.cohorts.items()
+    source, target, *_ = config.seeds
+    told = json.loads(canonical_json(specs.shared(run, cohort, source, target, "final")))
+    assert [site for site, _ in told["sites"]] == config.sites != sorted(config.sites)
