@@ -279,6 +279,8 @@ WIRED: dict[str, Wiring] = {
     ),
 }
 ALPHA = 0.05
+# A measurement that exceeds its null by less is no better.
+NOTICEABLE = 0.05
 # What is worst or summed over cells, not their median.
 SUMMARY: dict[str, str] = {"raw-ev-worst": "min"}
 
@@ -339,5 +341,5 @@ def _explained(
     if wiring.control == "control_p":
         return bool(row["null"] > ALPHA)
     if wiring.control == "falls" and len(found["rigorous"]):
-        return bool(row["rigorous"] <= row["null"])
+        return bool(row["rigorous"] - row["null"] < NOTICEABLE)
     return False
