@@ -31,6 +31,7 @@ wildcard_constraints:
 include: "workflow/rules/common.smk"
 include: "workflow/rules/members.smk"
 include: "workflow/rules/cells.smk"
+include: "workflow/rules/tables.smk"
 
 
 # Targets
@@ -49,8 +50,10 @@ rule all:
 include: "workflow/rules/cohorts.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/dictionaries.smk"
+include: "workflow/rules/maps.smk"
 include: "workflow/rules/transfer.smk"
 include: "workflow/rules/haar.smk"
+include: "workflow/rules/across.smk"
 include: "workflow/rules/drift.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"

@@ -31,14 +31,15 @@ PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|figures/.*)"
 OF_DICTIONARIES = "transfer|evidence|splice|decoder_cosine"
 OF_MAPS = "fits|directions|haar|ks|phases|cocycle"
 PAIR_TABLES = TABLES.format(f"{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
-DRIFT_TABLE = TABLES.format("drift")
+DRIFT_TABLE = TABLES.format("drift|claims")
 SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|claims")
 STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
 TRAINING_TABLES = TABLES.format("quality|training")
 MAPPED = "maps|fits|transfer|splice|decoder_cosine|haar"
 PAIRED = f"{MAPPED}|published"
 # Tests over all pairs of a site, or all seeds.
-TOGETHER = "(?:across|cocycle)/.*"
+POOLED = r"(?:across/.*|.*-ks\.csv)"
+TOGETHER = rf"(?:{POOLED}|cocycle/.*)"
 NEW_WIDTH = (r"results/nulls/(?:power-)?d32-.*", TABLES.format("power"))
 OTHERS = r"seed(\d+)-seed(?!\1/)\d+/.*"
 STORED = f"activations|dictionaries|{PAIRED}"
@@ -183,7 +184,12 @@ def _new_checkpoint(cohort: str, new: str, *also: str) -> Case:
         run,
         f"cohorts.{cohort}.checkpoints",
         [new, "final"],
-        (below(cohort, STORED, rf".*/{new}(?:/.*|-shared\.csv)"), *also, STUDY_TABLES, PAGE),
+        (
+            below(cohort, STORED, rf"(?:.*/)?{new}(?:/.*|-shared\.csv|-ks\.csv)"),
+            *also,
+            STUDY_TABLES,
+            PAGE,
+        ),
         "the new checkpoint's cells",
     )
 
@@ -197,14 +203,14 @@ def _new_site(cohort: str, sites: list[str]) -> Case:
         sites,
         (
             below(cohort, STORED, rf".*{new}.*"),
-            below(cohort, "fits", r".*-shared\.csv"),
+            below(cohort, "fits|transfer|haar", r".*-(?:shared|ks)\.csv"),
             below(cohort, "drift"),
             STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
-        "the new site's cells, the rotation that all sites share, and drift, which runs each member "
-        "once for all its sites",
+        "the new site's cells, the rotation that all sites share, eigenphases pooled over sites, and "
+        "drift, which runs each member once for all its sites",
     )
 
 
@@ -556,7 +562,7 @@ CASES = [
         None,
         (
             below("[^/]*", MAPPED, OTHERS),
-            below("[^/]*", "haar", "across/.*"),
+            below("[^/]*", "haar", POOLED),
             TABLES.format(f"{OF_DICTIONARIES}|{OF_MAPS}|claims"),
             PAGE,
         ),
@@ -575,7 +581,7 @@ CASES = [
         420,
         (
             "results/nulls/.*",
-            below("[^/]*", "haar", f"(?:{OTHERS}|across/.*)"),
+            below("[^/]*", "haar", f"(?:{OTHERS}|{POOLED})"),
             TABLES.format("haar|ks|phases|power|claims"),
             PAGE,
         ),

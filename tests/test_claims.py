@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -19,7 +20,7 @@ def claim(name, low, high, site="internal", tolerance=0.05):
 
 def cells(site="internal", **tables):
     frames = {
-        name: pd.DataFrame([{**CELL, "site": s, **row} for s in SITES for row in rows])
+        name: pd.DataFrame([{**CELL, "site": s, **row} for row in rows for s in SITES])
         for name, rows in tables.items()
     }
     return claims.Cells(frames, "c", claims.chosen(site, SITES), "v")
@@ -89,6 +90,61 @@ def test_members_with_themselves_do_not_count():
     both = {**found.tables, "published": pd.concat([found.tables["published"], own])}
     judged = claims.judge(claim("rotation-distance", 9.4, 10.7), found._replace(tables=both))
     assert judged["as_published_high"] == 10.0
+
+
+def of_seeds(*rigorous, null=0.3):
+    """Firing correlations of seeds 1, 2, …, each the same at all sites."""
+    own = {"dictionary": "v", "metric": "firing_r", "init": "independent"}
+    rows = {"transfer": [], "evidence": [], "published": []}
+    for seed, value in enumerate(rigorous, start=1):
+        one = {**own, "arm": "procrustes", "target_seed": seed}
+        rows["transfer"].append({**one, "value": value})
+        rows["evidence"].append({**one, "null": null})
+        rows["published"].append(
+            {**one, "init": "shared", "quantity": "firing_rotated", "value": 0.5}
+        )
+    return claims.judge(claim("firing-rotated", 0.27, 0.74), cells(**rows))
+
+
+def test_a_margin_that_one_seed_carries_is_explained():
+    alike = of_seeds(0.8, 0.82, 0.81, 0.79)
+    assert alike["verdict"] == claims.REPRODUCED
+    assert alike["low"] <= alike["rigorous"] <= alike["high"]
+    assert alike["margin"] == pytest.approx(0.5, abs=0.02)
+    assert alike["margin_low"] > 0.4
+    one = of_seeds(0.8, 0.2, 0.25, 0.8, 0.2)
+    assert one["margin_low"] < 0 < one["margin_high"]
+    assert one["verdict"] == claims.EXPLAINED
+
+
+def test_the_drift_of_a_site_without_full_rank_is_explained():
+    def judged(rank, distance):
+        row = {"comparison": "checkpoint", "checkpoint": "final", "seed": 0, "dictionary": ""}
+        values = [
+            ("procrustes", "rotation_distance", distance),
+            ("haar", "rotation_distance", np.sqrt(128)),
+            ("procrustes", "numerical_rank", rank),
+            ("procrustes", "rotation_distance_identified", 0.1),
+        ]
+        rows = [{**row, "arm": arm, "metric": name, "value": v} for arm, name, v in values]
+        earlier = [{**row, "checkpoint": "step0", "value": 99.0}]
+        found = cells("input", drift=earlier + rows)
+        known = claims.Claim(
+            "toy-drift-distance-input",
+            "words",
+            "toy-shared-drift",
+            "input",
+            10.4,
+            10.4,
+            0.5,
+            "post",
+        )
+        return claims.judge(known, found)
+
+    assert judged(12, 10.3)["verdict"] == claims.EXPLAINED
+    assert judged(12, 10.3)["null"] == pytest.approx(np.sqrt(2 * 52))
+    assert judged(64, 10.3)["verdict"] == claims.REPRODUCED
+    assert judged(64, 3.0)["verdict"] == claims.FAILED
 
 
 def test_words_for_sites():

@@ -120,11 +120,14 @@ def test_a_null_is_a_function_of_its_size(tmp_path):
 @pytest.mark.slow
 def test_every_test_has_its_size_and_power_as_listed(null64):
     """Two thousand Haar draws, and the alternatives of the power table."""
-    rows = power.table(null64, 2000, {"haar"})
+    rows = power.table(null64, 2000, {"haar"}, ())
     size = {row["test"]: row["rejected"] for row in rows}
     assert all(rejected <= 0.07 for rejected in size.values()), size
     assert size[power.IID] == 0
-    found = {(row["alternative"], row["test"]): row["rejected"] for row in power.table(null64, 60)}
+    found = {
+        (row["alternative"], row["test"]): row["rejected"]
+        for row in power.table(null64, 60, curves=())
+    }
     for test in ("largest_entry", "fourth_moment", "assignment"):
         assert found["permutation", test] == 1
         assert found["two_blocks", test] > 0.95
@@ -145,10 +148,11 @@ def test_the_published_test_cannot_fail():
     """Permutations and Procrustes of unrelated noise pass the textbook test."""
     rng = np.random.default_rng(6)
     reference = iid_ks.reference(D)
-    p = [iid_ks.p_value(np.eye(D)[rng.permutation(D)], reference) for _ in range(40)]
+    permutations = [np.eye(D)[rng.permutation(D)] for _ in range(40)]
+    p = [iid_ks.test(iid_ks.all_angles(matrix), reference)[1] for matrix in permutations]
     assert min(p) > 0.05
     a, b = rng.standard_normal((2, 4000, D))
-    assert iid_ks.p_value(procrustes(b.T @ a), reference) > 0.9
+    assert iid_ks.test(iid_ks.all_angles(procrustes(b.T @ a)), reference)[1] > 0.9
 
 
 def test_the_battery_rejects_a_permutation_and_not_a_haar_draw(null64):
@@ -202,6 +206,16 @@ def test_two_sided_counts_both_tails_and_is_never_zero():
     assert battery.two_sided(49.0, draws) == 1
 
 
+def test_power_rises_with_the_effect(null64):
+    curve = "share of directions that do not turn"
+    rows = power.table(null64, 40, (), {curve})
+    found = {(row["strength"], row["test"]): row["rejected"] for row in rows}
+    assert found[1 / 2, "trace_1"] == 1
+    assert found[1 / 64, "trace_1"] < found[1 / 16, "trace_1"] <= found[1 / 4, "trace_1"]
+    # In a basis drawn at random no entry stands out.
+    assert found[1 / 16, "largest_entry"] < 0.3
+
+
 def test_rotations_that_are_all_the_same_are_seen_across_pairs():
     rng = np.random.default_rng(8)
     independent = [haar_orthogonal(rng, D) for _ in range(5)]
@@ -233,10 +247,52 @@ def test_a_pool_of_haar_draws_is_calibrated(null64):
     for _ in range(120):
         laws = [study.law_of(haar_orthogonal(rng, D)) for _ in range(4)]
         value = np.abs(np.mean([law for law, _ in laws], axis=0)).max()
-        drawn = np.abs(study.pooled_null(laws, null64, 800, "pool")).max(axis=1)
+        drawn = np.abs(study.pooled_null([det for _, det in laws], null64, 800, "pool")).max(axis=1)
         p.append(battery.two_sided(value, drawn))
     assert np.mean(np.array(p) <= 0.05) <= 0.12
     assert ks_2samp(p, rng.random(2000)).pvalue > 1e-3
+
+
+def planted_phases(det_seed, decided=True, sites=("s0", "s1"), seeds=(1, 2)):
+    rng = np.random.default_rng(det_seed)
+    found = []
+    for site in sites:
+        for seed in seeds:
+            for name in study.MAPS:
+                matrix = haar_orthogonal(rng, D)
+                law = study.law_of(matrix)
+                angles = iid_ks.all_angles(matrix)
+                found.append(study.Phases(site, 0, seed, name, angles, *law, decided))
+    return found
+
+
+def test_eigenphases_are_pooled_by_site_and_over_all(null64):
+    rows = study.ks(planted_phases(12), null64, "cell")
+    own = [row for row in rows if row["map"] == "procrustes"]
+    assert [(r["site"], r["matrices"]) for r in own if r["target_seed"] != ""] == [
+        ("s0", 1), ("s0", 1), ("s1", 1), ("s1", 1)
+    ]  # fmt: skip
+    assert [(r["site"], r["matrices"]) for r in own if r["target_seed"] == ""] == [
+        ("s0", 2), ("s1", 2), (study.ALL_SITES, 4)
+    ]  # fmt: skip
+    for row in rows:
+        assert row["p_published"] > 0.9
+        assert row["p"] > 0.001
+        assert row["null_low"] < row["ks"] < 1.5 * row["null_high"]
+    assert set(rows[0]) | {"cohort", "checkpoint"} == set(study.KS_COLUMNS)
+
+
+def test_rotations_that_are_not_decided_have_the_published_test_alone(null64):
+    for row in study.ks(planted_phases(13, decided=False), null64, "cell"):
+        assert row["decided"] == 0
+        assert row["p_published"] > 0.9
+        assert np.isnan(row["p"])
+        assert np.isnan(row["ks"])
+
+
+def test_one_pair_at_one_site_has_nothing_to_pool(null64):
+    rows = study.ks(planted_phases(14, sites=("s0",), seeds=(1,)), null64, "cell")
+    assert [row["matrices"] for row in rows] == [1] * len(study.MAPS)
 
 
 def test_sizes_are_halved_down_to_the_smallest():

@@ -1,8 +1,10 @@
 """Every published figure of a study beside what this run measures, and what its control does.
 
-A row a figure of `resources/published/*.csv`: measured under the published protocol, measured
-rigorously, and its null. The verdict is one of `VERDICTS`; a figure whose cohort or study is not in
-the run says what it needs, never an empty pass.
+A row a figure of `resources/published/*.csv`: ``as_published`` is measured under the published
+protocol (median, and range over pairs and sites), ``rigorous`` as it should be (with its 95 %
+interval over seeds, ``low`` to ``high``), ``null`` is the same of its control, and ``margin`` how
+far the rigorous measurement lies above it. The verdict is one of `VERDICTS`; a figure whose cohort
+or study is not in the run says what it needs, never an empty pass.
 """
 
 from __future__ import annotations
@@ -12,9 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from crossseed.errors import UserError
+from crossseed.haar.study import ALL_SITES
+from crossseed.metrics import Estimate, estimate
+from crossseed.over_seeds import resampled
+from crossseed.seeding import generator
 
 REPRODUCED = "reproduced"
 EXPLAINED = "reproduced but explained by its control"
@@ -34,15 +41,20 @@ COLUMNS = (
     "as_published_low",
     "as_published_high",
     "rigorous",
-    "rigorous_low",
-    "rigorous_high",
+    "low",
+    "high",
     "null",
-    "null_low",
-    "null_high",
+    "margin",
+    "margin_low",
+    "margin_high",
+    "cells",
     "verdict",
     "why",
     "printed",
 )
+
+
+SEED_VALUES = ["source_seed", "target_seed", "value"]
 
 
 class Claim(NamedTuple):
@@ -69,21 +81,23 @@ class Claim(NamedTuple):
         return self.low - self.tolerance <= value <= self.high + self.tolerance
 
 
-Values = Callable[["Cells"], pd.Series]
+Values = Callable[["Cells"], pd.DataFrame]
 
 
 class Wiring(NamedTuple):
     """How a claim is measured.
 
     Attributes:
-        as_published: values under the published protocol, one a cell.
+        as_published: values under the published protocol, a row a cell, with its seeds.
         rigorous: values measured as they should be.
         null: the same of the control.
-        control: ``falls``: explained where the rigorous measurement is no better than its null;
+        control: ``falls``: explained where the rigorous measurement is no better than its null,
+            by `NOTICEABLE` and beyond its interval over seeds;
             ``passes``: explained where the null itself meets the published figure;
             ``control_p``: explained where the control passes the same calibrated test; ``never``:
             the figure is itself a failure or a control.
         why: what the comparison shows, in a sentence.
+        needs: what a run without a value lacks.
     """
 
     as_published: Values
@@ -91,6 +105,7 @@ class Wiring(NamedTuple):
     null: Values
     control: str
     why: str
+    needs: str = "sites, or dictionaries with a shared start"
 
 
 class Cells(NamedTuple):
@@ -106,19 +121,44 @@ class Cells(NamedTuple):
     sites: Sequence[str]
     dictionary: str
 
-    def of(self, table: str, **wanted: Any) -> pd.Series:
-        """Values of a table's rows of pairs of different seeds at the claim's sites."""
+    def of(self, table: str, **wanted: Any) -> pd.DataFrame:
+        """Rows of a table about pairs of different seeds at the claim's sites: the seeds and the
+        ``value``, or the column that is wanted as ``value``."""
         rows = self.tables.get(table, pd.DataFrame())
         if rows.empty:
-            return pd.Series(dtype=float)
+            return pd.DataFrame(columns=SEED_VALUES)
         rows = rows[(rows.cohort == self.cohort) & rows.site.isin(self.sites)]
-        if "source_seed" in rows:
-            rows = rows[rows.source_seed != rows.target_seed]
+        rows = rows[rows.source_seed != rows.target_seed]
+        return self._picked(rows, wanted)
+
+    def pooled(self, **wanted: Any) -> pd.DataFrame:
+        """Rows of the KS table about all sites and pairs of the cohort together."""
+        rows = self.tables.get("ks", pd.DataFrame())
+        if rows.empty:
+            return pd.DataFrame(columns=SEED_VALUES)
+        rows = rows[(rows.cohort == self.cohort) & (rows.site == ALL_SITES)]
+        return self._picked(rows.assign(source_seed=0, target_seed=0), wanted)
+
+    def moved(self, **wanted: Any) -> pd.DataFrame:
+        """Rows of the drift table about the last checkpoint beside the reference of its own seed."""
+        rows = self.tables.get("drift", pd.DataFrame())
+        if rows.empty:
+            return pd.DataFrame(columns=SEED_VALUES)
+        rows = rows[(rows.cohort == self.cohort) & rows.site.isin(self.sites)]
+        rows = rows[rows.comparison == "checkpoint"]
+        # Checkpoints stand in the order of training.
+        rows = rows[rows.checkpoint == rows.checkpoint.iloc[-1]] if len(rows) else rows
+        # Seeds are independent here: each is compared with itself.
+        return self._picked(rows.assign(source_seed=rows.seed, target_seed=rows.seed), wanted)
+
+    @staticmethod
+    def _picked(rows: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
         value = str(wanted.pop("value", "value"))
         for name, what in wanted.items():
             column = rows[name.removesuffix("_")]
             rows = rows[column.isin(what) if isinstance(what, tuple) else column == what]
-        return rows[value].dropna().astype(float)
+        found = rows[["source_seed", "target_seed", value]].set_axis(SEED_VALUES, axis=1)
+        return found.dropna().astype({"source_seed": int, "target_seed": int, "value": float})
 
 
 def read(path: Path) -> list[Claim]:
@@ -241,6 +281,52 @@ def _firing(arm: str) -> Wiring:
     )
 
 
+_KS_POOLED = Wiring(
+    lambda c: c.pooled(map_="procrustes", value="ks_published"),
+    lambda c: c.pooled(map_="procrustes", value="p"),
+    lambda c: c.pooled(map_="shuffled", value="p"),
+    "control_p",
+    "calibrated p of the pool, of the rotations that are decided, as if sites of a pair were "
+    "independent; beside that of rotations fitted on shuffled tokens",
+    "a study of Haar measure",
+)
+
+
+def _drift_ev(published: str, arm: str, null: str, control: str) -> Wiring:
+    def ev(arm: str, metric: str) -> Values:
+        return lambda c: c.moved(arm=arm, metric=metric, dictionary=c.dictionary)
+
+    return Wiring(
+        ev(published, "ev_published"),
+        ev(arm, "ev"),
+        ev(null, "ev"),
+        control,
+        "maps fitted on other tokens than those measured; centred by dimension, against a rotation "
+        "fitted on shuffled tokens",
+        "drift of dictionaries of the early checkpoint",
+    )
+
+
+def _arbitrary(c: Cells) -> pd.DataFrame:
+    """√(2(d − rank)): the distance from the identity of a rotation that is the identity wherever
+    the activations decide it, and arbitrary elsewhere."""
+    found = c.moved(arm="haar", metric="rotation_distance")
+    rank = c.moved(arm="procrustes", metric="numerical_rank")
+    # √(2d) is what a random rotation has.
+    square = np.square(found.value.to_numpy()) - 2 * rank.value.to_numpy()
+    return found.assign(value=np.sqrt(np.clip(square, 0, None)))
+
+
+_DRIFT_DISTANCE = Wiring(
+    lambda c: c.moved(arm="procrustes", metric="rotation_distance"),
+    lambda c: c.moved(arm="procrustes", metric="rotation_distance_identified"),
+    _arbitrary,
+    "passes",
+    "where activations do not span all dimensions the rest of R is arbitrary, and has a distance "
+    "from the identity of its own; beside it the distance inside the identified directions",
+    "drift from the early checkpoint",
+)
+
 # By the claim's name without the study's cohort.
 WIRED: dict[str, Wiring] = {
     "raw-ev": _RAW,
@@ -271,12 +357,24 @@ WIRED: dict[str, Wiring] = {
         "the calibrated p of the best assignment, beside that of rotations fitted on shuffled tokens",
     ),
     "ks": Wiring(
-        lambda c: c.of("ks", matrices=1, map_="procrustes", value="ks_published"),
+        _of_rotation("ks"),
         lambda c: c.of("ks", matrices=1, map_="procrustes", value="p"),
         lambda c: c.of("ks", matrices=1, map_="shuffled", value="p"),
         "control_p",
         "calibrated p: eigenphases repel each other, so that the textbook test never rejects",
     ),
+    "ks-pooled": _KS_POOLED,
+    "ks-pooled-p": _KS_POOLED._replace(
+        as_published=lambda c: c.pooled(map_="procrustes", value="p_published"),
+        null=lambda c: c.pooled(map_="shuffled", value="p_published"),
+        control="passes",
+        why="the textbook p of rotations fitted on shuffled tokens is the same",
+    ),
+    "drift-self-ev": _drift_ev("self", "self", "shuffled", "never"),
+    "drift-raw-ev": _drift_ev("raw", "raw", "shuffled", "never"),
+    "drift-rotated-ev": _drift_ev("procrustes", "procrustes", "shuffled", "falls"),
+    "drift-distance": _DRIFT_DISTANCE,
+    "drift-distance-input": _DRIFT_DISTANCE,
 }
 ALPHA = 0.05
 # A measurement that exceeds its null by less is no better.
@@ -317,29 +415,39 @@ def judge(claim: Claim, cells: Cells | None, missing: str = "") -> dict[str, Any
     if cells is None or wiring is None:
         return {**row, "why": f"needs {missing or 'a study that this version does not have'}"}
     found = {part: getattr(wiring, part)(cells) for part in ("as_published", "rigorous", "null")}
-    how = SUMMARY.get(name, "median")
-    for part, values in found.items():
-        if len(values):
-            row[part] = float(values.agg(how))
-            row[f"{part}_low"], row[f"{part}_high"] = float(values.min()), float(values.max())
     if found["as_published"].empty:
-        return {**row, "why": "needs cells that this run does not have: sites, or dictionaries with "
-                "a shared start"}  # fmt: skip
-    row["why"] = wiring.why
-    if not claim.met_by(row["as_published"]):
+        return {**row, "why": "needs cells that this run does not have: " + wiring.needs}
+    how = SUMMARY.get(name, "median")
+    values = resampled(generator("claims", claim.claim), list(found.values()), how)
+    as_published, rigorous, null = (estimate(v) for v in values)
+    margin = estimate(values[1] - values[2])
+    spread = found["as_published"].value
+    row |= {
+        "as_published": as_published.value,
+        "as_published_low": float(spread.min()),
+        "as_published_high": float(spread.max()),
+        "rigorous": rigorous.value,
+        "low": rigorous.low,
+        "high": rigorous.high,
+        "null": null.value,
+        "margin": margin.value,
+        "margin_low": margin.low,
+        "margin_high": margin.high,
+        "cells": len(spread),
+        "why": wiring.why,
+    }
+    if not claim.met_by(as_published.value):
         return {**row, "verdict": FAILED}
-    return {**row, "verdict": EXPLAINED if _explained(claim, wiring, row, found) else REPRODUCED}
+    explained = _explained(claim, wiring, null.value, margin)
+    return {**row, "verdict": EXPLAINED if explained else REPRODUCED}
 
 
-def _explained(
-    claim: Claim, wiring: Wiring, row: Mapping[str, Any], found: Mapping[str, pd.Series]
-) -> bool:
-    if found["null"].empty:
-        return False
+def _explained(claim: Claim, wiring: Wiring, null: float, margin: Estimate) -> bool:
+    """Whether the control accounts for a figure; what was not measured accounts for nothing."""
     if wiring.control == "passes":
-        return claim.met_by(row["null"])
+        return claim.met_by(null)
     if wiring.control == "control_p":
-        return bool(row["null"] > ALPHA)
-    if wiring.control == "falls" and len(found["rigorous"]):
-        return bool(row["rigorous"] - row["null"] < NOTICEABLE)
+        return null > ALPHA
+    if wiring.control == "falls":
+        return margin.value < NOTICEABLE or margin.low <= 0
     return False

@@ -32,6 +32,7 @@ VERBS = {
     "power": "measure what the Haar tests reject",
     "haar": "test whether the rotation of a pair is a Haar draw",
     "across": "test the rotations of all pairs of a site together",
+    "ks": "pool the eigenphases of a cohort over pairs and sites, and test them",
     "cocycle": "test whether the rotations of three seeds compose",
     "published": "measure a pair by the published protocol",
     "claims": "put published figures beside what a run measured",

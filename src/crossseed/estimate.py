@@ -136,6 +136,7 @@ def stages(run: RunConfig) -> list[Stage]:
         add(_stage("align", crossed, crossed * MATRICES_A_PAIR * width**2 * FLOAT64))
         add(_stage("fits", crossed, 0.0))
         add(_stage("shared", sum(j[0] == cohort for j in plan.journeys(run)), 0.0))
+        add(_stage("shared transfer", sum(j[0] == cohort for j in plan.journeys(run)), 0.0))
         add(_stage("transfer", len(pairs), 0.0))
         if run.claims is not None and cohort in run.claims.cohorts.values():
             add(_stage("published", crossed, 0.0))
@@ -145,6 +146,7 @@ def stages(run: RunConfig) -> list[Stage]:
             places = [p for p in plan.places(run) if p.cohort == cohort]
             add(_stage("haar", crossed, 0.0))
             add(_stage("across", len(places), 0.0))
+            add(_stage("ks", len({place.checkpoint for place in places}), 0.0))
             add(_stage("cocycle", sum(p.cohort == cohort for p in plan.triples(run)), 0.0))
         add(_stage("cosine", crossed, 0.0))
         add(_drift(run, cohort))

@@ -31,7 +31,7 @@ from crossseed.metrics import (
     unit_blocks,
     unit_starts,
 )
-from crossseed.pairs import BLOCK_ROWS, CELL, UNTRAINED, Pair, Readers
+from crossseed.pairs import BLOCK_ROWS, CELL, Pair, Readers, carried_by
 from crossseed.seeding import generator
 
 COLUMNS = (*CELL, "arm", "metric", "value", "low", "high", "n_tokens")
@@ -54,7 +54,7 @@ def fits(
     Args:
         readers: of the `eval` split.
         pair: moments on `fit`.
-        maps: from target to source by arm; ``untrained`` carries the target before training.
+        maps: by arm (`crossseed.pairs.Pair.arms`).
         resamples: bootstrap resamples behind each interval.
         cell: names the cell, for the random draws.
 
@@ -84,7 +84,7 @@ def fits(
         cka[WHOLE].add(a, b)
         cka[WHOLE_NULL].add(other, b)
         for arm, affine in maps.items():
-            x = affine(b if arm != UNTRAINED or before is None else before)
+            x = affine(carried_by(arm, a, b, before))
             sums[arm].add(units, local, a, x)
             cross[arm].add(units, local, a, x)
     table: list[tuple[str, str, Estimate]] = []
@@ -113,54 +113,6 @@ def fits(
         for arm, metric, value in table
     ]
     return listed, directions(maps, held_out, fit.covariance_a)
-
-
-SHARED = "shared"
-
-
-def shared(
-    sites: Mapping[str, tuple[Pair, Readers]], resamples: int, *cell: object
-) -> list[dict[str, Any]]:
-    """One rotation for all sites of a pair, beside a rotation for each.
-
-    The weights of a model admit one rotation of the residual stream; that each site has a rotation
-    of its own is more than that symmetry says.
-
-    Args:
-        sites: the pair's moments on `fit` and activations on `eval`, by site.
-        resamples: bootstrap resamples behind each interval.
-        cell: names the cell.
-
-    Returns:
-        Rows of `COLUMNS` without the cell's, but with the site.
-    """
-    moments = [pair.moments for pair, _ in sites.values()]
-    rotation = ladder.shared_rotation(
-        [found.cross_covariance for found in moments],
-        [float(np.sqrt(np.trace(f.covariance_a) * np.trace(f.covariance_b))) for f in moments],
-    )
-    rows = []
-    for (site, (pair, readers)), found in zip(sites.items(), moments, strict=True):
-        affine = m.AffineMap(rotation, found.mean_b, found.mean_a)
-        starts = unit_starts(readers.source.document_n)
-        weights = resample_weights(generator("bootstrap", *cell, site), len(starts), resamples)
-        errors = ErrorSums(len(starts), readers.source.width)
-        cross = CrossSums(len(starts), np.zeros((readers.source.width, 0)))
-        for units, part, local in unit_blocks(starts, readers.source.n_tokens, BLOCK_ROWS):
-            a, x = readers.source.rows(part), affine(readers.target.rows(part))
-            errors.add(units, local, a, x)
-            cross.add(units, local, a, x)
-        gap = np.linalg.norm(rotation - pair.rotation) / np.sqrt(2 * len(rotation))
-        values = {
-            "alignment_ev": estimate(errors.ev(weights)),
-            "nre": estimate(cross.nre(weights)),
-            "distance_to_own_rotation": Estimate(float(gap)),
-            **map_numbers(rotation),
-        }
-        for metric, value in values.items():
-            row = {"site": site, "arm": SHARED, "metric": metric, **value._asdict()}
-            rows.append({**row, "n_tokens": readers.source.n_tokens})
-    return rows
 
 
 def map_numbers(matrix: np.ndarray) -> dict[str, Estimate]:

@@ -36,6 +36,7 @@ SCHEMA = "pair/1"
 BLOCK_ROWS = 8192
 MOMENTS = ("mean_a", "mean_b", "covariance_a", "covariance_b", "cross_covariance")
 UNTRAINED = "untrained"
+RESAMPLED = "resampled"
 # What names a pair at a site; the first columns of every table of pairs.
 CELL = ("cohort", "source_seed", "target_seed", "checkpoint", "site")
 
@@ -103,6 +104,19 @@ class Pair:
         rotation = m.procrustes(self.untrained.cross_covariance)
         return m.AffineMap(rotation, self.untrained.mean_b, self.untrained.mean_a)
 
+    def resampled_map(self) -> m.AffineMap:
+        """From the source to the target by the rotation of one half of the tokens, and back by
+        that of the other: the ceiling, where nothing but the tokens of the fit is in the way."""
+        first, second = (m.procrustes(half.cross_covariance) for half in self.halves)
+        mean = self.moments.mean_a
+        return m.AffineMap(first.T @ second, mean, mean)
+
+    def arms(self, directions: Sequence[int]) -> dict[str, m.AffineMap]:
+        """All maps of `maps`, and those of what is not the target as it is (`carried_by`)."""
+        found = {**self.maps(directions)[0], RESAMPLED: self.resampled_map()}
+        before = self.untrained_map()
+        return found if before is None else {**found, UNTRAINED: before}
+
     def numbers(self) -> dict[str, float]:
         """Ranks, and how far two halves of the tokens agree on the rotation; for the whole pair.
 
@@ -129,6 +143,16 @@ class Pair:
         target = m.identified_directions(*self.halves)[:, ::-1]
         source = m.identified_directions(*(half.swapped() for half in self.halves))[:, ::-1]
         return target[:, :k], source[:, :k]
+
+
+def carried_by(
+    arm: str, a_nd: np.ndarray, b_nd: np.ndarray, before_nd: np.ndarray | None
+) -> np.ndarray:
+    """What an arm's map is applied to: the target's activations b, but for ``untrained`` those of
+    the untrained target, and for ``resampled`` the source's own."""
+    if arm == UNTRAINED and before_nd is not None:
+        return before_nd
+    return a_nd if arm == RESAMPLED else b_nd
 
 
 class Readers(NamedTuple):

@@ -126,9 +126,18 @@ def crossed(run: RunConfig) -> list[Pair]:
     return [pair for pair in pairs(run) if pair.source != pair.target]
 
 
-def journeys(run: RunConfig) -> list[tuple[str, int, int, str]]:
-    """(cohort, source, target, checkpoint) of the pairs of different members, whatever the site."""
-    return list(dict.fromkeys((p.cohort, p.source, p.target, p.checkpoint) for p in crossed(run)))
+class Journey(NamedTuple):
+    """A pair of members, whatever the site."""
+
+    cohort: str
+    source: int
+    target: int
+    checkpoint: str
+
+
+def journeys(run: RunConfig) -> list[Journey]:
+    """The pairs of different members."""
+    return list(dict.fromkeys(Journey(*pair[:4]) for pair in crossed(run)))
 
 
 class Place(NamedTuple):
@@ -181,6 +190,7 @@ CLAIMED_TABLES = (
     "haar",
     "ks",
     "published",
+    "drift",
 )
 
 
@@ -195,7 +205,8 @@ def tables(run: RunConfig) -> list[str]:
         found += ["haar", "ks", "phases", "power"]
         found += ["cocycle"] if triples(run) else []
     found += ["drift"] if run.drift else []
-    return found + (["published", "claims"] if run.claims else [])
+    found += ["published"] if run.claims and run.transfer else []
+    return found + (["claims"] if run.claims else [])
 
 
 def figures(run: RunConfig) -> list[str]:
@@ -203,9 +214,11 @@ def figures(run: RunConfig) -> list[str]:
     found = []
     if run.transfer:
         found += [f"{kind}-{d.name}" for d in dictionaries(run) for kind in ("ev", "firing")]
-        found += ["ladder", "decoder-cosine"]
+        found += ["published-ev"] if run.claims else []
+        found += ["ladder", "twins", "decoder-cosine"]
     if run.haar:
-        found += ["power", "eigenphases"]
+        found += ["published-rotation"] if run.claims else []
+        found += ["eigenphases", "power"]
     if run.drift:
         found += ["drift-checkpoint", "drift-seed"]
         found += [

@@ -210,6 +210,10 @@ def across(run: RunConfig, cohort: str, checkpoint: str, site: str) -> Spec:
     return {"cohort": cohort, "checkpoint": checkpoint, "site": site}
 
 
+def ks(run: RunConfig, cohort: str, checkpoint: str) -> Spec:
+    return {"cohort": cohort, "checkpoint": checkpoint}
+
+
 def cocycle(run: RunConfig, cohort: str, checkpoint: str, site: str) -> Spec:
     seeds = sorted(run.cohorts[cohort].seeds)
     return {
@@ -319,7 +323,7 @@ def code(
         modules.append(architectures.module_name(run.dictionaries[variant].architecture))
     if verb == "report":
         return verb_code(verb) + hashlib.blake2b(TEMPLATE.read_bytes(), digest_size=8).hexdigest()
-    if verb in {"transfer", "splice", "published", "drift"}:
+    if verb in {"transfer", "shared", "splice", "published", "drift"}:
         used = {variant.architecture for variant in run.dictionaries.values()}
         modules += [architectures.module_name(name) for name in sorted(used)]
     return verb_code(verb, *modules)

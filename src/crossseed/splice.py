@@ -22,13 +22,18 @@ from crossseed.alignment import ladder
 from crossseed.alignment import maps as m
 from crossseed.cohorts.base import Runner, TokenSet, batches
 from crossseed.metrics import estimate, resample_weights, unit_starts
+from crossseed.pairs import RESAMPLED, carried_by
 from crossseed.progress import Progress
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 
 # The source's own activations: through a dictionary, what that alone costs.
 OWN = "own"
-ARMS = ("raw", "mean", "permutation", "procrustes", "scaled", "ridge", *ladder.NULLS)
+ARMS = (
+    *("raw", "mean", "permutation", "signed_permutation", "procrustes", "scaled", "ridge"),
+    *ladder.NULLS,
+    RESAMPLED,
+)
 FORWARD_TOKENS = 4096
 JUDGED = ("ce_recovered", "ce_recovered_mean")
 
@@ -76,7 +81,7 @@ def splice(
         tokens: the `eval` split.
         source, target: activations on it.
         dictionaries: the source's by (name, init).
-        maps: from target to source by arm; those of `ARMS` are run.
+        maps: by arm (`crossseed.pairs.Pair.arms`); those of `ARMS` are run.
         sequences: how many sequences are run, evenly spaced over the split.
         resamples: bootstrap resamples behind each interval.
         cell: names the cell.
@@ -104,7 +109,8 @@ def splice(
         mean = np.broadcast_to(maps["procrustes"].shift_out_d.astype(np.float32), a.shape)
         block.run(("", "", "zero"), np.zeros_like(a))
         block.run(("", "", "mean_ablation"), mean)
-        carried = {OWN: a, **{arm: affine(b) for arm, affine in arms.items()}}
+        carried = {arm: affine(carried_by(arm, a, b, None)) for arm, affine in arms.items()}
+        carried[OWN] = a
         for arm, x in carried.items():
             if arm != OWN:
                 block.run(("", "", arm), x)

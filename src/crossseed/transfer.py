@@ -1,10 +1,12 @@
 """Transfer of one member's dictionaries to another member, arm by arm, on held-out tokens.
 
 The source owns the dictionaries; the target's activations are carried into the source's
-frame and encoded there. Each arm differs in the map alone (`crossseed.alignment.ladder`). Two
+frame and encoded there. Each arm differs in the map alone (`crossseed.alignment.ladder`). Three
 more: ``gaussian`` replaces the target's activations by normal draws with the target's mean and
 covariance (from `fit`), carried by the Procrustes map: it shows what second moments alone achieve,
-and has no pairing; ``untrained`` carries the target as it was before training.
+and has no pairing; ``untrained`` carries the target as it was before training; ``resampled``, the
+ceiling, carries the source's own activations to the target and back by the rotations of two halves
+of the tokens.
 
 Explained variance of the carried activations themselves (``ev``) cannot tell shared features from
 shared covariance. What can is measured token by token against the source's own activations: EVx,
@@ -37,7 +39,7 @@ from crossseed.metrics import (
     unit_blocks,
     unit_starts,
 )
-from crossseed.pairs import BLOCK_ROWS, CELL, UNTRAINED, Pair, Readers
+from crossseed.pairs import BLOCK_ROWS, CELL, Pair, Readers, carried_by
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 
@@ -65,14 +67,12 @@ class Carried(NamedTuple):
     """What is tried on the source's dictionaries beside the target's raw activations.
 
     Attributes:
-        maps: from the target into the source's frame, by arm.
-        untrained: from the untrained target, or None.
+        maps: into the source's frame, by arm (`crossseed.pairs.Pair.arms`).
         mean_d, covariance_dd: moments of the target on `fit`; None leaves out ``gaussian``.
         axes_dk: leading principal directions of the source on `fit`, as columns.
     """
 
     maps: Mapping[str, m.AffineMap]
-    untrained: m.AffineMap | None
     mean_d: np.ndarray | None
     covariance_dd: np.ndarray | None
     axes_dk: np.ndarray
@@ -129,8 +129,6 @@ def transfer(
     arms = list(carried.maps)
     if carried.covariance_dd is not None:
         arms.append(GAUSSIAN)
-    if carried.untrained is not None:
-        arms.append(UNTRAINED)
     sums = {
         key: {arm: _ArmSums(len(starts), dictionary, carried.axes_dk) for arm in arms}
         for key, dictionary in dictionaries.items()
@@ -142,7 +140,7 @@ def transfer(
         before = untrained.rows(rows) if untrained is not None else None
         own = {key: dictionary.encode(a) for key, dictionary in dictionaries.items()}
         for arm in arms:
-            x = _carry(carried, arm, b, before, rng)
+            x = _carry(carried, arm, carried_by(arm, a, b, before), rng)
             for key, dictionary in dictionaries.items():
                 h = dictionary.encode(x)
                 xhat = dictionary.decode(h)
@@ -170,16 +168,13 @@ def transfer(
 def _carry(
     carried: Carried,
     arm: str,
-    b_nd: np.ndarray,
-    before_nd: np.ndarray | None,
+    x_nd: np.ndarray,
     rng: np.random.Generator,
 ) -> np.ndarray:
     if arm == GAUSSIAN and carried.mean_d is not None and carried.covariance_dd is not None:
-        drawn = m.gaussian_rows(rng, carried.mean_d, carried.covariance_dd, len(b_nd))
+        drawn = m.gaussian_rows(rng, carried.mean_d, carried.covariance_dd, len(x_nd))
         return carried.maps[PROCRUSTES](drawn)
-    if arm == UNTRAINED and carried.untrained is not None and before_nd is not None:
-        return carried.untrained(before_nd)
-    return carried.maps[arm](b_nd)
+    return carried.maps[arm](x_nd)
 
 
 def _firing(firing: FiringSums, weights: np.ndarray) -> dict[str, Estimate]:
@@ -202,15 +197,14 @@ def own_member(fit_split: SplitReader) -> Carried:
         a = fit_split.rows(rows)
         moments.add(a, a)
     axes = leading(moments.covariance_a)
-    return Carried({"raw": m.identity(width)}, None, None, None, axes)
+    return Carried({"raw": m.identity(width)}, None, None, axes)
 
 
 def of_pair(pair: Pair, directions: Sequence[int]) -> Carried:
     """Every arm of a pair of different members."""
-    maps, _ = pair.maps(directions)
     moments = pair.moments
     axes = leading(moments.covariance_a)
-    return Carried(maps, pair.untrained_map(), moments.mean_b, moments.covariance_b, axes)
+    return Carried(pair.arms(directions), moments.mean_b, moments.covariance_b, axes)
 
 
 def leading(covariance: np.ndarray) -> np.ndarray:

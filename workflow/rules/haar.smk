@@ -1,8 +1,8 @@
-# Haar: are the rotations between members what chance alone would give?
+# Haar: is the rotation between two members what chance alone would give?
 #
-# Needs: moments of pairs; activations of all seeds for the cocycle.
-# Makes: null draws and a power table per size, shared by all cohorts; tables of tests per pair
-# and site, and across the pairs of a site.
+# Needs: moments of pairs.
+# Makes: null draws and a power table per size, shared by all cohorts; a table of tests per pair and
+# site.
 
 
 rule null:
@@ -82,65 +82,5 @@ rule haar:
         " --spec {params.spec:q}"
         " --maps {input.maps:q}"
         " --nulls {input.nulls:q}"
-        " --out {output:q}"
-        " &> {log:q}"
-
-
-rule across:
-    """The rotations of all pairs of a site together, their eigenphases pooled."""
-    input:
-        maps=anchored_maps,
-        null=null_of,
-    output:
-        table=layout.ACROSS,
-        ks=layout.KS,
-        phases=layout.PHASES,
-    log:
-        "results/{cohort}/logs/across/{checkpoint}/{site}.log",
-    benchmark:
-        "results/{cohort}/benchmarks/across/{checkpoint}/{site}.tsv"
-    conda:
-        "../../envs/crossseed.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        spec=spec("across"),
-        code=code("across"),
-    shell:
-        "python -m crossseed across"
-        " --spec {params.spec:q}"
-        " --maps {input.maps:q}"
-        " --null {input.null:q}"
-        " --out {output.table:q}"
-        " --ks {output.ks:q}"
-        " --phases {output.phases:q}"
-        " &> {log:q}"
-
-
-rule cocycle:
-    """Whether the rotations of three seeds compose, on disjoint documents."""
-    input:
-        activations_of_seeds,
-    output:
-        layout.COCYCLE,
-    log:
-        "results/{cohort}/logs/cocycle/{checkpoint}/{site}.log",
-    benchmark:
-        "results/{cohort}/benchmarks/cocycle/{checkpoint}/{site}.tsv"
-    conda:
-        "../../envs/crossseed.yaml"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    params:
-        spec=spec("cocycle"),
-        code=code("cocycle"),
-    shell:
-        "python -m crossseed cocycle"
-        " --spec {params.spec:q}"
-        " --activations {input:q}"
         " --out {output:q}"
         " &> {log:q}"

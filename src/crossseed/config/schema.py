@@ -208,8 +208,8 @@ class RunConfig(Model):
         if self.splice and not self.transfer:
             raise ValueError("splice runs the members of transfer's pairs; give transfer")
         if self.claims:
-            if not self.transfer:
-                raise ValueError("claims are about transfer's pairs; give transfer")
+            if not (self.transfer or self.drift):
+                raise ValueError("claims are about pairs and checkpoints; give transfer or drift")
             unknown = sorted(set(self.claims.cohorts.values()) - set(self.cohorts))
             if unknown:
                 raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from crossseed.haar.statistics import all_statistics
 from crossseed.seeding import generator
 
 ALPHA = 0.05
-COLUMNS = ("d", "alternative", "test", "rejected", "draws", "null_draws", "alpha")
+COLUMNS = ("d", "alternative", "strength", "test", "rejected", "draws", "null_draws", "alpha")
 IID = "ks_iid"
 
 
@@ -78,39 +79,88 @@ ALTERNATIVES: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
 }
 
 
+def _fixed_directions(rng: np.random.Generator, d: int, strength: float) -> np.ndarray:
+    """The identity on a share of the dimensions, Haar on the rest, basis random."""
+    fixed = round(strength * d)
+    inner = np.eye(d)
+    inner[fixed:, fixed:] = haar_orthogonal(rng, d - fixed)
+    basis = haar_orthogonal(rng, d)
+    return basis @ inner @ basis.T
+
+
+def _pulled(rng: np.random.Generator, d: int, strength: float, towards: np.ndarray) -> np.ndarray:
+    """The rotation closest to a Gaussian matrix plus a multiple of an orthogonal one."""
+    return procrustes(rng.standard_normal((d, d)) + strength * np.sqrt(d) * towards)
+
+
+# Families from no effect to a large one, each with the strengths it is drawn at.
+CURVES: dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]] = {
+    "share of directions that do not turn": (
+        _fixed_directions,
+        (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2),
+    ),
+    "pull towards the identity": (
+        lambda rng, d, strength: _pulled(rng, d, strength, np.eye(d)),
+        (0.03, 0.06, 0.12, 0.25, 0.5, 1.0),
+    ),
+    "pull towards a permutation": (
+        lambda rng, d, strength: _pulled(rng, d, strength, _permutation(rng, d)),
+        (0.03, 0.06, 0.12, 0.25, 0.5, 1.0),
+    ),
+}
+
+
 def table(
-    null: Null, draws: int, alternatives: Collection[str] = tuple(ALTERNATIVES)
+    null: Null,
+    draws: int,
+    alternatives: Collection[str] = tuple(ALTERNATIVES),
+    curves: Collection[str] = tuple(CURVES),
 ) -> list[dict[str, Any]]:
     """Share of draws rejected at 5 %, by alternative and test; ``haar`` gives each test's size.
 
-    ``ks_iid`` is the textbook two-sample test of the published protocol, for comparison.
+    ``ks_iid`` is the textbook two-sample test of the published protocol, for comparison. Rows with a
+    ``strength`` are points of a power curve.
     """
+    rows = []
+    for alternative in alternatives:
+        rows += _rejected(null, draws, alternative, float("nan"), ALTERNATIVES[alternative])
+    for alternative in curves:
+        make, strengths = CURVES[alternative]
+        for strength in strengths:
+            rows += _rejected(null, draws, alternative, strength, partial(make, strength=strength))
+    return rows
+
+
+def _rejected(
+    null: Null,
+    draws: int,
+    alternative: str,
+    strength: float,
+    make: Callable[..., np.ndarray],
+) -> list[dict[str, Any]]:
     from crossseed.published import iid_ks
 
-    rows = []
     n_null = len(null.statistics[1]["ks"])
     reference = iid_ks.reference(null.d)
-    for alternative in alternatives:
-        make = ALTERNATIVES[alternative]
-        rng = generator("power", alternative, null.d)
-        rejected: dict[str, int] = {}
-        for _ in range(draws):
-            matrix = make(rng, null.d)
-            values, det = all_statistics(matrix)
-            p = {k: two_sided(v, null.statistics[det][k]) for k, v in values.items()}
-            p[IID] = iid_ks.p_value(matrix, reference)
-            for name, value in p.items():
-                rejected[name] = rejected.get(name, 0) + (value <= ALPHA)
-        for name, count in rejected.items():
-            rows.append(
-                {
-                    "d": null.d,
-                    "alternative": alternative,
-                    "test": name,
-                    "rejected": count / draws,
-                    "draws": draws,
-                    "null_draws": n_null,
-                    "alpha": ALPHA,
-                }
-            )
-    return rows
+    rng = generator("power", alternative, null.d, *([strength] if strength == strength else []))
+    rejected: dict[str, int] = {}
+    for _ in range(draws):
+        matrix = make(rng, null.d)
+        values, det = all_statistics(matrix)
+        p = {k: two_sided(v, null.statistics[det][k]) for k, v in values.items()}
+        p[IID] = iid_ks.test(iid_ks.all_angles(matrix), reference)[1]
+        for name, value in p.items():
+            rejected[name] = rejected.get(name, 0) + (value <= ALPHA)
+    return [
+        {
+            "d": null.d,
+            "alternative": alternative,
+            "strength": strength,
+            "test": name,
+            "rejected": count / draws,
+            "draws": draws,
+            "null_draws": n_null,
+            "alpha": ALPHA,
+        }
+        for name, count in rejected.items()
+    ]

@@ -13,7 +13,7 @@ pass too, passing says nothing of shared features.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -53,6 +53,7 @@ KS_COLUMNS = (
     "target_seed",
     "map",
     "matrices",
+    "decided",
     "dimensions",
     "ks_published",
     "p_published",
@@ -62,7 +63,12 @@ KS_COLUMNS = (
     "null_median",
     "null_high",
 )
-PHASE_COLUMNS = ("cohort", "checkpoint", "site", "map", "angle_rad", "difference", "low", "high")
+PHASE_COLUMNS = (
+    *("cohort", "checkpoint", "site", "map", "matrices", "decided"),
+    *("angle_rad", "difference", "low", "high"),
+)
+# In place of a site: all of them pooled.
+ALL_SITES = "all"
 MAPS = ("procrustes", "shuffled", "covariance_random")
 PHASE_DRAWS = 999
 ACROSS_DRAWS = 9999
@@ -126,80 +132,106 @@ def of_pair(pair: Pair, nulls: Mapping[int, Null]) -> list[dict[str, Any]]:
     return found
 
 
-def across_pairs(
-    pairs: Sequence[Pair], null: Null, *cell: object
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
-    """What several pairs of one site say together; rows of `COLUMNS`, `KS_COLUMNS`,
-    `PHASE_COLUMNS`, without cohort, checkpoint and site.
+class Phases(NamedTuple):
+    """The eigenphases of one rotation.
 
-    Args:
-        pairs: of one source with different targets; those of which the activations do not decide
-            the whole rotation are left out.
-        null: draws for the width.
-        cell: names the cell, for the draws.
+    Attributes:
+        site, source_seed, target_seed, map: which.
+        angles_n: as the published protocol takes them (`crossseed.published.iid_ks.all_angles`).
+        law: empirical less mean law of the angles at `law_grid`.
+        det: determinant.
+        decided: whether the activations decide the whole rotation.
     """
-    pairs = [pair for pair in pairs if decided(pair)]
-    if not pairs:
-        return [], [], []
-    table: list[dict[str, Any]] = []
-    ks: list[dict[str, Any]] = []
-    phases: list[dict[str, Any]] = []
-    by_map: dict[str, list[np.ndarray]] = {name: [] for name in MAPS}
-    for pair in pairs:
-        for name, rotation in rotations(pair).items():
-            by_map[name].append(rotation)
-    reference = iid_ks.reference(null.d)
-    for name, found in by_map.items():
-        table += _together(found, null.d, name, *cell)
-        laws = [law_of(rotation) for rotation in found]
-        for pair, rotation, law in zip(pairs, found, laws, strict=True):
-            one = {"source_seed": pair.spec["source_seed"], "target_seed": pair.spec["target_seed"]}
-            ks.append({**one, **_ks([rotation], [law], null, reference, name, *cell)})
-        if len(found) > 1:
-            pool = {"source_seed": "", "target_seed": ""}
-            ks.append({**pool, **_ks(found, laws, null, reference, name, *cell)})
-        phases += _phases(laws, null, name, *cell)
-    return table, ks, phases
+
+    site: str
+    source_seed: int
+    target_seed: int
+    map: str
+    angles_n: np.ndarray
+    law: np.ndarray
+    det: int
+    decided: bool
 
 
-Law = tuple[np.ndarray, int]
+def phases_of(pair: Pair) -> list[Phases]:
+    """The eigenphases of a pair's rotation and of its controls."""
+    seeds = (pair.spec["source_seed"], pair.spec["target_seed"])
+    found = []
+    for name, rotation in rotations(pair).items():
+        angles = iid_ks.all_angles(rotation)
+        found.append(
+            Phases(pair.spec["site"], *seeds, name, angles, *law_of(rotation), decided(pair))
+        )
+    return found
 
 
-def law_of(rotation: np.ndarray) -> Law:
+def law_of(rotation: np.ndarray) -> tuple[np.ndarray, int]:
     """Empirical less mean law of the eigenangles of one matrix, and its determinant."""
     found = spectrum(rotation)
     return empirical_less_mean(found.angles_n[None], len(rotation), found.det)[0], found.det
 
 
-def pooled_null(laws: Sequence[Law], null: Null, size: int, *cell: object) -> np.ndarray:
-    """Laws of pools of independent Haar draws with the same determinants, (size, points)."""
-    rng = generator("pooled-eigenphases", *cell, len(laws))
+def pooled_null(dets: Sequence[int], null: Null, size: int, *cell: object) -> np.ndarray:
+    """Laws of pools of independent Haar draws with these determinants, (size, points)."""
+    rng = generator("pooled-eigenphases", *cell, len(dets))
     total = np.zeros((size, null.law[1].shape[1]), dtype=np.float32)
-    for _, det in laws:
+    for det in dets:
         draws = null.law[det]
         total += draws[rng.integers(len(draws), size=size)]
-    return total / len(laws)
+    return total / len(dets)
 
 
-def _ks(
-    found: Sequence[np.ndarray],
-    laws: Sequence[Law],
-    null: Null,
-    reference: np.ndarray,
-    name: str,
-    *cell: object,
-) -> dict[str, Any]:
+def ks(found: Sequence[Phases], null: Null, *cell: object) -> list[dict[str, Any]]:
+    """The published test and the calibrated one: of each matrix, of the pairs of each site pooled,
+    and of all sites pooled; rows of `KS_COLUMNS` without cohort and checkpoint.
+
+    The published test takes every matrix, the calibrated one those that are decided. Its p over all
+    sites treats the sites of a pair as independent, which they are not quite.
+
+    Args:
+        found: of one source with different targets.
+        null: draws for the width.
+        cell: names the cell, for the draws.
+    """
+    reference = iid_ks.reference(null.d)
+    rows = []
+    for name in MAPS:
+        part = [one for one in found if one.map == name]
+        sites = list(dict.fromkeys(one.site for one in part))
+        pools = {site: [one for one in part if one.site == site] for site in sites}
+        for one in part:
+            pair = {"source_seed": one.source_seed, "target_seed": one.target_seed}
+            rows.append({"site": one.site, **pair, **_ks([one], null, reference, *cell)})
+        pools = {site: pool for site, pool in pools.items() if len(pool) > 1}
+        if len(part) > max(1, *map(len, pools.values()), 1):
+            pools[ALL_SITES] = part
+        for site, pool in pools.items():
+            none = {"source_seed": "", "target_seed": ""}
+            rows.append({"site": site, **none, **_ks(pool, null, reference, *cell, site)})
+    return rows
+
+
+def _ks(pool: Sequence[Phases], null: Null, reference: np.ndarray, *cell: object) -> dict[str, Any]:
     """The published test of a pool of matrices, and the calibrated one."""
-    statistic, p = iid_ks.pooled(list(found), reference)
-    value = float(np.abs(np.mean([law for law, _ in laws], axis=0)).max())
-    drawn = np.abs(pooled_null(laws, null, len(null.law[1]), *cell)).max(axis=1)
-    low, median, high = (float(q) for q in np.quantile(drawn, (0.025, 0.5, 0.975)))
-    return {
-        "map": name,
-        "matrices": len(found),
+    statistic, p = iid_ks.test(np.concatenate([one.angles_n for one in pool]), reference)
+    known = [one for one in pool if one.decided]
+    row = {
+        "map": pool[0].map,
+        "matrices": len(pool),
+        "decided": len(known),
         "dimensions": null.d,
         "ks_published": statistic,
         "p_published": p,
+    }
+    if not known:
+        nan = float("nan")
+        return {**row, **dict.fromkeys(("ks", "p", "null_low", "null_median", "null_high"), nan)}
+    value = float(np.abs(np.mean([one.law for one in known], axis=0)).max())
+    laws = pooled_null([one.det for one in known], null, len(null.law[1]), *cell)
+    drawn = np.abs(laws).max(axis=1)
+    low, median, high = (float(q) for q in np.quantile(drawn, (0.025, 0.5, 0.975)))
+    return {
+        **row,
         "ks": value,
         "p": battery.two_sided(value, drawn),
         "null_low": low,
@@ -208,20 +240,46 @@ def _ks(
     }
 
 
-def _phases(laws: Sequence[Law], null: Null, name: str, *cell: object) -> list[dict[str, Any]]:
+def across_pairs(
+    pairs: Sequence[Pair], null: Null, *cell: object
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What several pairs of one site say together; rows of `COLUMNS` and of `PHASE_COLUMNS`,
+    without cohort, checkpoint and site.
+
+    Args:
+        pairs: of one source with different targets. Those of which the activations do not decide
+            the whole rotation take no part in the tests; their eigenphases are pooled only where
+            no pair is decided, and then marked so.
+        null: draws for the width.
+        cell: names the cell, for the draws.
+    """
+    known = [pair for pair in pairs if decided(pair)]
+    table: list[dict[str, Any]] = []
+    if known:
+        by_pair = [rotations(pair) for pair in known]
+        for name in MAPS:
+            table += _together([maps[name] for maps in by_pair], null.d, name, *cell)
+    laws: list[dict[str, Any]] = []
+    drawn_from = [phases_of(pair) for pair in known or pairs]
+    for found in zip(*drawn_from, strict=True):
+        laws += _phases(found, null, *cell)
+    return table, laws
+
+
+def _phases(found: Sequence[Phases], null: Null, *cell: object) -> list[dict[str, Any]]:
     """The pooled law at each angle with its pointwise 95 % band."""
-    drawn = pooled_null(laws, null, PHASE_DRAWS, *cell)
+    drawn = pooled_null([one.det for one in found], null, PHASE_DRAWS, *cell)
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
-    mean = np.mean([law for law, _ in laws], axis=0)
+    mean = np.mean([one.law for one in found], axis=0)
+    columns = {"angle_rad": law_grid(), "difference": mean, "low": low, "high": high}
+    shared = {
+        "map": found[0].map,
+        "matrices": len(found),
+        "decided": int(all(one.decided for one in found)),
+    }
     return [
-        {
-            "map": name,
-            "angle_rad": float(a),
-            "difference": float(d),
-            "low": float(x),
-            "high": float(y),
-        }
-        for a, d, x, y in zip(law_grid(), mean, low, high, strict=True)
+        {**shared, **{name: float(values[i]) for name, values in columns.items()}}
+        for i in range(len(mean))
     ]
 
 

@@ -32,13 +32,7 @@ def reference(d: int) -> np.ndarray:
     return np.concatenate([all_angles(haar_orthogonal(rng, d)) for _ in range(REFERENCE_DRAWS)])
 
 
-def p_value(rotation: np.ndarray, reference_n: np.ndarray) -> float:
-    """The published p of one matrix."""
-    return float(ks_2samp(all_angles(rotation), reference_n).pvalue)
-
-
-def pooled(rotations: list[np.ndarray], reference_n: np.ndarray) -> tuple[float, float]:
-    """Statistic and p of the published test on the pooled angles of several matrices."""
-    angles = np.concatenate([all_angles(rotation) for rotation in rotations])
-    found = ks_2samp(angles, reference_n)
+def test(angles_n: np.ndarray, reference_n: np.ndarray) -> tuple[float, float]:
+    """Statistic and p of the published test on the angles of one matrix, or of several pooled."""
+    found = ks_2samp(angles_n, reference_n)
     return float(found.statistic), float(found.pvalue)

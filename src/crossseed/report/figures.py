@@ -1,15 +1,16 @@
-"""The figures of a run: every value beside its nulls, intervals drawn, labels on the lines."""
+"""The figures of a run: every value beside its nulls, intervals drawn, labels on the lines.
+
+Here those of transfer, drift and training; those of the rotation itself are in
+`crossseed.report.rotation_figures`."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.lines
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -17,69 +18,34 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from crossseed.drift import COMPARISONS
+from crossseed.report import rotation_figures as rotation
 from crossseed.report import tables as t
+from crossseed.report.style import (
+    AMBER,
+    BLUE,
+    DRIFT_FLOOR,
+    GREEN,
+    ORANGE,
+    PINK,
+    STYLE,
+    panels,
+    save,
+    short_site,
+    spread_labels,
+)
 
-# Okabe and Ito's palette: told apart under all common forms of colour blindness.
 ARMS = {
     "self": ("#000000", "own model", "-"),
-    "procrustes": ("#0072B2", "Procrustes", "-"),
-    "gaussian": ("#CC79A7", "Gaussian", ":"),
-    "shuffled": ("#E69F00", "shuffled", "--"),
-    "mean": ("#009E73", "mean shift", "--"),
+    "procrustes": (BLUE, "Procrustes", "-"),
+    "gaussian": (PINK, "Gaussian", ":"),
+    "shuffled": (AMBER, "shuffled", "--"),
+    "mean": (GREEN, "mean shift", "--"),
     "random": ("#999999", "random rotation", ":"),
-    "raw": ("#D55E00", "raw", "-"),
+    "raw": (ORANGE, "raw", "-"),
 }
 EV_FLOOR = -1.5
-DRIFT_FLOOR = -1.0
 DRIFT_PANELS_A_ROW = 6
 LABEL_GAP = 0.055
-STYLE = {
-    "svg.hashsalt": "crossseed",
-    "svg.fonttype": "path",
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "figure.dpi": 120,
-    "savefig.dpi": 160,
-}
-
-
-def save(figure: Figure, stem: Path) -> None:
-    """Writes `stem`.svg and `stem`.png, without dates, so that equal figures are equal bytes."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None}, bbox_inches="tight")
-    figure.savefig(stem.with_suffix(".png"), metadata={"Software": None}, bbox_inches="tight")
-
-
-def panels(n: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    sns.set_theme(style="ticks", rc=STYLE)
-    figure = Figure(figsize=(1.0 + 4.9 * n, height), layout="constrained")
-    axes = figure.subplots(1, n, sharey=True, squeeze=False)[0]
-    for axis in axes:
-        sns.despine(ax=axis)
-    return figure, list(axes)
-
-
-def short_site(site: str) -> str:
-    """`blocks.1.hook_resid_mid` as two lines: layer and place."""
-    _, layer, hook = site.split(".")
-    return f"block {layer}\n{hook.removeprefix('hook_').replace('_', ' ')}"
-
-
-def spread_labels(wanted: list[float], gap: float) -> list[float]:
-    """Heights for labels near `wanted`, at least `gap` apart, in the given order."""
-    order = np.argsort(wanted)
-    placed = np.array(wanted, dtype=float)
-    for _ in range(200):
-        moved = False
-        for low, high in itertools.pairwise(order):
-            short = gap - (placed[high] - placed[low])
-            if short > 1e-9:
-                placed[low] -= short / 2
-                placed[high] += short / 2
-                moved = True
-        if not moved:
-            break
-    return [float(v) for v in placed]
 
 
 def by_site(
@@ -175,213 +141,6 @@ def firing(tables: t.Tables, dictionary: str, info: dict[str, Any]) -> Figure:
         -0.1,
         f"firing correlation, {dictionary}\n(mean Pearson r over live latents)",
     )
-
-
-def decoder_cosine(tables: t.Tables, info: dict[str, Any]) -> Figure:
-    """One panel a cohort: mean maximum decoder cosine per site for each init and basis."""
-    figure, axes = panels(len(info))
-    looks = {
-        ("shared", "raw"): ("#D55E00", "-"),
-        ("shared", "rotated"): ("#D55E00", "--"),
-        ("independent", "raw"): ("#0072B2", "-"),
-        ("independent", "rotated"): ("#0072B2", "--"),
-    }
-    rows = tables.decoder_cosine
-    both = rows.groupby("dictionary").init.nunique()
-    name = both.index[both.argmax()] if len(both) else "no SAE trained on both members"
-    rows = rows[rows.dictionary == name]
-    for axis, (cohort, about) in zip(axes, info.items(), strict=True):
-        part = rows[rows.cohort == cohort]
-        ends, names = [], []
-        for (init, basis), (colour, dash) in looks.items():
-            found = part[(part.init == init) & (part["map"] == basis)]
-            if found.empty:
-                continue
-            places = [about["sites"].index(site) for site in found.site]
-            axis.plot(places, found.mean_max_cosine, "o", ms=2.5, color=colour, alpha=0.7)
-            means = [found[found.site == s].mean_max_cosine.mean() for s in about["sites"]]
-            axis.plot(range(len(means)), means, dash, color=colour, lw=1.2)
-            ends.append(float(means[-1]))
-            names.append((f"{init} init, {basis}", colour))
-        if len(part):
-            floor = float(part.random_floor.mean())
-            axis.axhline(floor, color="0.5", lw=0.9, ls=":")
-            ends.append(floor)
-            names.append(("random directions", "0.4"))
-        for height, (word, colour) in zip(spread_labels(ends, 0.055), names, strict=True):
-            axis.annotate(
-                word,
-                (len(about["sites"]) - 0.9, height),
-                color=colour,
-                va="center",
-                fontsize=8,
-                annotation_clip=False,
-            )
-        axis.set_xticks(
-            range(len(about["sites"])), [short_site(s) for s in about["sites"]], fontsize=7.5
-        )
-        axis.set_xlim(-0.4, len(about["sites"]) - 0.95)
-        axis.set_ylim(0, 1.03)
-        axis.set_title(cohort, loc="left", fontweight="bold")
-    axes[0].set_ylabel(f"mean maximum decoder cosine,\n{name}")
-    return figure
-
-
-RUNGS = {
-    "raw": "raw",
-    "mean": "mean shift",
-    "permutation": "permutation",
-    "signed_permutation": "signed perm.",
-    "shared": "one rotation,\nall sites",
-    "procrustes": "Procrustes",
-    "scaled": "with scale",
-    "ridge": "ridge affine",
-}
-RUNG_NULLS = {
-    "random": "random rotation",
-    "shuffled": "shuffled",
-    "covariance_random": "covariance,\nrandom signs",
-    "covariance_skewness": "covariance,\nskewness signs",
-    "untrained": "untrained",
-}
-LADDER_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
-
-
-def ladder(tables: t.Tables, info: dict[str, Any]) -> Figure:
-    """A row a cohort, a panel a site: how much each rung and each null carries, by several metrics.
-
-    Points are pairs, lines join medians over the rungs; the nulls stand apart on the right."""
-    sns.set_theme(style="ticks", rc=STYLE)
-    widest = max(len(about["sites"]) for about in info.values())
-    figure = Figure(figsize=(1.4 + 2.6 * widest, 2.9 * len(info)), layout="constrained")
-    axes = figure.subplots(len(info), widest, sharey=True, squeeze=False)
-    places = {arm: float(i) for i, arm in enumerate(RUNGS)}
-    places |= {arm: len(RUNGS) + 0.6 + i for i, arm in enumerate(RUNG_NULLS)}
-    words = {**RUNGS, **RUNG_NULLS}
-    drawn: list[str] = []
-    for line, (cohort, about) in zip(axes, info.items(), strict=True):
-        for axis in line[len(about["sites"]) :]:
-            axis.set_axis_off()
-        for axis, site in zip(line, about["sites"], strict=False):
-            curves = _ladder_curves(tables, cohort, site)
-            drawn = drawn or list(curves)
-            for number, rows in enumerate(curves.values()):
-                colour = LADDER_COLOURS[number % len(LADDER_COLOURS)]
-                shown = rows[rows.arm.isin(places)]
-                at = shown.arm.map(places)
-                axis.plot(
-                    at, shown.value.clip(lower=DRIFT_FLOOR), "o", ms=2, alpha=0.5, color=colour
-                )
-                medians = shown.groupby(at).value.median().clip(lower=DRIFT_FLOOR)
-                rungs = medians[medians.index < len(RUNGS)]
-                axis.plot(rungs.index, rungs, "-", lw=1.1, color=colour)
-            axis.axvspan(len(RUNGS) - 0.2, max(places.values()) + 0.6, color="0.95", zorder=0)
-            axis.axhline(0, color="0.8", lw=0.8, zorder=0)
-            axis.set_xticks(
-                list(places.values()), [words[a] for a in places], fontsize=6, rotation=90
-            )
-            axis.set_xlim(-0.6, max(places.values()) + 0.6)
-            axis.set_ylim(DRIFT_FLOOR - 0.05, 1.08)
-            axis.set_title(short_site(site).replace("\n", " "), fontsize=8)
-            sns.despine(ax=axis)
-        line[0].set_ylabel(f"{cohort}\nshare or correlation, held out", fontsize=8)
-    handles = [
-        matplotlib.lines.Line2D([], [], color=colour, label=name)
-        for name, colour in zip(drawn, LADDER_COLOURS, strict=False)
-    ]
-    figure.legend(
-        handles=handles, loc="outside upper left", ncols=2, fontsize=8, frameon=False,
-        labelcolor="linecolor",
-    )  # fmt: skip
-    return figure
-
-
-def _ladder_curves(tables: t.Tables, cohort: str, site: str) -> dict[str, pd.DataFrame]:
-    """Rows by what they measure: of the map, and of the sparsest dictionary through it."""
-
-    def of(table: pd.DataFrame, metric: str, dictionary: str | None = None) -> pd.DataFrame:
-        rows = table[(table.cohort == cohort) & (table.site == site) & (table.metric == metric)]
-        if dictionary is not None:
-            rows = t.crossed(rows[rows.dictionary.fillna("") == dictionary])
-        return rows.dropna(subset=["value"])
-
-    sparsest = tables.transfer[tables.transfer.metric == "l0"].groupby("dictionary").value.median()
-    name = str(sparsest.index[sparsest.argmin()])
-    curves = {
-        "fit of the map": of(tables.fits, "alignment_ev"),
-        f"EVx beyond 3 directions, {name}": of(tables.transfer, "evx_3", name),
-        f"firing correlation, {name}": of(tables.transfer, "firing_r", name),
-        "cross-entropy recovered": of(tables.splice, "ce_recovered", ""),
-    }
-    return {words: rows for words, rows in curves.items() if len(rows)}
-
-
-MAP_COLOURS = {
-    "procrustes": ("#0072B2", "Procrustes"),
-    "shuffled": ("#E69F00", "shuffled tokens"),
-    "covariance_random": ("#CC79A7", "matched principal axes"),
-}
-
-
-def eigenphases(tables: t.Tables, info: dict[str, Any]) -> Figure:
-    """A panel a cohort and site whose rotations are decided: empirical less mean law of the
-    eigenangles, pooled over pairs, on the 95 % band of as many Haar draws."""
-    sns.set_theme(style="ticks", rc=STYLE)
-    cells = list(tables.phases.groupby(["cohort", "site"], sort=False))
-    if not cells:
-        figure, (axis,) = panels(1, height=1.2)
-        axis.set_axis_off()
-        axis.annotate("no site's activations decide a whole rotation", (0, 0.5), fontsize=9)
-        return figure
-    columns = min(4, len(cells))
-    lines = -(-len(cells) // columns)
-    figure = Figure(figsize=(1 + 2.8 * columns, 2.5 * lines), layout="constrained")
-    axes = figure.subplots(lines, columns, squeeze=False, sharex=True)
-    for axis in axes.flat[len(cells) :]:
-        axis.set_axis_off()
-    for axis, ((cohort, site), part) in zip(axes.flat, cells, strict=False):
-        band = part[part["map"] == "procrustes"]
-        axis.fill_between(band.angle_rad, band.low, band.high, color="0.88", lw=0)
-        for number, (name, (colour, word)) in enumerate(MAP_COLOURS.items()):
-            rows = part[part["map"] == name]
-            axis.plot(rows.angle_rad, rows.difference, lw=1, color=colour)
-            axis.annotate(
-                word, (0.98, 0.97 - 0.09 * number), xycoords="axes fraction", ha="right", va="top",
-                fontsize=6.5, color=colour,
-            )  # fmt: skip
-        axis.axhline(0, color="0.6", lw=0.7)
-        axis.set_title(f"{cohort}, {short_site(site)}".replace("\n", " "), fontsize=7.5)
-        axis.set_xlabel("eigenangle θ (rad)", fontsize=7.5)
-        sns.despine(ax=axis)
-    axes[0, 0].set_ylabel("share of angles below θ,\nless its mean under Haar", fontsize=7.5)
-    return figure
-
-
-def power(tables: t.Tables) -> Figure:
-    """A panel a size: share of matrices that each test rejects at 5 %, by alternative."""
-    sizes = sorted(tables.power.d.unique())
-    figure, axes = panels(len(sizes), height=3.4)
-    for axis, size in zip(axes, sizes, strict=True):
-        wide = tables.power[tables.power.d == size].pivot_table(
-            index="test", columns="alternative", values="rejected", sort=False
-        )
-        sns.heatmap(
-            wide, ax=axis, vmin=0, vmax=1, cmap="Blues", annot=True, fmt=".2f", cbar=False,
-            annot_kws={"fontsize": 6.5}, linewidths=0.4,
-        )  # fmt: skip
-        axis.set_title(f"d = {size}", loc="left", fontweight="bold")
-        axis.set_xlabel("")
-        axis.set_ylabel("")
-        axis.tick_params(labelsize=7)
-        axis.set_xticklabels(
-            [w.get_text().replace("_", " ") for w in axis.get_xticklabels()],
-            rotation=30,
-            ha="right",
-        )
-        axis.set_yticklabels(
-            [w.get_text().replace("_", " ") for w in axis.get_yticklabels()], rotation=0
-        )
-    return figure
 
 
 def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
@@ -513,12 +272,17 @@ def draw_all(
     for dictionary in pd.unique(tables.transfer.dictionary):
         draw(f"ev-{dictionary}", partial(explained_variance, tables, dictionary, info))
         draw(f"firing-{dictionary}", partial(firing, tables, dictionary, info))
+    if len(tables.published):
+        draw("published-ev", partial(rotation.published_ev, tables, info))
     if len(tables.transfer):
-        draw("ladder", partial(ladder, tables, info))
-        draw("decoder-cosine", partial(decoder_cosine, tables, info))
+        draw("ladder", partial(rotation.ladder, tables, info))
+        draw("twins", partial(rotation.twins, tables, info))
+        draw("decoder-cosine", partial(rotation.decoder_cosine, tables, info))
     if len(tables.power):
-        draw("power", partial(power, tables))
-        draw("eigenphases", partial(eigenphases, tables, info))
+        if len(tables.published):
+            draw("published-rotation", partial(rotation.published_rotation, tables, info))
+        draw("eigenphases", partial(rotation.eigenphases, tables, info))
+        draw("power", partial(rotation.power, tables))
     if drift is not None:
         for comparison in COMPARISONS:
             draw(f"drift-{comparison}", partial(drift_curves, tables, info, drift, comparison))

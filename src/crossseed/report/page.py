@@ -28,11 +28,13 @@ STAGES = {
     "fits": "measure maps",
     "shared": "measure one rotation for all sites",
     "transfer": "measure transfer",
+    "shared_transfer": "measure transfer through one rotation for all sites",
     "splice": "run models with carried activations",
     "cosine": "compare decoders",
     "published": "measure by the published protocol",
     "haar": "test rotations",
     "across": "test rotations together",
+    "ks": "pool eigenphases",
     "cocycle": "compose rotations",
     "drift": "measure drift",
     "drift_of_seed": "join the drift of a seed",
@@ -55,18 +57,32 @@ CAPTIONS = {
     "that the carried ones explain. Orange-red and green: reconstruction and firing of the run's "
     "sparsest dictionary, token by token against the source's own. Pink: cross-entropy that the "
     "source recovers with carried activations in place of its own, between zero ablation (0) and "
-    "none (1). Points are pairs, lines join medians; values below −1 lie on the lower edge.",
-    "power": "Share of matrices that each test rejects at α = .05, by what the matrices are; the column "
-    "of Haar draws is each test's size. ks iid is the published test, which takes eigenphases as "
-    "independent.",
+    "none (1). Ceiling: the source's own activations, to the target and back by the rotations of two "
+    "halves of the tokens. Points are pairs, lines join medians; values below −1 lie on the lower edge.",
+    "power": "Left: share of matrices that each test rejects at α = .05, by what the matrices are; the "
+    "column of Haar draws is each test's size. Right: the same over the size of an effect. ks iid is "
+    "the published test, which takes eigenphases as independent.",
     "eigenphases": "Empirical law of the eigenangles, pooled over the anchor's pairs, less its mean "
-    "under Haar measure, where the activations decide the whole rotation. Grey: where 95 % of pools "
-    "of as many Haar draws lie at each angle. A rotation fitted on shuffled tokens, and one that "
-    "matches principal axes alone, stand beside it.",
+    "under Haar measure. Grey: where 95 % of pools of as many Haar draws lie at each angle. A "
+    "rotation fitted on shuffled tokens, and one that matches principal axes alone, stand beside it. "
+    "A title in red: the activations do not span all dimensions, and part of R is arbitrary.",
+    "published-ev": "Figure 1 of arXiv 2605.24577 redrawn: explained variance as published, on the "
+    "very tokens that the rotation was fitted on, of the anchor's dictionary on its own model, on "
+    "another seed raw, rotated and shifted, and on Gaussian noise with the anchor's mean and "
+    "covariance. Dashed: the same dictionary through maps that know no pairing, on held-out tokens. "
+    "Points are pairs, lines join medians; values below −1.5 lie on the lower edge.",
+    "published-rotation": "Figure 2 of arXiv 2605.24577 redrawn. Left: Frobenius distance of R from "
+    "the identity per pair and site, beside rotations fitted on shuffled tokens, rotations that match "
+    "principal axes by rank, and random ones; grey: where 95 % of Haar draws lie. A site in red has "
+    "activations that do not decide the whole of R. Right: density of the eigenphases over all pairs "
+    "and sites, for R and for the same two controls; dotted: the law of Haar draws for large d.",
+    "twins": "What is shared beyond k directions: Procrustes less its twin, whose pairs agree in the "
+    "target's k leading principal directions and are shuffled in the rest (k = 0: all shuffled), for "
+    "the run's sparsest dictionary on held-out tokens. Points are pairs and starts, lines join medians.",
     "decoder-cosine": "Mean over the anchor's latents of the largest decoder cosine among another "
-    "seed's latents: SAEs started from the same weights (orange-red) or independently (blue), in "
-    "the raw basis (solid) or after the rotation (dashed). Dotted: dictionaries of random "
-    "directions. Points are pairs of seeds, lines their means.",
+    "seed's latents, two by two: SAEs started from the same weights (orange-red) or independently "
+    "(blue), in the raw basis or after the rotation. Dotted: dictionaries of random directions. Points "
+    "are pairs of seeds, lines their means; same index: best matches that have the same index.",
     "drift-checkpoint": "Each checkpoint beside the reference checkpoint of its own seed, per "
     "site, on held-out tokens: variance of the reference's activations explained by the "
     "checkpoint's own (orange-red), after a shift of the mean (green), after a rotation (blue), and "

@@ -18,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--maps", type=Path, nargs="+", required=True, help="moments of each pair")
     parser.add_argument("--null", type=Path, required=True, help="draws of the site's width")
     parser.add_argument("--out", type=Path, required=True, help="CSV of tests to write")
-    parser.add_argument("--ks", type=Path, required=True, help="CSV of KS tests to write")
     parser.add_argument("--phases", type=Path, required=True, help="CSV of pooled laws to write")
 
 
@@ -29,7 +28,6 @@ def run(args: argparse.Namespace) -> None:
     for path, pair in zip(args.maps, found, strict=True):
         check_cell(path, pair.spec, cell)
     tables = study.across_pairs(found, null.read(args.null), *cell.values())
-    paths = (args.out, args.ks, args.phases)
-    columns = (study.COLUMNS, study.KS_COLUMNS, study.PHASE_COLUMNS)
+    paths, columns = (args.out, args.phases), (study.COLUMNS, study.PHASE_COLUMNS)
     for path, names, rows in zip(paths, columns, tables, strict=True):
         write_table(path, names, [{**cell, **row} for row in rows])

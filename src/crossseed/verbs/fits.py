@@ -26,10 +26,7 @@ def run(args: argparse.Namespace) -> None:
     made_from = spec["activations"]
     pair = pairs.read(args.maps)
     check_cell(args.maps, pair.spec, {"activations": made_from})
-    maps, _ = pair.maps(spec["directions"])
-    before = pair.untrained_map()
-    if before is not None:
-        maps[pairs.UNTRAINED] = before
+    maps = pair.arms(spec["directions"])
     with pairs.open_readers("eval", *options.pair_files(args), made_from) as readers:
         found = fits(readers, pair, maps, spec["resamples"], *pairs.cell_of(spec))
     cell = {name: spec[name] for name in pairs.CELL}

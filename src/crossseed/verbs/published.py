@@ -40,10 +40,12 @@ def run(args: argparse.Namespace) -> None:
         a, b = whole(readers.source), whole(readers.target)
     cell = {name: spec[name] for name in pairs.CELL}
     rotation = transfer.rotation(a, b)
+    statistic, p = iid_ks.test(iid_ks.all_angles(rotation), iid_ks.reference(len(rotation)))
     of_map = {
         "mean_cosine": spectrum.mean_cosine(rotation),
         "permutation_distance": spectrum.permutation_distance(rotation),
-        "ks_p": iid_ks.p_value(rotation, iid_ks.reference(len(rotation))),
+        "ks": statistic,
+        "ks_p": p,
     }
     rows = [{"dictionary": "", "init": "", "quantity": k, "value": v} for k, v in of_map.items()]
     for (name, init), dictionary in dictionaries.items():

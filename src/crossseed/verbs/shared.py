@@ -1,4 +1,5 @@
-"""One rotation for all sites of a pair, measured on the eval split beside a rotation for each."""
+"""One rotation for all sites of a pair, on the eval split: how well it carries the activations, or,
+given dictionaries, what they are worth through it."""
 
 from __future__ import annotations
 
@@ -6,9 +7,9 @@ import argparse
 from contextlib import ExitStack
 from pathlib import Path
 
-from crossseed import pairs
+from crossseed import fits, pairs, shared_rotation, transfer
 from crossseed.errors import UserError
-from crossseed.fits import COLUMNS, shared
+from crossseed.sae.dictionary import Dictionary, load
 from crossseed.store import check_cell, write_table
 from crossseed.verbs import options
 
@@ -21,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}", type=Path, nargs="+", required=True, help=f"activations of the {name}"
         )
+    parser.add_argument(
+        "--dictionaries", type=Path, nargs="*", help="the source's SAE folders, to measure transfer"
+    )
     parser.add_argument("--maps", type=Path, nargs="+", required=True, help="moments at each site")
     parser.add_argument("--out", type=Path, required=True, help="CSV to write")
 
@@ -28,6 +32,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "sites", "resamples", *CELL)
     sites: list[tuple[str, dict[str, str]]] = spec["sites"]
+    dictionaries: dict[str, dict[tuple[str, str], Dictionary]] = {site: {} for site, _ in sites}
+    for path in args.dictionaries or ():
+        dictionary = load(options.folder_of(path))
+        made = options.provenance(dictionary)
+        check_cell(path, made, {"activations": dict(sites)[made["site"]]["source"]})
+        dictionaries[made["site"]][made["dictionary"], made["init"]] = dictionary
     widths = set()
     with ExitStack() as stack:
         found = {}
@@ -37,12 +47,19 @@ def run(args: argparse.Namespace) -> None:
             pair = pairs.read(maps)
             check_cell(maps, pair.spec, {"activations": made_from})
             readers = pairs.open_readers("eval", source, target, None, made_from)
-            found[site] = (pair, stack.enter_context(readers))
+            opened = stack.enter_context(readers)
+            found[site] = shared_rotation.Site(pair, opened)
             widths.add(len(pair.rotation))
         if len(widths) > 1:
             raise UserError(
                 f"sites of widths {sorted(widths)} cannot share one rotation; study them apart"
             )
         cell = {name: spec[name] for name in CELL}
-        rows = shared(found, spec["resamples"], *cell.values())
-    write_table(args.out, COLUMNS, [{**cell, **row} for row in rows])
+        how = (spec["resamples"], *cell.values())
+        rows = (
+            shared_rotation.fits(found, *how)
+            if args.dictionaries is None
+            else shared_rotation.transfers(found, dictionaries, *how)
+        )
+    columns = fits.COLUMNS if args.dictionaries is None else transfer.COLUMNS
+    write_table(args.out, columns, [{**cell, **row} for row in rows])

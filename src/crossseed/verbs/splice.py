@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> None:
     loader = module_of(spec["kind"], "splicing")
     runner = loader.load(told, args.model, spec["site"], usable(args.device))
     sets, digest = read_tokens(args.tokens)
-    maps, _ = pair.maps([])
+    maps = pair.arms([])
     with pairs.open_readers("eval", *options.pair_files(args), made_from) as readers:
         if readers.source.tokens != digest:
             raise UserError(

@@ -1,0 +1,63 @@
+"""What all figures share: their look, their files, and labels that do not overlap."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: told apart under all common forms of colour blindness.
+BLUE, ORANGE, GREEN, PINK, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
+# Where panels end below; what lies deeper is drawn on the edge.
+DRIFT_FLOOR = -1.0
+STYLE = {
+    "svg.hashsalt": "crossseed",
+    "svg.fonttype": "path",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "figure.dpi": 120,
+    "savefig.dpi": 160,
+}
+
+
+def save(figure: Figure, stem: Path) -> None:
+    """Writes `stem`.svg and `stem`.png, without dates, so that equal figures are equal bytes."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None}, bbox_inches="tight")
+    figure.savefig(stem.with_suffix(".png"), metadata={"Software": None}, bbox_inches="tight")
+
+
+def panels(n: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    sns.set_theme(style="ticks", rc=STYLE)
+    figure = Figure(figsize=(1.0 + 4.9 * n, height), layout="constrained")
+    axes = figure.subplots(1, n, sharey=True, squeeze=False)[0]
+    for axis in axes:
+        sns.despine(ax=axis)
+    return figure, list(axes)
+
+
+def short_site(site: str) -> str:
+    """`blocks.1.hook_resid_mid` as two lines: layer and place."""
+    _, layer, hook = site.split(".")
+    return f"block {layer}\n{hook.removeprefix('hook_').replace('_', ' ')}"
+
+
+def spread_labels(wanted: list[float], gap: float) -> list[float]:
+    """Heights for labels near `wanted`, at least `gap` apart, in the given order."""
+    order = np.argsort(wanted)
+    placed = np.array(wanted, dtype=float)
+    for _ in range(200):
+        moved = False
+        for low, high in itertools.pairwise(order):
+            short = gap - (placed[high] - placed[low])
+            if short > 1e-9:
+                placed[low] -= short / 2
+                placed[high] += short / 2
+                moved = True
+        if not moved:
+            break
+    return [float(v) for v in placed]

@@ -1,0 +1,57 @@
+"""Intervals over seeds: what is drawn, and how wide they are."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from crossseed.over_seeds import drawn_seeds, resampled
+
+
+def frame(pairs):
+    return pd.DataFrame(
+        [{"source_seed": a, "target_seed": b, "value": float(v)} for (a, b), v in pairs.items()]
+    )
+
+
+def test_the_anchor_is_not_drawn():
+    assert drawn_seeds([frame({(0, 1): 1, (0, 2): 2})]) == [1, 2]
+    assert drawn_seeds([frame({(0, 1): 1, (1, 0): 2})]) == []
+    assert drawn_seeds([frame({(0, 1): 1, (1, 2): 2, (2, 0): 0})]) == [0, 1, 2]
+    assert drawn_seeds([frame({(1, 1): 1, (2, 2): 2})]) == [1, 2]
+
+
+def test_the_sample_comes_first_and_equal_values_have_no_interval():
+    rng = np.random.default_rng(0)
+    found = resampled(rng, [frame({(0, s): 3 for s in range(1, 6)})], "median", 50)
+    assert found.shape == (1, 51)
+    assert (found == 3).all()
+
+
+def test_one_seed_beside_the_anchor_gives_no_interval():
+    found = resampled(np.random.default_rng(0), [frame({(0, 1): 3})], "median", 50)
+    assert found[0, 0] == 3
+    assert np.isnan(found[0, 1:]).all()
+
+
+def test_frames_are_resampled_together():
+    rng = np.random.default_rng(1)
+    a = {(0, s): s for s in range(1, 7)}
+    first, second = resampled(rng, [frame(a), frame({k: v + 2 for k, v in a.items()})], "mean", 200)
+    assert second - first == pytest.approx(np.full(201, 2.0))
+    assert first.std() > 0.3
+
+
+def test_the_interval_holds_the_truth_where_all_pairs_share_seeds():
+    """Pairs of seeds with an effect of each seed: drawing pairs would be far too sure."""
+    rng = np.random.default_rng(2)
+    inside, widths = 0, []
+    for _ in range(60):
+        effect = rng.standard_normal(9)
+        pairs = {(i, j): effect[i] + effect[j] for i in range(9) for j in range(9) if i != j}
+        line = resampled(rng, [frame(pairs)], "mean", 200)[0]
+        low, high = np.nanquantile(line[1:], (0.025, 0.975))
+        inside += low <= 0 <= high
+        widths.append(high - low)
+    assert inside >= 48
+    # The mean over pairs is twice that over seeds, whose standard deviation is 1/3.
+    assert np.mean(widths) > 1.6

@@ -1,0 +1,128 @@
+# Tables: which cells' files a table of the run joins, and what the run is asked for.
+#
+# Needs: common.smk. Makes: nothing.
+
+
+def drift_of_seed(wildcards):
+    """The drift tables of all checkpoints of a seed."""
+    return [
+        layout.DRIFT.format(checkpoint=checkpoint, **wildcards)
+        for checkpoint in RUN.drift.checkpoints
+    ]
+
+
+@functools.cache
+def joined():
+    """By table of the run: templates of the files it joins, each with the cells it is filled for."""
+
+    def trained(table):
+        seeds = [
+            {"cohort": cohort, "seed": seed, "table": table}
+            for cohort in plan.trained(RUN)
+            for seed in RUN.cohorts[cohort].seeds
+        ]
+        return [(layout.MODEL_TABLE, seeds)]
+
+    def named(found):
+        return [item._asdict() for item in found]
+
+    crossed, places = named(plan.crossed(RUN)), named(plan.places(RUN))
+    journeys = named(plan.journeys(RUN))
+    checkpoints = dict.fromkeys((p["cohort"], p["checkpoint"]) for p in places)
+    dictionaries = [
+        {**member._asdict(), "site": site, "dictionary": found.name}
+        for member in plan.members(RUN)
+        for site in plan.sites(RUN, member.cohort)
+        for found in plan.dictionaries_of(RUN, member.cohort, member.seed)
+    ]
+    drifting = [
+        {"cohort": cohort, "seed": seed}
+        for cohort, config in RUN.cohorts.items()
+        for seed in config.seeds
+    ]
+    published = [p for p in crossed if RUN.claims and p["cohort"] in claimed()]
+    power = [
+        {"width": width, **RUN.haar.model_dump()}
+        for width in (plan.widths(RUN) if RUN.haar else [])
+    ]
+    return {
+        "quality": trained("quality"),
+        "training": trained("training"),
+        "dictionaries": [(layout.DICTIONARY_METRICS, dictionaries)],
+        "fits": [(layout.SHARED, journeys), (layout.FITS, crossed)],
+        "directions": [(layout.DIRECTIONS, crossed)],
+        "transfer": [
+            (layout.SHARED_TRANSFER, journeys),
+            (layout.TRANSFER, named(plan.pairs(RUN))),
+        ],
+        "evidence": [
+            (layout.EVIDENCE, crossed),
+            (layout.SPLICE_EVIDENCE, crossed if RUN.splice else []),
+        ],
+        "splice": [(layout.SPLICE, crossed)],
+        "decoder_cosine": [(layout.COSINE, crossed)],
+        "haar": [(layout.HAAR, crossed), (layout.ACROSS, places)],
+        "ks": [
+            (layout.KS, [{"cohort": c, "checkpoint": k} for c, k in checkpoints]),
+        ],
+        "phases": [(layout.PHASES, places)],
+        "cocycle": [(layout.COCYCLE, named(plan.triples(RUN)))],
+        "power": [(layout.POWER, power)],
+        "drift": [(layout.DRIFT_SEED, drifting)],
+        "published": [(layout.PUBLISHED, published)],
+    }
+
+
+def cells_of_table(wildcards):
+    """The tables of all cells that a table of the run joins."""
+    return [
+        template.format(**cell)
+        for template, cells in joined()[wildcards.table]
+        for cell in cells
+    ]
+
+
+def whole_of_table(wildcards):
+    """All files that are written together with the tables that a table of the run joins."""
+    if wildcards.table == "dictionaries":
+        return [
+            layout.DICTIONARY_WEIGHTS.format(
+                **member._asdict(), site=site, dictionary=found.name, init=init
+            )
+            for member in plan.members(RUN)
+            for site in plan.sites(RUN, member.cohort)
+            for found in plan.dictionaries_of(RUN, member.cohort, member.seed)
+            for init in found.inits
+        ]
+    if wildcards.table in ("quality", "training"):
+        return [
+            path
+            for cohort in plan.trained(RUN)
+            for path in expand(
+                RUN.cohorts[cohort].trained_files,
+                cohort=cohort,
+                seed=RUN.cohorts[cohort].seeds,
+            )
+        ]
+    return []
+
+
+def tables_of_claims(wildcards):
+    """The run's tables that claims are measured from."""
+    return [
+        f"{layout.REPORT}/tables/{name}.csv".format(run=wildcards.run)
+        for name in plan.tables(RUN)
+        if name in plan.CLAIMED_TABLES
+    ]
+
+
+def report_of_run():
+    """The page and every figure on it."""
+    page = f"results/reports/{RUN.run}/index.html"
+    figures = expand(
+        "results/reports/{run}/figures/{figure}.{format}",
+        run=RUN.run,
+        figure=plan.figures(RUN),
+        format=("svg", "png"),
+    )
+    return [page, *figures]
