@@ -34,10 +34,10 @@ run: env
 	$(BIN)/snakemake --cores $(CORES) --resources gpu=1 $(if $(CONFIG),--configfile $(CONFIG))
 
 test: env
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile
 
 test-fast: env
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile -m 'not slow'
 
 test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python tests/slurm/node.py --packages

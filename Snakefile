@@ -21,7 +21,7 @@ wildcard_constraints:
     target=r"\d+",
     checkpoint=r"final|step\d+",
     site=r"[a-z0-9_.]+",
-    table=r"(?!claims)[a-z_]+",
+    table=r"(?!claims|over_seeds)[a-z_]+",
     number=r"\d+",
     width=r"\d+",
     draws=r"\d+",

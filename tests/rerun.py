@@ -28,8 +28,8 @@ KINDS = {
 # Patterns over output paths.
 TABLES = r"results/reports/smoke[a-z-]*/tables/(?:{})\.csv"
 PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|figures/.*)"
-OF_DICTIONARIES = "transfer|evidence|splice|decoder_cosine"
-OF_MAPS = "fits|directions|haar|ks|phases|cocycle"
+OF_DICTIONARIES = "transfer|evidence|splice|decoder_cosine|over_seeds"
+OF_MAPS = "fits|directions|over_seeds|haar|ks|phases|cocycle"
 PAIR_TABLES = TABLES.format(f"{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
 DRIFT_TABLE = TABLES.format("drift|claims")
 SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|claims")
@@ -540,7 +540,7 @@ CASES = [
         101,
         (
             below("[^/]*", "fits|transfer|splice"),
-            TABLES.format("fits|directions|transfer|evidence|splice|claims"),
+            TABLES.format("fits|directions|transfer|evidence|splice|over_seeds|claims"),
             PAGE,
         ),
         "every table with intervals; no map, no SAE",
@@ -551,7 +551,7 @@ CASES = [
         [2, 3],
         (
             below("[^/]*", "fits|transfer", OTHERS.replace(".*", ".*/.*")),
-            TABLES.format("fits|directions|transfer|evidence|claims"),
+            TABLES.format("fits|directions|transfer|evidence|over_seeds|claims"),
             PAGE,
         ),
         "fits and transfer of different members; no SAE",
@@ -572,7 +572,7 @@ CASES = [
         SMOKE,
         "splice.sequences",
         9,
-        (below("[^/]*", "splice"), TABLES.format("splice|evidence|claims"), PAGE),
+        (below("[^/]*", "splice"), TABLES.format("splice|evidence|over_seeds|claims"), PAGE),
         "every splicing",
     ),
     Case(

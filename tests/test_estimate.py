@@ -63,6 +63,7 @@ def test_jobs_are_those_counted_by_hand(config):
         "align": 2 * SITES,
         "fits": 2 * SITES,
         "shared": 2,
+        "shared_transfer": 2,
         "transfer": 3 * SITES,
         "cosine": 2 * SITES,
         "drift": SEEDS * 2,
@@ -78,10 +79,11 @@ def test_untrained_targets_splicing_and_tests_are_counted_too(config):
     assert found["extract"].jobs == SEEDS + 2
     assert found["splice"].jobs == found["haar"].jobs == 2 * SITES
     assert found["across"].jobs == found["cocycle"].jobs == SITES
+    assert found["ks"].jobs == 1
     assert found["null"].jobs == 2  # of sizes 16 and 8
     assert found["power"].jobs == 1
-    # Clean, zero and mean; eleven arms alone and with two SAEs.
-    assert found["splice"].flop == 2 * SITES * (3 + 11 * 3) * ROWS["eval"] * 2 * 12 * WIDTH**2 * 2
+    # Clean, zero and mean; thirteen arms alone and with two SAEs.
+    assert found["splice"].flop == 2 * SITES * (3 + 13 * 3) * ROWS["eval"] * 2 * 12 * WIDTH**2 * 2
     config["cohorts"][NEOX]["checkpoints"] = ["step0", "final"]
     assert stages(config)["extract"].jobs == 2 * SEEDS
 

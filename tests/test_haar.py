@@ -208,7 +208,7 @@ def test_two_sided_counts_both_tails_and_is_never_zero():
 
 def test_power_rises_with_the_effect(null64):
     curve = "share of directions that do not turn"
-    rows = power.table(null64, 40, (), {curve})
+    rows = power.table(null64, 160, (), {curve})
     found = {(row["strength"], row["test"]): row["rejected"] for row in rows}
     assert found[1 / 2, "trace_1"] == 1
     assert found[1 / 64, "trace_1"] < found[1 / 16, "trace_1"] <= found[1 / 4, "trace_1"]

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crossseed.over_seeds import drawn_seeds, resampled
+from crossseed.over_seeds import COLUMNS, SUMMARIES, drawn_seeds, resampled, table
 
 
 def frame(pairs):
@@ -36,7 +36,9 @@ def test_one_seed_beside_the_anchor_gives_no_interval():
 def test_frames_are_resampled_together():
     rng = np.random.default_rng(1)
     a = {(0, s): s for s in range(1, 7)}
-    first, second = resampled(rng, [frame(a), frame({k: v + 2 for k, v in a.items()})], "mean", 200)
+    first, second = resampled(
+        rng, [frame(a), frame({k: v + 2 for k, v in a.items()})], "median", 200
+    )
     assert second - first == pytest.approx(np.full(201, 2.0))
     assert first.std() > 0.3
 
@@ -48,10 +50,39 @@ def test_the_interval_holds_the_truth_where_all_pairs_share_seeds():
     for _ in range(60):
         effect = rng.standard_normal(9)
         pairs = {(i, j): effect[i] + effect[j] for i in range(9) for j in range(9) if i != j}
-        line = resampled(rng, [frame(pairs)], "mean", 200)[0]
+        line = resampled(rng, [frame(pairs)], "median", 200)[0]
         low, high = np.nanquantile(line[1:], (0.025, 0.975))
         inside += low <= 0 <= high
         widths.append(high - low)
     assert inside >= 48
-    # The mean over pairs is twice that over seeds, whose standard deviation is 1/3.
+    # The centre of all pairs is twice that of the seeds, whose standard deviation is about 1/3.
     assert np.mean(widths) > 1.6
+
+
+@pytest.mark.parametrize("how", ["median", "min"])
+def test_summaries_count_each_value_as_often_as_it_is_drawn(how):
+    rng = np.random.default_rng(3)
+    values = rng.standard_normal(7)
+    often = rng.integers(0, 4, (30, 7))
+    often[0] = 0
+    found = SUMMARIES[how](values, often)
+    assert np.isnan(found[0])
+    for value, times in zip(found[1:], often[1:], strict=True):
+        assert value == pytest.approx(getattr(np, how)(np.repeat(values, times)))
+
+
+def test_the_table_takes_each_metric_over_the_pairs_of_different_seeds():
+    cell = {"cohort": "c", "checkpoint": "final", "site": "s", "arm": "raw", "source_seed": 0}
+    rows = [
+        {**cell, "metric": metric, "target_seed": target, "value": target + shift}
+        for metric, shift in (("ev", 0.0), ("nre", 1.0))
+        for target in range(6)
+    ]
+    found = list(table("fits", pd.DataFrame(rows)))
+    assert [row["metric"] for row in found] == ["ev", "nre"]
+    for row in found:
+        assert set(row) == set(COLUMNS)
+        assert (row["n_pairs"], row["n_seeds"]) == (5, 5)
+        assert row["low"] < row["median"] < row["high"]
+    assert [row["median"] for row in found] == [3.0, 4.0]
+    assert found[1]["low"] - found[0]["low"] == pytest.approx(1)

@@ -26,7 +26,7 @@ TABLES = rf"results/reports/{GRID}/tables/(?:{{}})\.csv"
 REPORT = [PAGE, TABLES.format("(?!power).*")]
 OF_DICTIONARIES = [
     PAGE,
-    TABLES.format("dictionaries|transfer|evidence|splice|decoder_cosine|claims"),
+    TABLES.format("dictionaries|transfer|evidence|splice|decoder_cosine|over_seeds|published|claims"),
 ]
 # No hub, and no way to another place either.
 OFFLINE = {
@@ -79,7 +79,8 @@ def test_shipped_configs_are_planned_and_jobs_are_those_estimated(path, tmp_path
         found[stage] += n
     expected = {stage.name: stage.jobs for stage in estimate.stages(load_files(path))}
     assert {name: found[name] for name in expected} == expected
-    known = {"check", "tokenizer", "tokens", "drift_of_seed", "collect", "claims", "report", "all"}
+    known = {"check", "tokenizer", "tokens", "drift_of_seed"}
+    known |= {"collect", "over_seeds", "claims", "report", "all"}
     others = {re.sub(r"^tokenizer_\w+", "tokenizer", name) for name in set(found) - set(expected)}
     assert others <= known, others
     assert not (tmp_path / "results").exists()
@@ -102,7 +103,7 @@ def written(path, config):
 
 ADDED = [
     ({"seeds": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}, r"/(?:seed\d+-)?seed10/"),
-    ({"checkpoints": ["step1000", "step143000"]}, r"/step1000(?:/|-shared)"),
+    ({"checkpoints": ["step1000", "step143000"]}, r"/step1000(?:/|-shared|-ks)"),
 ]
 
 
@@ -154,7 +155,7 @@ def changes():
     topk["dictionaries"]["topk"]["k"] = 41
     check = rf"results/{GRID}/checks/1\.csv"
     # Tests over all pairs of a site, or all seeds.
-    together = [rf"results/{GRID}/haar/(?:across|cocycle)/.*"]
+    together = [rf"results/{GRID}/haar/(?:(?:across|cocycle)/.*|.*-ks\.csv)"]
     return {
         "nothing": (small(), []),
         "a seed": (
@@ -164,7 +165,7 @@ def changes():
         # Where it stands in the list means nothing.
         "a checkpoint": (
             small(checkpoints=["step1000", "step143000"]),
-            [rf"results/{GRID}/.*/step1000(?:/.*|-shared\.csv)", check, *REPORT],
+            [rf"results/{GRID}/.*/step1000(?:/.*|-(?:shared|ks)\.csv)", check, *REPORT],
         ),
         "a sparsity": (
             topk,

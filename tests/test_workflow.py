@@ -191,17 +191,35 @@ def test_the_docs_show_the_rerun_table():
     assert between == rerun.table(), "run: python tests/rerun.py, and put its table there"
 
 
+KINDS = ("*.csv", "*.h5", "*.safetensors", "cfg.json", "figures/*.svg")
+
+
+def same_bytes(folder, others):
+    paths = sorted(path for kind in KINDS for path in folder.rglob(kind))
+    assert paths
+    for path in paths:
+        assert path.read_bytes() == (others / path.relative_to(folder)).read_bytes(), path
+
+
 def test_results_are_equal_bytes_in_a_second_place(smoke, tmp_path):
-    """Same config, same bytes: a second run with other cores and another hash seed."""
-    found = snakemake(tmp_path, "--cores", "1", hash_seed="7")
+    """A cohort run with one core, another hash seed, and no other cohort beside it."""
+    alone = {name: SMOKE["cohorts"][name] for name in ("smoke-shared",)}
+    config = {**SMOKE, "cohorts": alone}
+    config["claims"] = {**SMOKE["claims"], "cohorts": {"toy-shared": "smoke-shared"}}
+    (tmp_path / "alone.yaml").write_text(yaml.safe_dump(config))
+    found = snakemake(tmp_path, "--cores", "1", config=tmp_path / "alone.yaml", hash_seed="7")
     assert found.returncode == 0, found.stderr[-5000:]
-    kinds = ("*.csv", "*.h5", "*.safetensors", "cfg.json", "figures/*.svg")
-    for kind in kinds:
-        paths = sorted((smoke / "results").rglob(kind))
-        assert paths
-        for path in paths:
-            other = tmp_path / path.relative_to(smoke)
-            assert path.read_bytes() == other.read_bytes(), path
+    for folder in ("smoke-shared", "nulls"):
+        same_bytes(tmp_path / "results" / folder, smoke / "results" / folder)
+
+
+def test_the_report_is_equal_bytes_when_made_again(smoke, tmp_path):
+    shutil.copytree(smoke, tmp_path / "copy")
+    report = tmp_path / "copy/results/reports/smoke"
+    shutil.rmtree(report)
+    found = snakemake(tmp_path / "copy", "--cores", N_WORKERS, hash_seed="7")
+    assert found.returncode == 0, found.stderr[-5000:]
+    same_bytes(smoke / "results/reports/smoke", report)
 
 
 def test_bad_config_is_told_before_any_job(smoke, tmp_path):

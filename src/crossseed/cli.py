@@ -35,6 +35,7 @@ VERBS = {
     "ks": "pool the eigenphases of a cohort over pairs and sites, and test them",
     "cocycle": "test whether the rotations of three seeds compose",
     "published": "measure a pair by the published protocol",
+    "over_seeds": "take medians over pairs, with intervals over seeds",
     "claims": "put published figures beside what a run measured",
     "drift": "compare a member with its reference checkpoint and the anchor",
     "collect": "join the tables of all cells",

@@ -45,7 +45,7 @@ MATRICES_A_PAIR = 12
 # Bytes of a null draw: the law of the angles in float16 and the statistics, both determinants.
 NULL_BYTES = 1180
 # Arms of the splicing study, and the source's own activations.
-SPLICED_ARMS = 11
+SPLICED_ARMS = 13
 # An SAE step: two products forward, three backward, 2 FLOP each.
 SAE_FLOP = 10
 
@@ -136,7 +136,7 @@ def stages(run: RunConfig) -> list[Stage]:
         add(_stage("align", crossed, crossed * MATRICES_A_PAIR * width**2 * FLOAT64))
         add(_stage("fits", crossed, 0.0))
         add(_stage("shared", sum(j[0] == cohort for j in plan.journeys(run)), 0.0))
-        add(_stage("shared transfer", sum(j[0] == cohort for j in plan.journeys(run)), 0.0))
+        add(_stage("shared_transfer", sum(j[0] == cohort for j in plan.journeys(run)), 0.0))
         add(_stage("transfer", len(pairs), 0.0))
         if run.claims is not None and cohort in run.claims.cohorts.values():
             add(_stage("published", crossed, 0.0))

@@ -8,13 +8,19 @@ more than the range of what was seen.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from crossseed.metrics import estimate
+from crossseed.seeding import generator
+
 SEEDS = ("source_seed", "target_seed")
 RESAMPLES = 999
+KEYS = ("cohort", "checkpoint", "site", "dictionary", "init", "arm", "metric")
+COLUMNS = ("study", *KEYS, "median", "low", "high", "n_pairs", "n_seeds")
 
 
 def drawn_seeds(frames: Sequence[pd.DataFrame]) -> list[int]:
@@ -32,33 +38,78 @@ def resampled(
     Args:
         rng: draws the seeds, the same for all frames.
         frames: with columns ``source_seed``, ``target_seed``, ``value``.
-        how: ``median``, ``min``, ``max`` or ``mean``.
+        how: ``median`` or ``min``.
         resamples: how often seeds are drawn; none where fewer than two can be.
 
     Returns:
         (frames, 1 + resamples), the sample first; NaN where a frame has no value left.
     """
-    summary = getattr(np, how)
     found = np.full((len(frames), 1 + resamples), np.nan)
+    seeds = drawn_seeds(frames)
+    counts = np.ones((1, len(seeds)), dtype=int)
+    if len(seeds) > 1:
+        drawn = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=resamples)
+        counts = np.concatenate([counts, drawn])
     for line, frame in zip(found, frames, strict=True):
         if len(frame):
-            line[0] = summary(frame.value)
-    seeds = drawn_seeds(frames)
-    if len(seeds) < 2:
-        return found
-    counts = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=resamples)
+            often = _often(frame, seeds, counts)
+            line[: len(often)] = SUMMARIES[how](frame.value.to_numpy(float), often)
+    return found
+
+
+def _often(frame: pd.DataFrame, seeds: Sequence[int], counts: np.ndarray) -> np.ndarray:
+    """How often each pair counts where each seed is drawn `counts` times, (draws, pairs)."""
     place = {seed: number for number, seed in enumerate(seeds)}
     # The last column is the seed that is not drawn.
-    counts = np.column_stack([counts, np.ones(resamples, dtype=int)])
-    for line, frame in zip(found, frames, strict=True):
-        source, target = (
-            np.array([place.get(int(seed), -1) for seed in frame[name]], dtype=int)
-            for name in SEEDS
-        )
-        # A member with itself counts as often as it is drawn.
-        often = counts[:, source] * counts[:, np.where(source == target, -1, target)]
-        values = frame.value.to_numpy()
-        for number, times in enumerate(often, start=1):
-            if times.any():
-                line[number] = summary(np.repeat(values, times))
+    counts = np.column_stack([counts, np.ones(len(counts), dtype=int)])
+    source, target = (
+        np.array([place.get(int(seed), -1) for seed in frame[name]], dtype=int) for name in SEEDS
+    )
+    # A member with itself counts as often as it is drawn.
+    found: np.ndarray = counts[:, source] * counts[:, np.where(source == target, -1, target)]
     return found
+
+
+def _median(values_n: np.ndarray, often_rn: np.ndarray) -> np.ndarray:
+    order = np.argsort(values_n)
+    reached = np.cumsum(often_rn[:, order], axis=1)
+    total = reached[:, -1:]
+    # The two middle ones of as many values as all pairs count.
+    low, high = ((reached > rank).argmax(axis=1) for rank in ((total - 1) // 2, total // 2))
+    middle = (values_n[order][low] + values_n[order][high]) / 2
+    return np.where(total[:, 0] > 0, middle, np.nan)
+
+
+def _min(values_n: np.ndarray, often_rn: np.ndarray) -> np.ndarray:
+    least = np.where(often_rn > 0, values_n, np.inf).min(axis=1)
+    return np.where(np.isfinite(least), least, np.nan)
+
+
+SUMMARIES = {"median": _median, "min": _min}
+
+
+def table(study: str, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Rows of `COLUMNS`: the median over pairs of different seeds of everything in a table of pairs.
+
+    Args:
+        study: the table's name.
+        rows: with `KEYS` (without ``dictionary`` and ``init`` where it knows none), the two seeds
+            and ``value``.
+    """
+    rows = rows.dropna(subset=["value"])
+    rows = rows[rows.source_seed != rows.target_seed]
+    for name in ("dictionary", "init"):
+        rows = rows.assign(**{name: rows[name].fillna("") if name in rows else ""})
+    for key, part in rows.groupby(list(KEYS), sort=False):
+        # One stream a cohort, so that metrics are resampled alike.
+        values = resampled(generator("over-seeds", study, key[0]), [part], "median")[0]
+        median, low, high = estimate(values)
+        yield {
+            "study": study,
+            **dict(zip(KEYS, key, strict=True)),
+            "median": median,
+            "low": low,
+            "high": high,
+            "n_pairs": len(part),
+            "n_seeds": len(drawn_seeds([part])),
+        }

@@ -194,6 +194,10 @@ CLAIMED_TABLES = (
 )
 
 
+# What is taken over seeds.
+TABLES_OF_PAIRS = ("fits", "transfer", "splice")
+
+
 def tables(run: RunConfig) -> list[str]:
     """Names of the tables of a run's report."""
     found = ["quality", "training"] if trained(run) else []
@@ -201,6 +205,7 @@ def tables(run: RunConfig) -> list[str]:
     if run.transfer:
         found += ["fits", "directions", "transfer", "evidence", "decoder_cosine"]
     found += ["splice"] if run.splice else []
+    found += ["over_seeds"] if run.transfer else []
     if run.haar:
         found += ["haar", "ks", "phases", "power"]
         found += ["cocycle"] if triples(run) else []

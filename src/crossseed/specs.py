@@ -280,6 +280,10 @@ def claims(run: RunConfig) -> Spec:
     }
 
 
+def over_seeds(run: RunConfig) -> Spec:
+    return {}
+
+
 def collect(run: RunConfig, table: str) -> Spec:
     return {"table": table}
 

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from crossseed import claim_rule, claims, decoder_cosine, drift, fits, published, transfer
+from crossseed import (
+    claim_rule,
+    claims,
+    decoder_cosine,
+    drift,
+    fits,
+    over_seeds,
+    published,
+    transfer,
+)
 from crossseed.cohorts import base
 from crossseed.haar import cocycle, power
 from crossseed.haar import study as haar
@@ -23,6 +32,7 @@ COLUMNS = {
     "phases": haar.PHASE_COLUMNS,
     "cocycle": cocycle.COLUMNS,
     "power": power.COLUMNS,
+    "over_seeds": over_seeds.COLUMNS,
     "drift": drift.COLUMNS,
     "published": published.COLUMNS,
     "claims": claims.COLUMNS,

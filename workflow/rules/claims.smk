@@ -39,7 +39,7 @@ rule published:
 rule claims:
     """A verdict on each published figure."""
     input:
-        tables=tables_of_claims,
+        tables=tables_among(plan.CLAIMED_TABLES),
         published=workflow.source_path("../../resources/published/rotation.csv"),
     output:
         report(

@@ -36,6 +36,37 @@ rule collect:
         " &> {log:q}"
 
 
+rule over_seeds:
+    """Medians over pairs, with intervals over seeds."""
+    input:
+        tables_among(plan.TABLES_OF_PAIRS),
+    output:
+        report(
+            layout.OVER_SEEDS,
+            category="Tables",
+            caption="../report/table.rst",
+        ),
+    log:
+        f"{layout.REPORT}/logs/over_seeds.log",
+    benchmark:
+        f"{layout.REPORT}/benchmarks/over_seeds.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
+    threads: 1
+    resources:
+        mem_mb=estimate.report_mb(RUN),
+        runtime=30,
+    params:
+        spec=spec("over_seeds"),
+        code=code("over_seeds"),
+    shell:
+        "python -m crossseed over_seeds"
+        " --spec {params.spec:q}"
+        " --tables {input:q}"
+        " --out {output:q}"
+        " &> {log:q}"
+
+
 rule report:
     """The figures, and the page with the answer in sentences made from the numbers."""
     input:

@@ -107,12 +107,12 @@ def whole_of_table(wildcards):
     return []
 
 
-def tables_of_claims(wildcards):
-    """The run's tables that claims are measured from."""
+def tables_among(names):
+    """Those of the run's tables that are among `names`."""
     return [
-        f"{layout.REPORT}/tables/{name}.csv".format(run=wildcards.run)
+        f"{layout.REPORT}/tables/{name}.csv"
         for name in plan.tables(RUN)
-        if name in plan.CLAIMED_TABLES
+        if name in names
     ]
 
 

@@ -241,11 +241,17 @@ def _distances(axis: Axes, tables: t.Tables, cohort: str, about: dict[str, Any])
         .value.min()
     )
     _site_axis(axis, sites, room=0.5)
-    for site, label in zip(sites, axis.get_xticklabels(), strict=True):
-        if ranks.get(site, width) < width:
-            label.set_text(f"{label.get_text()}\nrank {ranks[site]:.0f} of {width}")
-            label.set_color("tab:red")
-    axis.set_xticklabels(axis.get_xticklabels())
+    short = [ranks.get(site, width) < width for site in sites]
+    axis.set_xticks(
+        range(len(sites)),
+        [
+            short_site(site) + (f"\nrank {ranks[site]:.0f} of {width}" if is_short else "")
+            for site, is_short in zip(sites, short, strict=True)
+        ],
+        fontsize=7,
+    )
+    for label, is_short in zip(axis.get_xticklabels(), short, strict=True):
+        label.set_color("tab:red" if is_short else "black")
     axis.set_ylim(0, 1.08 * high)
     axis.set_ylabel("distance of R from the identity,\nFrobenius norm")
     axis.set_title(cohort, loc="left", fontweight="bold")
@@ -270,8 +276,10 @@ def _densities(axis: Axes, tables: t.Tables, cohort: str, bins: int = 30) -> Non
             color=colour, fontsize=8,
         )  # fmt: skip
     axis.axhline(1 / np.pi, color="0.5", lw=0.9, ls=":")
-    axis.annotate("Haar, d large", (0.02, 1 / np.pi), xytext=(0, 3), textcoords="offset points",
-                  color="0.4", fontsize=8)  # fmt: skip
+    axis.annotate(
+        "Haar, d large", (0.98, 0.7), xycoords="axes fraction", ha="right", va="top", color="0.4",
+        fontsize=8,
+    )  # fmt: skip
     axis.set_ylim(bottom=0)
     axis.set_xlabel("eigenphase |θ| (rad), all sites and pairs")
     axis.set_ylabel("density (1/rad)")

@@ -32,6 +32,7 @@ class Tables(NamedTuple):
     phases: pd.DataFrame
     cocycle: pd.DataFrame
     power: pd.DataFrame
+    over_seeds: pd.DataFrame
     drift: pd.DataFrame
     published: pd.DataFrame
     claims: pd.DataFrame
