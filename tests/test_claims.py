@@ -147,6 +147,15 @@ def test_the_drift_of_a_site_without_full_rank_is_explained():
     assert judged(64, 3.0)["verdict"] == claims.FAILED
 
 
+def test_a_figure_whose_control_was_not_measured_is_no_pass():
+    found = distance(10.0, 9.8, 10.1)
+    without = {**found.tables, "fits": found.tables["fits"][found.tables["fits"].arm != "shuffled"]}
+    judged = claims.judge(claim("rotation-distance", 9.4, 10.7), found._replace(tables=without))
+    assert judged["verdict"] == claims.NOT_RUN
+    assert "needs its control" in judged["why"]
+    assert judged["as_published"] == 10.0
+
+
 def test_words_for_sites():
     assert claims.chosen("internal", SITES) == ["s1", "s2"]
     assert claims.chosen("late", SITES) == ["s1", "s2"]

@@ -72,8 +72,10 @@ def test_intervals_of_ev_cover_the_truth_at_their_level():
 
 def firing(a, b, sequence):
     starts = metrics.unit_starts(sequence)
-    sums = metrics.FiringSums(len(starts), a.shape[1])
+    own = metrics.LatentSums(len(starts), a.shape[1])
+    sums = metrics.FiringSums(own)
     for units, part, local in metrics.unit_blocks(starts, len(a), 300):
+        own.add(units, local, a[part])
         sums.add(units, local, a[part], b[part])
     return sums, metrics.resample_weights(np.random.default_rng(1), len(starts), 100)
 

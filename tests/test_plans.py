@@ -26,7 +26,7 @@ TABLES = rf"results/reports/{GRID}/tables/(?:{{}})\.csv"
 REPORT = [PAGE, TABLES.format("(?!power).*")]
 OF_DICTIONARIES = [
     PAGE,
-    TABLES.format("dictionaries|transfer|evidence|splice|decoder_cosine|over_seeds|published|claims"),
+    TABLES.format("dictionaries|transfer|evidence|splice|decoder_cosine|over_seeds|claims"),
 ]
 # No hub, and no way to another place either.
 OFFLINE = {

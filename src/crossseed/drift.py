@@ -26,6 +26,7 @@ from crossseed.metrics import (
     ErrorSums,
     Estimate,
     FiringSums,
+    LatentSums,
     estimate,
     mean_correlation,
     resample_weights,
@@ -196,10 +197,12 @@ class _DictionarySums:
         width, n_latents = dictionary.W_enc.shape
         self.dictionary = dictionary
         self.errors = {arm: ErrorSums(n_units, width) for arm in ("self", *ARMS)}
-        self.firing = {arm: FiringSums(n_units, n_latents) for arm in ARMS}
+        self.own = LatentSums(n_units, n_latents)
+        self.firing = {arm: FiringSums(self.own) for arm in ARMS}
 
     def add(self, block: Block, a: np.ndarray, b: np.ndarray, arms: dict[str, m.AffineMap]) -> None:
         own = self.dictionary.encode(a)
+        self.own.add(block.units, block.starts, own)
         for arm in ("self", *ARMS):
             x = a if arm == "self" else arms[arm](b)
             h = own if arm == "self" else self.dictionary.encode(x)

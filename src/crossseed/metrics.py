@@ -204,49 +204,62 @@ class CrossSums:
         return np.sqrt((weights @ self.ee) / (weights @ self.aa))
 
 
-class FiringSums:
-    """Sums behind the correlation of two sets of latents over the same tokens, by unit.
+class LatentSums:
+    """First and second moments of one set of latents, by unit.
 
     Args:
         n_units: number of units. n_latents: dictionary size.
     """
 
     def __init__(self, n_units: int, n_latents: int) -> None:
-        shape = (n_units, n_latents)
         self.n = np.zeros(n_units)
-        self.a, self.b = np.zeros(shape), np.zeros(shape)
-        self.aa, self.bb, self.ab = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+        self.first, self.second = np.zeros((n_units, n_latents)), np.zeros((n_units, n_latents))
+
+    def add(self, units: slice, starts: np.ndarray, h_nf: np.ndarray) -> None:
+        """Adds latents of some tokens, (tokens, latents)."""
+        self.n[units] += np.diff(np.r_[starts, len(h_nf)])
+        self.first[units] += sum_units(h_nf, starts)
+        self.second[units] += sum_units(h_nf * h_nf, starts)
+
+    def varying(self) -> np.ndarray:
+        """Latents that are not constant."""
+        total, squares = self.first.sum(axis=0), self.second.sum(axis=0)
+        # Below rounding of the sums a latent is constant.
+        found: np.ndarray = squares - total**2 / self.n.sum() > 1e-12 * squares
+        return found
+
+
+class FiringSums:
+    """Sums behind the correlation of a set of latents with another over the same tokens, by unit.
+
+    Args:
+        own: of the first set, which its owner adds to: several others are compared with it.
+    """
+
+    def __init__(self, own: LatentSums) -> None:
+        shape = own.first.shape
+        self.own, self.other = own, LatentSums(*shape)
+        self.product = np.zeros(shape)
 
     def add(self, units: slice, starts: np.ndarray, a_nf: np.ndarray, b_nf: np.ndarray) -> None:
-        """Adds latents of two encodings of the same tokens, each (tokens, latents)."""
-        self.n[units] += np.diff(np.r_[starts, len(a_nf)])
-        self.a[units] += sum_units(a_nf, starts)
-        self.b[units] += sum_units(b_nf, starts)
-        self.aa[units] += sum_units(a_nf * a_nf, starts)
-        self.bb[units] += sum_units(b_nf * b_nf, starts)
-        self.ab[units] += sum_units(a_nf * b_nf, starts)
+        """Adds the other set's latents b, where a are the first's of the same tokens, each
+        (tokens, latents)."""
+        self.other.add(units, starts, b_nf)
+        self.product[units] += sum_units(a_nf * b_nf, starts)
 
     def live(self) -> np.ndarray:
         """Latents that vary in both encodings; a latent that never fires in one has no
         correlation and is counted, not averaged in."""
-        n = self.n.sum()
-        return (self._variance(self.a, self.aa, n) > 0) & (self._variance(self.b, self.bb, n) > 0)
-
-    @staticmethod
-    def _variance(first: np.ndarray, second: np.ndarray, n: float) -> np.ndarray:
-        total, squares = first.sum(axis=0), second.sum(axis=0)
-        spread = squares - total**2 / n
-        # Below rounding of the sums a latent is constant.
-        return np.where(spread > 1e-12 * squares, spread, 0.0)
+        return self.own.varying() & self.other.varying()
 
     def correlations(self, weights: np.ndarray) -> np.ndarray:
         """Pearson r of each live latent; shape (rows of weights, live latents)."""
         live = self.live()
-        n = (weights @ self.n)[:, None]
-        a, b = weights @ self.a[:, live], weights @ self.b[:, live]
-        covariance = weights @ self.ab[:, live] - a * b / n
-        va = np.maximum(weights @ self.aa[:, live] - a * a / n, 0)
-        vb = np.maximum(weights @ self.bb[:, live] - b * b / n, 0)
+        n = (weights @ self.own.n)[:, None]
+        a, b = weights @ self.own.first[:, live], weights @ self.other.first[:, live]
+        covariance = weights @ self.product[:, live] - a * b / n
+        va = np.maximum(weights @ self.own.second[:, live] - a * a / n, 0)
+        vb = np.maximum(weights @ self.other.second[:, live] - b * b / n, 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.where(va * vb > 0, covariance / np.sqrt(va * vb), np.nan)
 

@@ -31,6 +31,7 @@ from crossseed.metrics import (
     ErrorSums,
     Estimate,
     FiringSums,
+    LatentSums,
     estimate,
     mean_correlation,
     nan_mean,
@@ -81,14 +82,19 @@ class Carried(NamedTuple):
 class _ArmSums:
     """Sums of one arm and one dictionary."""
 
-    def __init__(self, n_units: int, dictionary: Dictionary, axes_dk: np.ndarray) -> None:
-        width, n_latents = dictionary.W_enc.shape
+    def __init__(self, own: LatentSums, axes_dk: np.ndarray) -> None:
+        n_units, width = len(own.n), len(axes_dk)
         self.errors = ErrorSums(n_units, width)
         self.cross = CrossSums(n_units, axes_dk)
-        self.firing = FiringSums(n_units, n_latents)
+        self.firing = FiringSums(own)
 
-    def values(self, weights: np.ndarray, paired: bool) -> dict[str, np.ndarray]:
-        """Every metric on the sample and on each resample."""
+    def values(self, weights: np.ndarray, r_rf: np.ndarray | None) -> dict[str, np.ndarray]:
+        """Every metric on the sample and on each resample.
+
+        Args:
+            weights: of the units.
+            r_rf: firing correlation of each live latent, None where tokens are not paired.
+        """
         found = {
             "ev": self.errors.ev(weights),
             "fvu": self.errors.fvu(weights),
@@ -96,11 +102,11 @@ class _ArmSums:
             "ev_dictlearn": self.errors.ev_dictlearn(weights),
             "l0": self.errors.l0(weights),
         }
-        if paired:
+        if r_rf is not None:
             for k in PROJECTED:
                 if k < self.errors.x.shape[1]:
                     found[f"evx_{k}"] = self.cross.evx(weights, k)
-            found["firing_r"] = nan_mean(self.firing.correlations(weights))
+            found["firing_r"] = nan_mean(r_rf)
         return found
 
 
@@ -129,9 +135,12 @@ def transfer(
     arms = list(carried.maps)
     if carried.covariance_dd is not None:
         arms.append(GAUSSIAN)
-    sums = {
-        key: {arm: _ArmSums(len(starts), dictionary, carried.axes_dk) for arm in arms}
+    firing = {
+        key: LatentSums(len(starts), dictionary.W_enc.shape[1])
         for key, dictionary in dictionaries.items()
+    }
+    sums = {
+        key: {arm: _ArmSums(own, carried.axes_dk) for arm in arms} for key, own in firing.items()
     }
     rng = generator("gaussian", *cell)
     check_paired(source, target)
@@ -139,6 +148,8 @@ def transfer(
         a, b = source.rows(rows), target.rows(rows)
         before = untrained.rows(rows) if untrained is not None else None
         own = {key: dictionary.encode(a) for key, dictionary in dictionaries.items()}
+        for key, h in own.items():
+            firing[key].add(units, local, h)
         for arm in arms:
             x = _carry(carried, arm, carried_by(arm, a, b, before), rng)
             for key, dictionary in dictionaries.items():
@@ -151,11 +162,13 @@ def transfer(
                     found.firing.add(units, local, own[key], h)
     table, judged = [], []
     for (name, init), by_arm in sums.items():
-        values = {arm: s.values(weights, arm != GAUSSIAN) for arm, s in by_arm.items()}
-        for arm, metrics in values.items():
-            estimates = {metric: estimate(v) for metric, v in metrics.items()}
-            if arm != GAUSSIAN:
-                estimates |= _firing(by_arm[arm].firing, weights)
+        values = {}
+        for arm, found in by_arm.items():
+            r = None if arm == GAUSSIAN else found.firing.correlations(weights)
+            values[arm] = found.values(weights, r)
+            estimates = {metric: estimate(v) for metric, v in values[arm].items()}
+            if r is not None:
+                estimates |= _firing(r, found.firing.product.shape[1])
             for metric, value in estimates.items():
                 row = {"dictionary": name, "init": init, "arm": arm, "metric": metric}
                 table.append({**row, **value._asdict(), "n_tokens": source.n_tokens})
@@ -177,13 +190,12 @@ def _carry(
     return carried.maps[arm](x_nd)
 
 
-def _firing(firing: FiringSums, weights: np.ndarray) -> dict[str, Estimate]:
-    r = firing.correlations(weights)
+def _firing(r_rf: np.ndarray, n_latents: int) -> dict[str, Estimate]:
     return {
-        "firing_r": mean_correlation(r),
-        "firing_r_above_0.5": share_above(r, FIRING_THRESHOLD),
-        "firing_live": Estimate(r.shape[1]),
-        "firing_not_live": Estimate(firing.a.shape[1] - r.shape[1]),
+        "firing_r": mean_correlation(r_rf),
+        "firing_r_above_0.5": share_above(r_rf, FIRING_THRESHOLD),
+        "firing_live": Estimate(r_rf.shape[1]),
+        "firing_not_live": Estimate(n_latents - r_rf.shape[1]),
     }
 
 

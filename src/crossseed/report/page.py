@@ -78,7 +78,8 @@ CAPTIONS = {
     "and sites, for R and for the same two controls; dotted: the law of Haar draws for large d.",
     "twins": "What is shared beyond k directions: Procrustes less its twin, whose pairs agree in the "
     "target's k leading principal directions and are shuffled in the rest (k = 0: all shuffled), for "
-    "the run's sparsest dictionary on held-out tokens. Points are pairs and starts, lines join medians.",
+    "the run's sparsest dictionary on held-out tokens. Points are pairs and starts, lines join medians; "
+    "differences beyond 2 lie on the edge.",
     "decoder-cosine": "Mean over the anchor's latents of the largest decoder cosine among another "
     "seed's latents, two by two: SAEs started from the same weights (orange-red) or independently "
     "(blue), in the raw basis or after the rotation. Dotted: dictionaries of random directions. Points "

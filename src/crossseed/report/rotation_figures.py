@@ -34,7 +34,7 @@ RUNGS = {
     "mean": "mean shift",
     "permutation": "permutation",
     "signed_permutation": "signed perm.",
-    "shared": "one rotation,\nall sites",
+    "shared": "one for all sites",
     "procrustes": "Procrustes",
     "scaled": "with scale",
     "ridge": "ridge affine",
@@ -43,8 +43,8 @@ RUNGS = {
 RUNG_NULLS = {
     "random": "random rotation",
     "shuffled": "shuffled",
-    "covariance_random": "covariance,\nrandom signs",
-    "covariance_skewness": "covariance,\nskewness signs",
+    "covariance_random": "cov., random signs",
+    "covariance_skewness": "cov., skewness",
     "untrained": "untrained",
 }
 LADDER_COLOURS = (BLUE, ORANGE, GREEN, PINK)
@@ -86,14 +86,7 @@ def ladder(tables: t.Tables, info: dict[str, Any]) -> Figure:
             axis.set_title(short_site(site).replace("\n", " "), fontsize=8)
             sns.despine(ax=axis)
         line[0].set_ylabel(f"{cohort}\nshare or correlation, held out", fontsize=8)
-    handles = [
-        matplotlib.lines.Line2D([], [], color=colour, label=name)
-        for name, colour in zip(drawn, LADDER_COLOURS, strict=False)
-    ]
-    figure.legend(
-        handles=handles, loc="outside upper left", ncols=2, fontsize=8, frameon=False,
-        labelcolor="linecolor",
-    )  # fmt: skip
+    _legend(figure, dict(zip(drawn, LADDER_COLOURS, strict=False)))
     return figure
 
 
@@ -181,7 +174,7 @@ def published_ev(tables: t.Tables, info: dict[str, Any]) -> Figure:
         _name_lines(axis, len(sites) - 0.85, ends, 0.13)
         _site_axis(axis, sites)
         axis.axhline(0, color="0.8", lw=0.8, zorder=0)
-        axis.set_ylim(floor - 0.05, 1.06)
+        axis.set_ylim(floor - 0.14, 1.06)
         axis.set_title(f"{cohort}, {name}", loc="left", fontweight="bold")
     axes[0].set_ylabel("explained variance as published\n(about one grand mean)")
     return figure
@@ -299,13 +292,9 @@ def eigenphases(tables: t.Tables, info: dict[str, Any]) -> Figure:
     for axis, ((cohort, site), part) in zip(axes.flat, cells, strict=False):
         band = part[part["map"] == "procrustes"]
         axis.fill_between(band.angle_rad, band.low, band.high, color="0.85", lw=0)
-        for number, (name, (colour, word)) in enumerate(MAP_COLOURS.items()):
+        for name, (colour, _) in MAP_COLOURS.items():
             rows = part[part["map"] == name]
             axis.plot(rows.angle_rad, rows.difference, lw=1, color=colour)
-            axis.annotate(
-                word, (0.98, 0.97 - 0.09 * number), xycoords="axes fraction", ha="right", va="top",
-                fontsize=6.5, color=colour,
-            )  # fmt: skip
         axis.axhline(0, color="0.6", lw=0.7)
         title, colour = f"{cohort}\n{short_site(site)}".replace("\n", " "), "black"
         if not band.decided.all():
@@ -316,7 +305,20 @@ def eigenphases(tables: t.Tables, info: dict[str, Any]) -> Figure:
         sns.despine(ax=axis)
     for line in axes:
         line[0].set_ylabel("share of angles below θ,\nless its mean under Haar", fontsize=7.5)
+    _legend(figure, {words: colour for colour, words in MAP_COLOURS.values()})
     return figure
+
+
+def _legend(figure: Figure, colours: dict[str, str]) -> None:
+    """Names of lines that all panels share, in their colours, above them."""
+    handles = [
+        matplotlib.lines.Line2D([], [], color=colour, label=words)
+        for words, colour in colours.items()
+    ]
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=min(4, len(handles)), fontsize=8,
+        frameon=False, labelcolor="linecolor",
+    )  # fmt: skip
 
 
 # Tests drawn in power curves; the rest are in the table.
@@ -387,6 +389,8 @@ def _power_table(axis: Axes, rows: pd.DataFrame, size: int) -> None:
             axis.set_yticklabels(words, rotation=0)
 
 
+# What lies beyond is drawn on the edge.
+TWIN_EDGE = 2.0
 TWIN_METRICS = {"evx_3": (ORANGE, "EVx beyond 3 directions"), "firing_r": (GREEN, "firing")}
 
 
@@ -412,6 +416,7 @@ def twins(tables: t.Tables, info: dict[str, Any]) -> Figure:
                     continue
                 order = sorted(arms)
                 gain = np.stack([found.procrustes - found[arms[k]] for k in order])
+                gain = np.clip(gain, -TWIN_EDGE, TWIN_EDGE)
                 places = range(len(order))
                 axis.plot(places, gain, "o", ms=2.5, color=colour, alpha=0.6)
                 axis.plot(places, np.nanmedian(gain, axis=1), "-", lw=1.2, color=colour)
@@ -421,14 +426,7 @@ def twins(tables: t.Tables, info: dict[str, Any]) -> Figure:
             axis.set_xlabel("directions kept paired, k", fontsize=7.5)
             sns.despine(ax=axis)
         line[0].set_ylabel(f"{cohort}\nProcrustes less its twin", fontsize=8)
-    handles = [
-        matplotlib.lines.Line2D([], [], color=colour, label=f"{words}, {name}")
-        for colour, words in TWIN_METRICS.values()
-    ]
-    figure.legend(
-        handles=handles, loc="outside upper left", ncols=2, fontsize=8, frameon=False,
-        labelcolor="linecolor",
-    )  # fmt: skip
+    _legend(figure, {f"{words}, {name}": colour for colour, words in TWIN_METRICS.values()})
     return figure
 
 
