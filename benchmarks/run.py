@@ -44,7 +44,7 @@ MEMORY_COLUMNS = (
     "tokens_factor", "tokens", "width", "sites", "peak_mb", "ratio_to_1x",
     "stored_activations_of_both_mb", "machine",
 )  # fmt: skip
-BENCHMARKS = ("run", "planning", "memory", "haar", "sae")
+BENCHMARKS = ("run", "planning", "memory", "haar", "power", "sae")
 HAAR_COLUMNS = ("what", "d", "size", "seconds", "against", "ratio", "repeats", "machine")
 PLAN_COLUMNS = ("config", "jobs", "seconds", "lowest", "highest", "repeats", "machine")
 
@@ -458,6 +458,18 @@ def haar() -> list[dict[str, Any]]:
     return found
 
 
+def power_tables() -> list[dict[str, Any]]:
+    """What the Haar tests reject at the sizes of the toy and of Pythia-70m, with 9,999 null draws."""
+    from crossseed.haar import null, power
+
+    found = []
+    for d, draws in ((64, 1000), (512, 200)):
+        rows = power.table(null.draw(d, 9999), draws)
+        for row in rows:
+            found.append({**row, "strength": "" if np.isnan(row["strength"]) else row["strength"]})
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peer", help="Python of the environment in which SAELens is installed")
@@ -475,6 +487,10 @@ def main() -> None:
         write_table(HERE / "results/streaming_memory.csv", MEMORY_COLUMNS, rows)
     if "haar" in only:
         write_table(HERE / "results/haar.csv", HAAR_COLUMNS, haar())
+    if "power" in only:
+        from crossseed.haar import power
+
+        write_table(HERE / "results/power.csv", power.COLUMNS, power_tables())
     if "sae" not in only:
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -10,12 +10,16 @@ from __future__ import annotations
 import re
 import typing
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
+
+import yaml
 
 from crossseed.config import reference
 from crossseed.config.schema import RunConfig
 
 # The runs that are changed, by file; and the kinds of their cohorts.
+ROOT = Path(__file__).parent.parent
 SMOKE = "config/smoke.yaml"
 SMOKE_LM = "tests/smoke_lm.yaml"
 KINDS = {
@@ -44,6 +48,14 @@ NEW_WIDTH = (r"results/nulls/(?:power-)?d32-.*", TABLES.format("power"))
 OTHERS = r"seed(\d+)-seed(?!\1/)\d+/.*"
 STORED = f"activations|dictionaries|{PAIRED}"
 ANALYSIS = f"{STORED}|drift"
+
+
+def one_cohort() -> dict[str, Any]:
+    """The smoke run with one of its cohorts alone."""
+    config = yaml.safe_load((ROOT / SMOKE).read_text())
+    config["cohorts"] = {"smoke-shared": config["cohorts"]["smoke-shared"]}
+    config["claims"]["cohorts"] = {"toy-shared": "smoke-shared"}
+    return config
 
 
 def below(cohort: str, folders: str, rest: str = ".*") -> str:

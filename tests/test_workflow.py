@@ -203,10 +203,7 @@ def same_bytes(folder, others):
 
 def test_results_are_equal_bytes_in_a_second_place(smoke, tmp_path):
     """A cohort run with one core, another hash seed, and no other cohort beside it."""
-    alone = {name: SMOKE["cohorts"][name] for name in ("smoke-shared",)}
-    config = {**SMOKE, "cohorts": alone}
-    config["claims"] = {**SMOKE["claims"], "cohorts": {"toy-shared": "smoke-shared"}}
-    (tmp_path / "alone.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "alone.yaml").write_text(yaml.safe_dump(rerun.one_cohort()))
     found = snakemake(tmp_path, "--cores", "1", config=tmp_path / "alone.yaml", hash_seed="7")
     assert found.returncode == 0, found.stderr[-5000:]
     for folder in ("smoke-shared", "nulls"):

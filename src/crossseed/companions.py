@@ -18,6 +18,8 @@ from crossseed.metrics import Estimate, estimate, sum_units
 SVCCA_VARIANCE = 0.99
 NEIGHBOURS = 10
 KNN_TOKENS = 2000
+# Permutations behind each p.
+SHUFFLES = 999
 
 
 class CkaSums:
@@ -112,33 +114,9 @@ def shape_distance(rotation: np.ndarray, held_out: Moments) -> float:
     return float(np.arccos(np.clip(np.sum(rotation * held_out.cross_covariance) / scale, -1, 1)))
 
 
-def mutual_neighbours(
-    a_nd: np.ndarray,
-    b_nd: np.ndarray,
-    document_n: np.ndarray,
-    weights: np.ndarray,
-    starts: np.ndarray,
-) -> Estimate:
-    """Share of each token's nearest neighbours that both sides agree on.
-
-    Args:
-        a_nd, b_nd: paired rows, centred; neighbours are by cosine.
-        document_n: a token's own document gives no neighbours.
-        weights: resamples of units, whose first rows are `starts`.
-
-    Returns:
-        The mean share with its interval; NaN if some token has too few others.
-    """
-    found = [_neighbours(x, document_n) for x in (a_nd, b_nd)]
-    if found[0] is None or found[1] is None:
-        return Estimate(float("nan"))
-    common = [len(np.intersect1d(x, y)) for x, y in zip(*found, strict=True)]
-    share = sum_units(np.array(common, dtype=np.float64) / NEIGHBOURS, starts)
-    counts = np.diff(np.r_[starts, len(document_n)]).astype(np.float64)
-    return estimate((weights @ share) / (weights @ counts))
-
-
-def _neighbours(x_nd: np.ndarray, document_n: np.ndarray) -> np.ndarray | None:
+def neighbours(x_nd: np.ndarray, document_n: np.ndarray) -> np.ndarray | None:
+    """Nearest rows of each row by cosine, (tokens, `NEIGHBOURS`), none of its own document; None if
+    some row has too few others."""
     rows = x_nd / np.maximum(np.linalg.norm(x_nd, axis=1, keepdims=True), 1e-12)
     similarity = rows @ rows.T
     same = document_n[:, None] == document_n[None, :]
@@ -148,7 +126,78 @@ def _neighbours(x_nd: np.ndarray, document_n: np.ndarray) -> np.ndarray | None:
     return np.argpartition(-similarity, NEIGHBOURS, axis=1)[:, :NEIGHBOURS]
 
 
+def mutual_neighbours(
+    near_a: np.ndarray | None,
+    near_b: np.ndarray | None,
+    weights: np.ndarray,
+    starts: np.ndarray,
+) -> Estimate:
+    """Share of each token's nearest neighbours that both sides agree on.
+
+    Args:
+        near_a, near_b: from `neighbours`, of paired rows.
+        weights: resamples of units, whose first rows are `starts`.
+
+    Returns:
+        The mean share with its interval; NaN without neighbours.
+    """
+    if near_a is None or near_b is None:
+        return Estimate(float("nan"))
+    common = [len(np.intersect1d(x, y)) for x, y in zip(near_a, near_b, strict=True)]
+    share = sum_units(np.array(common, dtype=np.float64) / NEIGHBOURS, starts)
+    counts = np.diff(np.r_[starts, len(near_a)]).astype(np.float64)
+    return estimate((weights @ share) / (weights @ counts))
+
+
+def shuffle_p(
+    a_nd: np.ndarray,
+    b_nd: np.ndarray,
+    near_a: np.ndarray | None,
+    near_b: np.ndarray | None,
+    position_n: np.ndarray,
+    rng: np.random.Generator,
+    shuffles: int = SHUFFLES,
+) -> dict[str, float]:
+    """Is what pairs share more than what tokens at equal positions share?
+
+    p = (1 + #{shuffled ≥ observed})/(B + 1), rows of a permuted at random within their position.
+    For CKA the permuted statistic is ‖AᵀB‖²: what it is divided by does not change.
+
+    Args:
+        a_nd, b_nd: paired rows, centred. near_a, near_b: their `neighbours`.
+
+    Returns:
+        ``cka_p`` and ``mutual_knn_p``, the latter NaN without neighbours.
+    """
+    n = len(a_nd)
+    by_position = np.argsort(position_n, kind="stable")
+    near = np.zeros((n, n), dtype=bool)
+    if near_b is not None:
+        near[np.arange(n)[:, None], near_b] = True
+    place = np.empty(n, dtype=np.int64)
+
+    def statistics(order: np.ndarray) -> tuple[float, float]:
+        congruence = float(np.square(a_nd[order].T @ b_nd).sum())
+        if near_a is None or near_b is None:
+            return congruence, float("nan")
+        # Where the permutation has put each row of a.
+        place[order] = np.arange(n)
+        return congruence, float(near[np.arange(n)[:, None], place[near_a[order]]].sum())
+
+    observed = statistics(np.arange(n))
+    reached = np.zeros(2)
+    order = np.empty(n, dtype=np.int64)
+    for _ in range(shuffles):
+        order[by_position] = np.lexsort((rng.random(n), position_n))
+        reached += np.array(statistics(order)) >= observed
+    p = (1 + reached) / (shuffles + 1)
+    return {
+        "cka_p": float(p[0]),
+        "mutual_knn_p": float("nan") if np.isnan(observed[1]) else float(p[1]),
+    }
+
+
 def sample_rows(n: int, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for `mutual_neighbours`, evenly spaced, and the unit each belongs to."""
+    """Rows for `neighbours`, evenly spaced, and the unit each belongs to."""
     rows = np.unique(np.linspace(0, n - 1, min(n, KNN_TOKENS)).astype(int))
     return rows, np.searchsorted(starts, rows, side="right") - 1

@@ -18,8 +18,10 @@ from crossseed.alignment.moments import Moments
 from crossseed.companions import (
     CkaSums,
     mutual_neighbours,
+    neighbours,
     sample_rows,
     shape_distance,
+    shuffle_p,
     svcca,
 )
 from crossseed.metrics import (
@@ -37,7 +39,7 @@ from crossseed.seeding import generator
 COLUMNS = (*CELL, "arm", "metric", "value", "low", "high", "n_tokens")
 DIRECTION_COLUMNS = (*CELL, "arm", "direction", "variance_share", "ev")
 # Arms whose explained variance is told direction by direction.
-BY_DIRECTION = ("mean", "procrustes", "ridge", "shuffled", "covariance_skewness")
+BY_DIRECTION = (*ladder.RUNGS, *ladder.NULLS)
 WHOLE = "pair"
 WHOLE_NULL = "pair_shuffled"
 
@@ -100,13 +102,18 @@ def fits(
         table.append((name, "svcca", Estimate(svcca(fitted[name], moments))))
         distance = shape_distance(rotations[name], moments)
         table.append((name, "shape_distance_rad", Estimate(distance)))
-    near = [np.concatenate(rows) for rows in zip(*sampled, strict=True)]
-    a, b = (x - x.mean(axis=0) for x in near)
+    a, b = (np.concatenate(rows) for rows in zip(*sampled, strict=True))
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
     first = np.flatnonzero(np.r_[True, np.diff(unit) > 0])
     order = m.shuffle_within_position(rng, source.position_n[chosen])
-    for name, x in ((WHOLE, a), (WHOLE_NULL, a[order])):
-        found = mutual_neighbours(x, b, source.document_n[chosen], weights[:, unit[first]], first)
+    document, position = source.document_n[chosen], source.position_n[chosen]
+    near = {name: neighbours(x, document) for name, x in ((WHOLE, a), (WHOLE_NULL, a[order]))}
+    near_b = neighbours(b, document)
+    for name, near_a in near.items():
+        found = mutual_neighbours(near_a, near_b, weights[:, unit[first]], first)
         table.append((name, "mutual_knn", found))
+    p = shuffle_p(a, b, near[WHOLE], near_b, position, generator("shuffles", *cell))
+    table += [(WHOLE, name, Estimate(value)) for name, value in p.items()]
     table += [(WHOLE, name, Estimate(value)) for name, value in pair.numbers().items()]
     listed = [
         {"arm": arm, "metric": metric, **value._asdict(), "n_tokens": source.n_tokens}

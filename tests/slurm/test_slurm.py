@@ -14,6 +14,7 @@ from pathlib import Path
 
 import language_models
 import pytest
+import rerun
 import yaml
 from slurm import node
 
@@ -132,7 +133,9 @@ def assert_same_results(folder, other):
 
 
 def test_the_smoke_run_gives_the_same_bytes_as_a_local_run(tmp_path):
-    smoke = ["--configfile", ROOT / "config/smoke.yaml"]
+    config = tmp_path / "smoke.yaml"
+    config.write_text(yaml.safe_dump(rerun.one_cohort()))
+    smoke = ["--configfile", config]
     code, told = locally(tmp_path / "local", *smoke)
     assert code == 0, told[-5000:]
     folder = tmp_path / "slurm"
@@ -148,8 +151,7 @@ def test_the_smoke_run_gives_the_same_bytes_as_a_local_run(tmp_path):
     assert {(job["Partition"], job["Nice"]) for job in jobs} == {("debug", "7")}
     drift = [job for job in jobs if job["Comment"].startswith("rule_drift_wildcards")]
     assert {(job["MinMemoryNode"], job["TimeLimit"]) for job in drift} == {
-        (f"{memory}M", "02:00:00")
-        for memory in memory_of_drift(load_files(ROOT / "config/smoke.yaml"))
+        (f"{memory}M", "02:00:00") for memory in memory_of_drift(load_files(config))
     }
     asked = {job["Comment"].split("_wildcards")[0] for job in jobs if "TresPerJob" in job}
     assert asked == {f"rule_{name}" for name in GPU_RULES}

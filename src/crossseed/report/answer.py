@@ -158,6 +158,39 @@ def claim_rule(tables: t.Tables, cohort: str, dictionary: str) -> list[str]:
     return [sentence]
 
 
+COMPANIONS = {
+    "cka": "debiased linear CKA",
+    "svcca": "SVCCA",
+    "mutual_knn": "mutual nearest neighbours",
+    "shape_distance_rad": "shape distance in radians",
+}
+
+
+def companions(tables: t.Tables, cohort: str) -> list[str]:
+    """Similarity of the members' activations that no rotation changes, beside its null."""
+    skip = t.same_sites(tables.fits, cohort)
+    rows = tables.fits[(tables.fits.cohort == cohort) & ~tables.fits.site.isin(skip)]
+    told = []
+    for metric, words in COMPANIONS.items():
+        part = rows[rows.metric == metric]
+        own, null = (part[part.arm == arm].value.dropna() for arm in ("pair", "pair_shuffled"))
+        if len(own) and len(null):
+            told.append(f"{words} {own.median():.2f} against {null.median():.2f}")
+    if not told:
+        return []
+    sentence = (
+        "What no rotation changes, pairs of tokens against pairs shuffled within their position "
+        f"(medians): {', '.join(told)}."
+    )
+    p = rows[rows.metric == "cka_p"].value.dropna()
+    if len(p):
+        sentence += (
+            f" CKA exceeds that of permutations within position at p ≤ .05 in {(p <= ALPHA).sum()} "
+            f"of {len(p)} pairs and sites."
+        )
+    return [sentence]
+
+
 def haar(tables: t.Tables, cohort: str) -> list[str]:
     """What the calibrated battery says of a cohort's rotations."""
     rows = tables.haar[tables.haar.cohort == cohort]
@@ -471,6 +504,7 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
         "name": cohort,
         "same_sites": skip,
         "sections": sections,
+        "companions": companions(tables, cohort),
         "haar": haar(tables, cohort),
         "drift": drift(tables, cohort, info),
         **info,
