@@ -590,7 +590,7 @@ CASES = [
     Case(
         SMOKE,
         "haar.draws",
-        420,
+        620,
         (
             "results/nulls/.*",
             below("[^/]*", "haar", f"(?:{OTHERS}|{POOLED})"),

@@ -18,6 +18,9 @@ from crossseed.alignment import ladder
 from crossseed.metrics import estimate
 from crossseed.pairs import CELL
 
+# Level of every test, and the least difference of a share or correlation that is called one.
+ALPHA = 0.05
+NOTICEABLE = 0.05
 COLUMNS = (
     *CELL,
     "dictionary",

@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from crossseed import plan
+from crossseed.alignment import ladder
 from crossseed.cohorts.base import SPLITS, CohortConfig
 from crossseed.config.schema import RunConfig
 from crossseed.haar.sizes import sizes
+from crossseed.metrics import MAX_UNITS
+from crossseed.pairs import BLOCK_ROWS
 
 # Sustained rates of one data-centre GPU, in FLOP/s; small matrices reach far less than its peak.
 MODEL_RATE = 40e12
@@ -29,6 +32,10 @@ CPU_RATE = 20e9
 DRIFT_ARMS = 5
 # d × d matrices in float64 that drift keeps a site and comparison.
 DRIFT_MATRICES = 7
+# What is in memory of a job without PyTorch, and arms beside those of the ladder: ceiling, untrained
+# target, noise.
+SMALL_MB = 700
+MORE_ARMS = 3
 # What is in memory however small the model: Python, PyTorch, transformers, one block of tokens.
 BASE_MB = 1500
 # Tokens of a forward pass, at most.
@@ -228,6 +235,30 @@ def short(run: RunConfig) -> str:
     fetched = downloads(run)
     models = f", {_size(fetched)} of models downloaded" if fetched else ""
     return f"Estimate: {disk} of results{more}{models}, {_hours(seconds)} with one data-centre GPU."
+
+
+def transfer_mb(run: RunConfig, cohort: str) -> int:
+    """Main memory of a job that tries dictionaries on a pair: the sums of all arms of the largest,
+    by bootstrap unit."""
+    assert run.transfer is not None
+    arms = len(ladder.arms_of(run.transfer.directions)) + MORE_ARMS
+    width = run.cohorts[cohort].width or 0
+    widest = max((e for v in run.dictionaries.values() for e in v.expansions), default=1) * width
+    # Three sums an arm, and two of the source's own.
+    sums = (3 * arms + 2) * MAX_UNITS * widest * FLOAT64
+    # Latents of a block: own, carried, their product, and their squares.
+    block = 5 * BLOCK_ROWS * widest * BYTES["float32"]
+    return SMALL_MB + round((sums + block) / 1e6)
+
+
+def published_mb(run: RunConfig, cohort: str) -> int:
+    """Main memory of a job by the published protocol: all rows of both members in double precision,
+    and the latents of a block."""
+    config = run.cohorts[cohort]
+    width = config.width or 0
+    widest = max((e for v in run.dictionaries.values() for e in v.expansions), default=1) * width
+    rows = 8 * _tokens(config, "eval") * width * FLOAT64
+    return SMALL_MB + round((rows + 6 * BLOCK_ROWS * widest * FLOAT64) / 1e6)
 
 
 def report_mb(run: RunConfig) -> int:

@@ -114,7 +114,7 @@ def fits(
         table.append((name, "mutual_knn", found))
     p = shuffle_p(a, b, near[WHOLE], near_b, position, generator("shuffles", *cell))
     table += [(WHOLE, name, Estimate(value)) for name, value in p.items()]
-    table += [(WHOLE, name, Estimate(value)) for name, value in pair.numbers().items()]
+    table += [(WHOLE, name, Estimate(value)) for name, value in pair.numbers.items()]
     listed = [
         {"arm": arm, "metric": metric, **value._asdict(), "n_tokens": source.n_tokens}
         for arm, metric, value in table

@@ -252,9 +252,10 @@ class FiringSums:
         correlation and is counted, not averaged in."""
         return self.own.varying() & self.other.varying()
 
-    def correlations(self, weights: np.ndarray) -> np.ndarray:
-        """Pearson r of each live latent; shape (rows of weights, live latents)."""
-        live = self.live()
+    def correlations(self, weights: np.ndarray, latents: np.ndarray | None = None) -> np.ndarray:
+        """Pearson r of each live latent, or of `latents`; shape (rows of weights, latents), NaN where
+        one does not vary."""
+        live = self.live() if latents is None else latents
         n = (weights @ self.own.n)[:, None]
         a, b = weights @ self.own.first[:, live], weights @ self.other.first[:, live]
         covariance = weights @ self.product[:, live] - a * b / n

@@ -38,7 +38,7 @@ def resampled(
     Args:
         rng: draws the seeds, the same for all frames.
         frames: with columns ``source_seed``, ``target_seed``, ``value``.
-        how: ``median`` or ``min``.
+        how: ``median`` or ``mean``.
         resamples: how often seeds are drawn; none where fewer than two can be.
 
     Returns:
@@ -80,12 +80,13 @@ def _median(values_n: np.ndarray, often_rn: np.ndarray) -> np.ndarray:
     return np.where(total[:, 0] > 0, middle, np.nan)
 
 
-def _min(values_n: np.ndarray, often_rn: np.ndarray) -> np.ndarray:
-    least = np.where(often_rn > 0, values_n, np.inf).min(axis=1)
-    return np.where(np.isfinite(least), least, np.nan)
+def _mean(values_n: np.ndarray, often_rn: np.ndarray) -> np.ndarray:
+    total = often_rn.sum(axis=1)
+    found: np.ndarray = (often_rn @ values_n) / np.where(total > 0, total, np.nan)
+    return found
 
 
-SUMMARIES = {"median": _median, "min": _min}
+SUMMARIES = {"median": _median, "mean": _mean}
 
 
 def table(study: str, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:

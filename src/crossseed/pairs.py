@@ -81,18 +81,25 @@ class Pair:
         return m.procrustes(self.moments.cross_covariance)
 
     @cached_property
+    def half_rotations(self) -> tuple[np.ndarray, np.ndarray]:
+        """The Procrustes rotations of the two halves, each (d, d)."""
+        first, second = (m.procrustes(half.cross_covariance) for half in self.halves)
+        return first, second
+
+    @cached_property
     def random(self) -> np.ndarray:
         """The random rotation of the ``random`` arm."""
         return m.haar_orthogonal(generator("random-rotation", *self.cell), len(self.skewness[0]))
 
     def maps(self, directions: Sequence[int]) -> tuple[dict[str, m.AffineMap], float]:
         """All maps from target to source, and the ridge penalty; see `crossseed.alignment.ladder`."""
-        width = len(self.skewness[0])
+        # At the identified rank a twin is Procrustes itself, and says nothing of what is shared.
+        below = [k for k in directions if k < self.directions.shape[1]]
         return ladder.ladder(
             self.halves,
             self.shuffled,
             self.skewness,
-            [k for k in directions if k < width],
+            below,
             generator("random-signs", *self.cell),
             self.random,
         )
@@ -107,7 +114,7 @@ class Pair:
     def resampled_map(self) -> m.AffineMap:
         """From the source to the target by the rotation of one half of the tokens, and back by
         that of the other: the ceiling, where nothing but the tokens of the fit is in the way."""
-        first, second = (m.procrustes(half.cross_covariance) for half in self.halves)
+        first, second = self.half_rotations
         mean = self.moments.mean_a
         return m.AffineMap(first.T @ second, mean, mean)
 
@@ -117,17 +124,31 @@ class Pair:
         before = self.untrained_map()
         return found if before is None else {**found, UNTRAINED: before}
 
+    @cached_property
+    def directions(self) -> np.ndarray:
+        """The target's identified principal directions as columns, largest variance first, (d, k)."""
+        found: np.ndarray = m.identified_directions(*self.halves)[:, ::-1]
+        return found
+
+    @cached_property
     def numbers(self) -> dict[str, float]:
         """Ranks, and how far two halves of the tokens agree on the rotation; for the whole pair.
 
+        ``singular_ratio`` is the smallest singular value of the cross-covariance over the largest,
+        ``singular_gap`` the smallest difference of neighbouring ones over the largest: the smaller,
+        the less do the tokens decide.
         ``split_half_distance`` is ‖R₁ − R₂‖_F/√(2d), 1 for unrelated rotations; inside the
         identified directions under its own name, √(2k) in the denominator.
         """
         ranks = m.ranks(self.moments.cross_covariance)
-        directions = m.identified_directions(*self.halves)
-        first, second = (m.procrustes(half.cross_covariance) for half in self.halves)
+        singular = np.linalg.svd(self.moments.cross_covariance, compute_uv=False)
+        largest = singular[0] if singular[0] > 0 else 1.0
+        directions = self.directions
+        first, second = self.half_rotations
         d, k = directions.shape
         found = {
+            "singular_ratio": float(singular[-1] / largest),
+            "singular_gap": float(np.min(-np.diff(singular)) / largest),
             "effective_rank": ranks.effective,
             "numerical_rank": float(ranks.numerical),
             "identified_rank": float(k),
@@ -140,7 +161,7 @@ class Pair:
 
     def identified(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k leading identified principal directions of target and source, each (d, k)."""
-        target = m.identified_directions(*self.halves)[:, ::-1]
+        target = self.directions
         source = m.identified_directions(*(half.swapped() for half in self.halves))[:, ::-1]
         return target[:, :k], source[:, :k]
 
@@ -221,7 +242,8 @@ def fit(readers: Readers, spec: Mapping[str, Any], *cell: object) -> Pair:
         cell: names the cell, for the random arms.
 
     Raises:
-        UserError: not paired, of different width, fewer tokens than dimensions, or one document.
+        UserError: not paired, of different width, fewer tokens than dimensions, one document, or too
+            few tokens at equal positions to exchange.
     """
     source, target, untrained = readers
     if source.n_tokens < 2 * source.width:
@@ -234,11 +256,20 @@ def fit(readers: Readers, spec: Mapping[str, Any], *cell: object) -> Pair:
     shuffled = Moments(width, target.width)
     before = Moments(width, untrained.width) if untrained is not None else None
     rng = generator("shuffled-pairs", *cell)
+    moved = 0
     for rows, a, b in paired_blocks(source, target):
         odd = source.document_n[rows] % 2 == 1
         halves[0].add(a[~odd], b[~odd])
         halves[1].add(a[odd], b[odd])
-        shuffled.add(a[m.shuffle_within_position(rng, source.position_n[rows])], b)
+        order = m.shuffle_within_position(rng, source.position_n[rows])
+        moved += int(np.count_nonzero(order != np.arange(len(order))))
+        shuffled.add(a[order], b)
+    if moved < source.n_tokens / 2:
+        raise UserError(
+            f"{source.path}: only {moved} of {source.n_tokens} tokens can be exchanged with one at the "
+            f"same position within {BLOCK_ROWS} rows, so that the shuffled null would be the pairing "
+            "itself; ask for more sequences (tokens.fit) or shorter ones (tokens.context)"
+        )
     if not (halves[0].n and halves[1].n):
         raise UserError(
             f"{source.path}: the fit split holds one document, which has no halves; ask for more "

@@ -62,6 +62,12 @@ def members(run: RunConfig) -> Iterator[Member]:
                 yield Member(cohort, seed, checkpoint)
 
 
+def last_checkpoint(run: RunConfig, cohort: str) -> str:
+    """The checkpoint that a study of final models means."""
+    found = run.cohorts[cohort].checkpoints
+    return "final" if "final" in found else found[-1]
+
+
 def untrained(run: RunConfig) -> list[Member]:
     """Targets before training whose activations are stored as a null, beside the `members`."""
     if run.transfer is None or run.transfer.untrained is None:
@@ -150,7 +156,7 @@ class Place(NamedTuple):
 
 def places(run: RunConfig) -> list[Place]:
     """Where the pairs of a run lie."""
-    return list(dict.fromkeys(Place(p.cohort, p.checkpoint, p.site) for p in pairs(run)))
+    return list(dict.fromkeys(Place(p.cohort, p.checkpoint, p.site) for p in crossed(run)))
 
 
 def anchored(run: RunConfig, place: Place) -> list[Pair]:

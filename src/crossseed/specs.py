@@ -273,7 +273,11 @@ def claims(run: RunConfig) -> Spec:
         raise ValueError("this run judges no claim")
     return {
         "cohorts": {
-            role: {"cohort": cohort, "sites": list(run.cohorts[cohort].sites)}
+            role: {
+                "cohort": cohort,
+                "sites": list(run.cohorts[cohort].sites),
+                "checkpoint": plan.last_checkpoint(run, cohort),
+            }
             for role, cohort in run.claims.cohorts.items()
         },
         "dictionary": run.claims.dictionary,

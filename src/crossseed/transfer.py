@@ -129,41 +129,16 @@ def transfer(
     Returns:
         Rows of `COLUMNS` and of `claim_rule.COLUMNS`, without the cell's.
     """
-    source, target, untrained = readers
+    source = readers.source
+    check_paired(source, readers.target)
     starts = unit_starts(source.document_n)
     weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
-    arms = list(carried.maps)
-    if carried.covariance_dd is not None:
-        arms.append(GAUSSIAN)
-    firing = {
-        key: LatentSums(len(starts), dictionary.W_enc.shape[1])
-        for key, dictionary in dictionaries.items()
-    }
-    sums = {
-        key: {arm: _ArmSums(own, carried.axes_dk) for arm in arms} for key, own in firing.items()
-    }
-    rng = generator("gaussian", *cell)
-    check_paired(source, target)
-    for units, rows, local in unit_blocks(starts, source.n_tokens, BLOCK_ROWS):
-        a, b = source.rows(rows), target.rows(rows)
-        before = untrained.rows(rows) if untrained is not None else None
-        own = {key: dictionary.encode(a) for key, dictionary in dictionaries.items()}
-        for key, h in own.items():
-            firing[key].add(units, local, h)
-        for arm in arms:
-            x = _carry(carried, arm, carried_by(arm, a, b, before), rng)
-            for key, dictionary in dictionaries.items():
-                h = dictionary.encode(x)
-                xhat = dictionary.decode(h)
-                found = sums[key][arm]
-                found.errors.add(units, local, x, xhat, np.count_nonzero(h, axis=1))
-                if arm != GAUSSIAN:
-                    found.cross.add(units, local, a, xhat)
-                    found.firing.add(units, local, own[key], h)
     table, judged = [], []
-    for (name, init), by_arm in sums.items():
+    # One by one: the sums of all arms are what takes memory.
+    for (name, init), dictionary in dictionaries.items():
+        sums = _sums(readers, dictionary, carried, starts, *cell)
         values = {}
-        for arm, found in by_arm.items():
+        for arm, found in sums.items():
             r = None if arm == GAUSSIAN else found.firing.correlations(weights)
             values[arm] = found.values(weights, r)
             estimates = {metric: estimate(v) for metric, v in values[arm].items()}
@@ -172,10 +147,56 @@ def transfer(
             for metric, value in estimates.items():
                 row = {"dictionary": name, "init": init, "arm": arm, "metric": metric}
                 table.append({**row, **value._asdict(), "n_tokens": source.n_tokens})
+        for arm, firing in _comparable(sums, weights).items():
+            values[arm]["firing_r"] = firing
         judged += [
             {"dictionary": name, "init": init, **row} for row in claim_rule.evidence(values, JUDGED)
         ]
     return table, judged
+
+
+def _sums(
+    readers: Readers,
+    dictionary: Dictionary,
+    carried: Carried,
+    starts: np.ndarray,
+    *cell: object,
+) -> dict[str, _ArmSums]:
+    """Sums of every arm, in one pass over the tokens."""
+    source, target, untrained = readers
+    own = LatentSums(len(starts), dictionary.W_enc.shape[1])
+    arms = [*carried.maps, *([GAUSSIAN] if carried.covariance_dd is not None else [])]
+    sums = {arm: _ArmSums(own, carried.axes_dk) for arm in arms}
+    rng = generator("gaussian", *cell)
+    for units, rows, local in unit_blocks(starts, source.n_tokens, BLOCK_ROWS):
+        a, b = source.rows(rows), target.rows(rows)
+        before = untrained.rows(rows) if untrained is not None else None
+        h_own = dictionary.encode(a)
+        own.add(units, local, h_own)
+        for arm, found in sums.items():
+            x = _carry(carried, arm, carried_by(arm, a, b, before), rng)
+            h = dictionary.encode(x)
+            xhat = dictionary.decode(h)
+            found.errors.add(units, local, x, xhat, np.count_nonzero(h, axis=1))
+            if arm != GAUSSIAN:
+                found.cross.add(units, local, a, xhat)
+                found.firing.add(units, local, h_own, h)
+    return sums
+
+
+def _comparable(sums: Mapping[str, _ArmSums], weights: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean firing correlation of Procrustes and of the claim rule's nulls over the same latents,
+    those that live under Procrustes; one that an arm leaves dead correlates with nothing there.
+
+    Over each arm's own live latents a null that leaves few of them alive could seem to do well.
+    """
+    if PROCRUSTES not in sums:
+        return {}
+    live = sums[PROCRUSTES].firing.live()
+    arms = [arm for arm in (PROCRUSTES, *ladder.NULLS) if arm in sums]
+    return {
+        arm: nan_mean(np.nan_to_num(sums[arm].firing.correlations(weights, live))) for arm in arms
+    }
 
 
 def _carry(

@@ -74,12 +74,9 @@ def claimed():
 
 
 def published_dictionaries(wildcards):
-    """The source's dictionaries that follow the published recipe."""
-    return [
-        path
-        for path in weights_of("source")(wildcards)
-        if f"/{RUN.claims.dictionary}-" in path
-    ]
+    """The source's dictionaries that follow the published recipe, of every expansion."""
+    variant = RUN.claims.dictionary.rpartition("-x")[0]
+    return [path for path in weights_of("source")(wildcards) if f"/{variant}-x" in path]
 
 
 def nulls_of(wildcards):

@@ -21,8 +21,8 @@ rule published:
         "../../envs/crossseed.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=lambda wildcards: estimate.published_mb(RUN, wildcards.cohort),
+        runtime=120,
     params:
         spec=spec("published"),
         code=code("published"),

@@ -1,8 +1,8 @@
-# Dictionaries: the SAEs of every member and site.
+# Dictionaries: the SAEs of every member and site, and how alike those of two members are.
 #
-# Needs: an activation file.
+# Needs: an activation file; for cosines, the moments of a pair.
 # Makes: one SAELens folder per (seed, checkpoint, site, variant, expansion, init), and a
-#        table of held-out metrics per job.
+#        table of held-out metrics per job; a table of decoder cosines per pair and site.
 #
 # One rule a variant and expansion; a job trains all its inits.
 
@@ -52,3 +52,34 @@ for dictionary, inits, *_ in plan.dictionaries(RUN):
             " --out {output.weights:q}"
             " --metrics {output.metrics:q}"
             " &> {log:q}"
+
+
+rule cosine:
+    """Decoder cosines of a pair: init × map, beside the random floor."""
+    input:
+        source=weights_of("source", "target"),
+        target=weights_of("target", "source"),
+        maps=layout.MAPS,
+    output:
+        layout.COSINE,
+    log:
+        f"results/{{cohort}}/logs/cosine/{layout.PAIR}.log",
+    benchmark:
+        f"results/{{cohort}}/benchmarks/cosine/{layout.PAIR}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        spec=spec("cosine"),
+        code=code("cosine"),
+    shell:
+        "python -m crossseed cosine"
+        " --spec {params.spec:q}"
+        " --source {input.source:q}"
+        " --target {input.target:q}"
+        " --maps {input.maps:q}"
+        " --out {output:q}"
+        " &> {log:q}"

@@ -1,8 +1,8 @@
 # Transfer: what the source's dictionaries are worth on the target, through each map.
 #
-# Needs: activations and moments of two members, the source's dictionaries (the target's too for
-# cosines), and the source itself where activations are spliced into it.
-# Makes: tables of transfer, of the claim rule and of cosines, per pair and site.
+# Needs: activations and moments of two members, the source's dictionaries, and the source itself
+# where activations are spliced into it.
+# Makes: tables of transfer and of the claim rule, per pair and site.
 
 
 rule transfer:
@@ -24,8 +24,8 @@ rule transfer:
         "../../envs/crossseed.yaml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda wildcards: estimate.transfer_mb(RUN, wildcards.cohort),
+        runtime=240,
     params:
         spec=spec("transfer"),
         code=code("transfer"),
@@ -59,8 +59,8 @@ rule shared_transfer:
         "../../envs/crossseed.yaml"
     threads: 1
     resources:
-        mem_mb=4000,
-        runtime=30,
+        mem_mb=lambda wildcards: estimate.transfer_mb(RUN, wildcards.cohort),
+        runtime=120,
     params:
         spec=spec("shared"),
         code=code("shared"),
@@ -117,35 +117,4 @@ rule splice:
         " --dictionaries {input.dictionaries:q}"
         " --out {output.table:q}"
         " --evidence {output.evidence:q}"
-        " &> {log:q}"
-
-
-rule cosine:
-    """Decoder cosines of a pair: init × map, beside the random floor."""
-    input:
-        source=weights_of("source", "target"),
-        target=weights_of("target", "source"),
-        maps=layout.MAPS,
-    output:
-        layout.COSINE,
-    log:
-        f"results/{{cohort}}/logs/cosine/{layout.PAIR}.log",
-    benchmark:
-        f"results/{{cohort}}/benchmarks/cosine/{layout.PAIR}.tsv"
-    conda:
-        "../../envs/crossseed.yaml"
-    threads: 1
-    resources:
-        mem_mb=1000,
-        runtime=30,
-    params:
-        spec=spec("cosine"),
-        code=code("cosine"),
-    shell:
-        "python -m crossseed cosine"
-        " --spec {params.spec:q}"
-        " --source {input.source:q}"
-        " --target {input.target:q}"
-        " --maps {input.maps:q}"
-        " --out {output:q}"
         " &> {log:q}"

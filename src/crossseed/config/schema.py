@@ -62,9 +62,10 @@ class SpliceStudy(Model):
 class HaarStudy(Model):
     """Whether the rotations between members are Haar draws, by calibrated tests."""
 
-    draws: Annotated[int, Field(ge=300)] = Field(
-        description="Null draws of each statistic; at least 20 for each test of a matrix, or Holm's "
-        "correction leaves nothing that can reject. Kept in `results/nulls/`, shared by all cohorts."
+    draws: Annotated[int, Field(ge=600)] = Field(
+        description="Null draws of each statistic; at least 40 for each test of a matrix, or Holm's "
+        "correction leaves nothing that can reject, and 9,999 for a result to report. Kept in "
+        "`results/nulls/`, shared by all cohorts."
     )
     power_draws: Annotated[int, Field(ge=20)] = Field(
         description="Matrices drawn from each alternative of the power table."
@@ -205,6 +206,12 @@ class RunConfig(Model):
     def _something_is_studied(self) -> RunConfig:
         if self.transfer and not self.dictionaries:
             raise ValueError("transfer needs dictionaries; name some, or set transfer: null")
+        for cohort, config in self.cohorts.items() if self.transfer else ():
+            if len(config.seeds) < 2:
+                raise ValueError(
+                    f"transfer carries between seeds, but cohorts.{cohort}.seeds has one; name "
+                    "another, or set transfer: null"
+                )
         if self.splice and not self.transfer:
             raise ValueError("splice runs the members of transfer's pairs; give transfer")
         if self.claims:

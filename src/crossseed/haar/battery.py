@@ -19,8 +19,9 @@ from crossseed.haar.statistics import ENTRIES, SPECTRAL, all_statistics, entries
 
 # Largest entry of |RᵀR − I| that rounding explains.
 ORTHOGONAL_TO = 1e-6
-# Draws for each test of a family: with fewer, Holm's smallest p could not reject.
-DRAWS_PER_TEST = 20
+# Draws for each test of a family: the smallest two-sided p is 2/(B + 1), and Holm multiplies it by
+# the size of the family, so that with fewer nothing could reject.
+DRAWS_PER_TEST = 40
 BASES = ("neuron", "principal")
 
 
@@ -104,12 +105,7 @@ def battery_of(
     Raises:
         UserError: not orthogonal, of another size than the null, or too few null draws.
     """
-    check_orthogonal(rotation, "the rotation")
-    if len(rotation) != null.d:
-        raise UserError(
-            f"the rotation has {len(rotation)} dimensions, the null draws {null.d}; "
-            "draw a null of that size"
-        )
+    _check(rotation, null)
     found, det = all_statistics(rotation)
     named = [("neuron", name) for name in SPECTRAL] + [("neuron", name) for name in ENTRIES]
     values = [found[name] for _, name in named]
@@ -121,11 +117,41 @@ def battery_of(
         values += [*entries(turned), spectrum_there.participation]
         dets += [spectrum_there.det] * len(ENTRIES)
     nulls = [null.statistics[d][name] for d, (_, name) in zip(dets, named, strict=True)]
-    n_draws = len(nulls[0])
-    if n_draws < DRAWS_PER_TEST * len(named):
+    return _results(named, values, nulls), det
+
+
+def entries_of(rotation: np.ndarray, null: Null) -> list[Result]:
+    """The tests of entries that no change of sign and no exchange of rows or columns changes.
+
+    For a rotation between principal directions of target and source, whose signs are arbitrary:
+    spectrum, determinant and eigenvectors would depend on them.
+
+    Raises:
+        UserError: see `battery_of`.
+    """
+    _check(rotation, null)
+    named = [("principal", name) for name in ENTRIES[:3]]
+    nulls = [null.statistics[1][name] for _, name in named]
+    return _results(named, list(entries(rotation)), nulls)
+
+
+def _check(rotation: np.ndarray, null: Null) -> None:
+    check_orthogonal(rotation, "the rotation")
+    if len(rotation) != null.d:
         raise UserError(
-            f"{n_draws} null draws for a family of {len(named)} tests cannot reject after Holm's "
-            f"correction; draw at least {DRAWS_PER_TEST * len(named)}"
+            f"the rotation has {len(rotation)} dimensions, the null draws {null.d}; "
+            "draw a null of that size"
+        )
+
+
+def _results(
+    named: Sequence[tuple[str, str]], values: Sequence[float], nulls: Sequence[np.ndarray]
+) -> list[Result]:
+    """p-values of a family of tests, corrected together."""
+    if len(nulls[0]) < DRAWS_PER_TEST * len(named):
+        raise UserError(
+            f"{len(nulls[0])} null draws for a family of {len(named)} tests cannot reject after "
+            f"Holm's correction; draw at least {DRAWS_PER_TEST * len(named)}"
         )
     p = [two_sided(value, draws) for value, draws in zip(values, nulls, strict=True)]
     corrected = holm(p)
@@ -135,7 +161,7 @@ def battery_of(
         tests.append(
             Result(basis, statistic, float(values[i]), low, median, high, p[i], float(corrected[i]))
         )
-    return tests, det
+    return tests
 
 
 # --- across pairs -------------------------------------------------------------------------

@@ -10,14 +10,15 @@ import numpy as np
 from scipy.linalg import expm
 
 from crossseed.alignment.maps import haar_orthogonal, procrustes
+from crossseed.claim_rule import ALPHA
 from crossseed.haar.battery import two_sided
 from crossseed.haar.null import Null
 from crossseed.haar.statistics import all_statistics
 from crossseed.seeding import generator
 
-ALPHA = 0.05
 COLUMNS = ("d", "alternative", "strength", "test", "rejected", "draws", "null_draws", "alpha")
 IID = "ks_iid"
+PULL = "pull towards the identity"
 
 
 def _permutation(rng: np.random.Generator, d: int) -> np.ndarray:
@@ -99,7 +100,7 @@ CURVES: dict[str, tuple[Callable[..., np.ndarray], tuple[float, ...]]] = {
         _fixed_directions,
         (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1 / 2),
     ),
-    "pull towards the identity": (
+    PULL: (
         lambda rng, d, strength: _pulled(rng, d, strength, np.eye(d)),
         (0.03, 0.06, 0.12, 0.25, 0.5, 1.0),
     ),
@@ -149,7 +150,7 @@ def _rejected(
         matrix = make(rng, null.d)
         values, det = all_statistics(matrix)
         p = {k: two_sided(v, null.statistics[det][k]) for k, v in values.items()}
-        p[IID] = iid_ks.test(iid_ks.all_angles(matrix), reference)[1]
+        p[IID] = iid_ks.test(iid_ks.angles_of(matrix), reference)[1]
         for name, value in p.items():
             rejected[name] = rejected.get(name, 0) + (value <= ALPHA)
     return [

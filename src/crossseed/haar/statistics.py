@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from crossseed.haar.eigenangles import mean_cdf, paired, real_eigenvalues
 
@@ -75,6 +74,9 @@ def entries(matrix: np.ndarray) -> np.ndarray:
     max|R_ij|·√d; Σ R_ij⁴ (mean 3d/(d + 2)); the largest Σ_i |R_{i,π(i)}| over permutations π.
     They do not change when rows or columns change sign or place.
     """
+    # Imported here: half a second that the spectral tests do without.
+    from scipy.optimize import linear_sum_assignment
+
     size = np.abs(matrix)
     rows, columns = linear_sum_assignment(size, maximize=True)
     d = len(matrix)

@@ -2,7 +2,8 @@
 
 A rotation is tested whole only where the activations decide all of it. Elsewhere, and besides, it
 is tested inside its identified subspace: Procrustes between the k leading identified principal
-directions of each side. k is rounded down to a size whose null is at hand (`crossseed.haar.sizes`), so that
+directions of each side. Their signs are arbitrary, so only statistics that no sign changes are
+tested there. k is rounded down to a size whose null is at hand (`crossseed.haar.sizes`), so that
 which nulls are needed follows from the width alone.
 
 The same tests run on two controls: ``shuffled`` (Procrustes of pairs exchanged within their
@@ -21,7 +22,7 @@ from crossseed.alignment import ladder
 from crossseed.alignment.maps import procrustes
 from crossseed.haar import battery
 from crossseed.haar.null import Null, empirical_less_mean, law_grid
-from crossseed.haar.statistics import spectrum
+from crossseed.haar.statistics import SPECTRAL, spectral, spectrum
 from crossseed.pairs import Pair
 from crossseed.published import iid_ks
 from crossseed.seeding import generator
@@ -70,6 +71,14 @@ PHASE_COLUMNS = (
 # In place of a site: all of them pooled.
 ALL_SITES = "all"
 MAPS = ("procrustes", "shuffled", "covariance_random")
+# What a pair knows of its fit that decides whether a test means anything.
+INTEGRITY = (
+    "numerical_rank",
+    "identified_rank",
+    "effective_rank",
+    "singular_ratio",
+    "singular_gap",
+)
 PHASE_DRAWS = 999
 ACROSS_DRAWS = 9999
 
@@ -89,46 +98,59 @@ def rotations(pair: Pair) -> dict[str, np.ndarray]:
 
 def decided(pair: Pair) -> bool:
     """Whether the activations decide the whole rotation."""
-    return pair.numbers()["numerical_rank"] == len(pair.rotation)
+    return pair.numbers["numerical_rank"] == len(pair.rotation)
 
 
 def _rows(
-    found: tuple[list[battery.Result], int], which: str, subspace: str, size: int
+    tests: Sequence[battery.Result], which: str, subspace: str, size: int
 ) -> list[dict[str, Any]]:
     shared = {"map": which, "subspace": subspace, "dimensions": size, "n": 1}
-    tests, det = found
+    return [{**shared, **test._asdict()} for test in tests]
+
+
+def _integrity(pair: Pair) -> list[dict[str, Any]]:
+    """What can be said of a fit before any test: rows without a p."""
+    rotation = pair.rotation
+    values = {
+        "det": np.sign(np.linalg.slogdet(rotation)[0]),
+        "orthogonality_defect": battery.check_orthogonal(rotation, "the rotation"),
+        **{name: pair.numbers[name] for name in INTEGRITY},
+    }
     none = {key: float("nan") for key in ("null_low", "null_median", "null_high", "p", "holm")}
-    sign = {"basis": "neuron", "statistic": "det", "value": float(det), **none}
-    return [{**shared, **sign}, *({**shared, **test._asdict()} for test in tests)]
+    shared = {"map": "procrustes", "subspace": "whole", "dimensions": len(rotation), "n": 1}
+    return [
+        {**shared, "basis": "neuron", "statistic": name, "value": float(value), **none}
+        for name, value in values.items()
+    ]
 
 
 def of_pair(pair: Pair, nulls: Mapping[int, Null]) -> list[dict[str, Any]]:
     """The battery on one pair; rows of `COLUMNS` without the cell's."""
     width = len(pair.rotation)
-    found: list[dict[str, Any]] = []
+    found = _integrity(pair)
     moments = pair.moments
-    numbers = pair.numbers()
     # Where the activations do not span all dimensions, part of the rotation is arbitrary.
-    bases = (
-        ladder.principal_directions(moments.covariance_b),
-        ladder.principal_directions(moments.covariance_a),
-    )
     if decided(pair) and width in nulls:
+        bases = (
+            ladder.principal_directions(moments.covariance_b),
+            ladder.principal_directions(moments.covariance_a),
+        )
         for name, rotation in rotations(pair).items():
             # Principal axes matched by rank are a signed identity in their own basis.
             own = None if name == "covariance_random" else bases
-            found += _rows(battery.battery_of(rotation, nulls[width], own), name, "whole", width)
-    fits = [size for size in nulls if size <= numbers["identified_rank"] and size < width]
+            tests, _ = battery.battery_of(rotation, nulls[width], own)
+            found += _rows(tests, name, "whole", width)
+    fits = [size for size in nulls if size <= pair.numbers["identified_rank"] and size < width]
     if fits:
         size = max(fits)
         target, source = pair.identified(size)
         size = min(target.shape[1], source.shape[1])
         size = max((s for s in fits if s <= size), default=0)
-        if size:
-            inner = procrustes(target[:, :size].T @ moments.cross_covariance @ source[:, :size])
-            tests, det = battery.battery_of(inner, nulls[size])
-            tests = [test._replace(basis="principal") for test in tests]
-            found += _rows((tests, det), "procrustes", "identified", size)
+        fitted = {"procrustes": moments, "shuffled": pair.shuffled} if size else {}
+        for name, fit in fitted.items():
+            inner = procrustes(target[:, :size].T @ fit.cross_covariance @ source[:, :size])
+            tests = battery.entries_of(inner, nulls[size])
+            found += _rows(tests, name, "identified", size)
     return found
 
 
@@ -139,6 +161,7 @@ class Phases(NamedTuple):
         site, source_seed, target_seed, map: which.
         angles_n: as the published protocol takes them (`crossseed.published.iid_ks.all_angles`).
         law: empirical less mean law of the angles at `law_grid`.
+        ks: the Kolmogorov–Smirnov distance of the angles from their mean law.
         det: determinant.
         decided: whether the activations decide the whole rotation.
     """
@@ -149,26 +172,28 @@ class Phases(NamedTuple):
     map: str
     angles_n: np.ndarray
     law: np.ndarray
+    ks: float
     det: int
     decided: bool
 
 
 def phases_of(pair: Pair) -> list[Phases]:
     """The eigenphases of a pair's rotation and of its controls."""
-    seeds = (pair.spec["source_seed"], pair.spec["target_seed"])
-    found = []
-    for name, rotation in rotations(pair).items():
-        angles = iid_ks.all_angles(rotation)
-        found.append(
-            Phases(pair.spec["site"], *seeds, name, angles, *law_of(rotation), decided(pair))
-        )
-    return found
+    cell = (pair.spec["site"], pair.spec["source_seed"], pair.spec["target_seed"])
+    known = decided(pair)
+    return [phases(rotation, known, *cell, name) for name, rotation in rotations(pair).items()]
 
 
-def law_of(rotation: np.ndarray) -> tuple[np.ndarray, int]:
-    """Empirical less mean law of the eigenangles of one matrix, and its determinant."""
-    found = spectrum(rotation)
-    return empirical_less_mean(found.angles_n[None], len(rotation), found.det)[0], found.det
+def phases(
+    rotation: np.ndarray, known: bool, site: str, source: int, target: int, name: str
+) -> Phases:
+    """The eigenphases of one orthogonal matrix."""
+    found, d = spectrum(rotation), len(rotation)
+    angles = found.angles_n[None]
+    law = empirical_less_mean(angles, d, found.det)[0]
+    ks = float(spectral(angles, d, found.det)[0, SPECTRAL.index("ks")])
+    cell = (site, source, target, name)
+    return Phases(*cell, iid_ks.all_angles(found, d), law, ks, found.det, known)
 
 
 def pooled_null(dets: Sequence[int], null: Null, size: int, *cell: object) -> np.ndarray:
@@ -185,8 +210,9 @@ def ks(found: Sequence[Phases], null: Null, *cell: object) -> list[dict[str, Any
     """The published test and the calibrated one: of each matrix, of the pairs of each site pooled,
     and of all sites pooled; rows of `KS_COLUMNS` without cohort and checkpoint.
 
-    The published test takes every matrix, the calibrated one those that are decided. Its p over all
-    sites treats the sites of a pair as independent, which they are not quite.
+    The published test takes every matrix, the calibrated one those that are decided. For pools its
+    statistic is the largest difference at the angles of `law_grid`, observed and drawn alike. Its p
+    over all sites treats the sites of a pair as independent, which they are not quite.
 
     Args:
         found: of one source with different targets.
@@ -226,9 +252,12 @@ def _ks(pool: Sequence[Phases], null: Null, reference: np.ndarray, *cell: object
     if not known:
         nan = float("nan")
         return {**row, **dict.fromkeys(("ks", "p", "null_low", "null_median", "null_high"), nan)}
-    value = float(np.abs(np.mean([one.law for one in known], axis=0)).max())
-    laws = pooled_null([one.det for one in known], null, len(null.law[1]), *cell)
-    drawn = np.abs(laws).max(axis=1)
+    if len(known) == 1:
+        value, drawn = known[0].ks, null.statistics[known[0].det]["ks"]
+    else:
+        value = float(np.abs(np.mean([one.law for one in known], axis=0)).max())
+        laws = pooled_null([one.det for one in known], null, len(null.law[1]), *cell)
+        drawn = np.abs(laws).max(axis=1)
     low, median, high = (float(q) for q in np.quantile(drawn, (0.025, 0.5, 0.975)))
     return {
         **row,

@@ -9,30 +9,36 @@ everything (`crossseed.haar.power`).
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import ks_2samp
 
 from crossseed.alignment.maps import haar_orthogonal
-from crossseed.haar.statistics import spectrum
+from crossseed.haar.statistics import Spectrum, spectrum
 
 REFERENCE_DRAWS = 10
 REFERENCE_SEED = 31
 
 
-def all_angles(rotation: np.ndarray) -> np.ndarray:
+def all_angles(found: Spectrum, d: int) -> np.ndarray:
     """|arg| of all d eigenvalues in [0, π], (d,): each conjugate pair twice, ±1 once."""
-    found = spectrum(rotation)
-    fixed = len(rotation) - 2 * len(found.angles_n)
+    fixed = d - 2 * len(found.angles_n)
     ends = {0: [], 1: [0.0 if found.det > 0 else np.pi], 2: [0.0, np.pi]}[fixed]
     return np.sort(np.r_[np.repeat(found.angles_n, 2), ends])
+
+
+def angles_of(rotation: np.ndarray) -> np.ndarray:
+    """`all_angles` of an orthogonal matrix."""
+    return all_angles(spectrum(rotation), len(rotation))
 
 
 def reference(d: int) -> np.ndarray:
     """Angles of ten Haar draws on O(d), pooled."""
     rng = np.random.default_rng(REFERENCE_SEED)
-    return np.concatenate([all_angles(haar_orthogonal(rng, d)) for _ in range(REFERENCE_DRAWS)])
+    return np.concatenate([angles_of(haar_orthogonal(rng, d)) for _ in range(REFERENCE_DRAWS)])
 
 
 def test(angles_n: np.ndarray, reference_n: np.ndarray) -> tuple[float, float]:
     """Statistic and p of the published test on the angles of one matrix, or of several pooled."""
+    # Imported here: a second that the other tests do without.
+    from scipy.stats import ks_2samp
+
     found = ks_2samp(angles_n, reference_n)
     return float(found.statistic), float(found.pvalue)

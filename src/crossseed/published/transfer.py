@@ -8,26 +8,45 @@ correlation does not; and latents that never fire count as a correlation of 0.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from crossseed.alignment.maps import gaussian_rows, rotation_distance
 from crossseed.sae.dictionary import Dictionary
 
 EPSILON = 1e-8
+BLOCK_ROWS = 8192
 
 
 def rotation(a_nd: np.ndarray, b_nd: np.ndarray) -> np.ndarray:
-    """R with (b − b̄) R close to (a − ā), as the SVD returns it, whatever the rank, (d, d)."""
+    """R with (b − b̄) R close to (a − ā), fitted on all tokens, (d, d)."""
     a, b = (x.astype(np.float64) - x.mean(axis=0, dtype=np.float64) for x in (a_nd, b_nd))
-    u, _, vt = np.linalg.svd(b.T @ a)
+    return svd_rotation(b.T @ a)
+
+
+def svd_rotation(cross_covariance: np.ndarray) -> np.ndarray:
+    """Procrustes as the SVD returns it, whatever the rank: what the data do not decide is arbitrary,
+    not close to the identity as in `crossseed.alignment.maps.procrustes`."""
+    u, _, vt = np.linalg.svd(cross_covariance.astype(np.float64))
     found: np.ndarray = u @ vt
     return found
 
 
+def _blocks(n: int) -> Iterator[slice]:
+    """Rows a few at a time: the latents of all tokens together fill a machine."""
+    for start in range(0, n, BLOCK_ROWS):
+        yield slice(start, start + BLOCK_ROWS)
+
+
 def explained_variance(dictionary: Dictionary, x_nd: np.ndarray) -> float:
     """1 − mean((x̂ − x)²)/Var(x), the variance of all entries about one mean, unbiased."""
-    error = dictionary.decode(dictionary.encode(x_nd)).astype(np.float64) - x_nd
-    return float(1 - np.square(error).mean() / np.var(x_nd, ddof=1, dtype=np.float64))
+    error = 0.0
+    for rows in _blocks(len(x_nd)):
+        x = x_nd[rows]
+        found = dictionary.decode(dictionary.encode(x)).astype(np.float64)
+        error += float(np.square(found - x).sum())
+    return float(1 - error / x_nd.size / np.var(x_nd, ddof=1, dtype=np.float64))
 
 
 def direct(a_nd: np.ndarray, x_nd: np.ndarray) -> float:
@@ -41,10 +60,17 @@ def firing(dictionary: Dictionary, a_nd: np.ndarray, x_nd: np.ndarray) -> tuple[
 
     The denominator is guarded, so that a constant latent has correlation 0 and is averaged in.
     """
-    g, h = (dictionary.encode(v).astype(np.float64) for v in (a_nd, x_nd))
-    g, h = g - g.mean(axis=0), h - h.mean(axis=0)
-    scale = np.sqrt(np.square(g).sum(axis=0) * np.square(h).sum(axis=0) + EPSILON)
-    r = (g * h).sum(axis=0) / scale
+    n, sums = len(a_nd), np.zeros((5, dictionary.W_enc.shape[1]))
+    for rows in _blocks(n):
+        g, h = (dictionary.encode(v[rows]).astype(np.float64) for v in (a_nd, x_nd))
+        sums += [v.sum(axis=0) for v in (g, h, g * g, h * h, g * h)]
+    g, h, gg, hh, gh = sums
+    # Below rounding of the sums a latent is constant.
+    left, right = (
+        np.where(v > 1e-12 * w, v, 0) for v, w in ((gg - g * g / n, gg), (hh - h * h / n, hh))
+    )
+    spread = left * right
+    r = (gh - g * h / n) / np.sqrt(spread + EPSILON)
     return float(r.mean()), float((r > 0.5).mean())
 
 
@@ -60,7 +86,8 @@ def measure(
 
     Returns:
         By quantity: ``ev_{self,raw,rotated,gaussian}``, ``direct_{raw,rotated}``,
-        ``rotation_distance``, ``firing_{self,raw,rotated}`` and the same ``…_above``.
+        ``rotation_distance``, ``firing_{self,raw,rotated,rotated_shifted}`` and the same ``…_above``:
+        the study shifts the mean of rotated activations on Pythia, and not on the toy.
     """
     r = rotation(a_nd, b_nd).astype(np.float32)
     turned = b_nd @ r
@@ -75,6 +102,7 @@ def measure(
         "direct_rotated": direct(a_nd, turned),
         "rotation_distance": rotation_distance(r.astype(np.float64)),
     }
-    for arm, x in (("self", a_nd), ("raw", b_nd), ("rotated", turned)):
+    arms = {"self": a_nd, "raw": b_nd, "rotated": turned, "rotated_shifted": shifted}
+    for arm, x in arms.items():
         found[f"firing_{arm}"], found[f"firing_{arm}_above"] = firing(dictionary, a_nd, x)
     return found

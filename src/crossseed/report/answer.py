@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from crossseed.claim_rule import ALPHA, NOTICEABLE
 from crossseed.claims import NOT_RUN
+from crossseed.haar.power import IID, PULL
+from crossseed.haar.sizes import SMALLEST
 from crossseed.report import tables as t
 
-# A difference in explained variance or correlation below this is called none.
-NOTICEABLE = 0.05
-ALPHA = 0.05
 NULLS = ("random", "shuffled", "covariance_random", "covariance_skewness", "gaussian")
 BASELINES = ("raw", "mean")
 ARM_WORDS = {
@@ -158,6 +158,8 @@ def claim_rule(tables: t.Tables, cohort: str, dictionary: str) -> list[str]:
     return [sentence]
 
 
+# Share of draws in which a test must reject to be said to see an alternative.
+SEEN = 0.8
 COMPANIONS = {
     "cka": "debiased linear CKA",
     "svcca": "SVCCA",
@@ -194,55 +196,87 @@ def companions(tables: t.Tables, cohort: str) -> list[str]:
 def haar(tables: t.Tables, cohort: str) -> list[str]:
     """What the calibrated battery says of a cohort's rotations."""
     rows = tables.haar[tables.haar.cohort == cohort]
-    tests = rows[rows.holm.notna() & (rows.basis != "across")]
-    if tests.empty:
+    rows = rows[~rows.site.isin(t.same_sites(tables.fits, cohort))]
+    if rows.empty:
         return []
+    tests = rows[rows.holm.notna() & (rows.basis != "across")]
+    cells = len(rows[rows.basis != "across"].drop_duplicates(t.PAIR))
     sentences = []
-    keys = ["source_seed", "target_seed", "checkpoint", "site"]
-
-    def rejected(part: pd.DataFrame) -> tuple[int, int]:
-        lowest = part.groupby(keys).holm.min()
-        return int((lowest <= ALPHA).sum()), len(lowest)
-
     whole = tests[tests.subspace == "whole"]
     if len(whole):
-        by_map = {name: rejected(part) for name, part in whole.groupby("map")}
-        count, n = by_map["procrustes"]
-        text = (
-            f"Of {n} rotations that the activations decide wholly, {count} are told from a Haar "
-            "draw by the calibrated battery (Holm-corrected within each)"
+        told = _rejected(whole)
+        sentences.append(
+            f"Of {told['procrustes'][1]} rotations that the activations decide wholly, "
+            f"{told['procrustes'][0]} are told from a Haar draw at a calibrated p ≤ .05, Holm-corrected "
+            f"within each (by chance at most {ALPHA * told['procrustes'][1]:.1f})"
+            + _controls(told)
+            + f". {whole.target_seed.nunique()} of their pairs are independent; the sites of a pair are "
+            "not." + _detectable(tables.power, int(whole.dimensions.max()))
         )
-        controls = [
-            f"{by_map[name][0]} of {by_map[name][1]} {words}"
-            for name, words in (
-                ("shuffled", "fitted on shuffled tokens"),
-                ("covariance_random", "from matched principal axes"),
-            )
-            if name in by_map
-        ]
-        sentences.append(text + (f"; so are {' and '.join(controls)}." if controls else "."))
     inside = tests[tests.subspace == "identified"]
     if len(inside):
-        count, n = rejected(inside)
-        size = inside.groupby(keys).dimensions.first().median()
+        told, size = _rejected(inside), inside.dimensions.median()
+        count, n = told["procrustes"]
         sentences.append(
-            f"Inside the identified directions, in each side's principal basis ({size:.0f} in the "
-            f"median), {count} of {n} are told from Haar: principal axes of the two models "
-            "correspond more than chance would have it."
-            if count
-            else f"Inside the identified directions ({size:.0f} in the median) none of {n} is told "
-            "from Haar."
+            f"Inside the identified directions ({size:.0f} in the median), by the entries in each "
+            f"side's principal basis, {count} of {n} are told from Haar"
+            + _controls(told)
+            + (
+                ": principal axes of the two models correspond more than chance would have it."
+                if count
+                else ": consistent with Haar there, and no more than that."
+            )
+        )
+    untested = cells - len(tests.drop_duplicates(t.PAIR))
+    if untested:
+        sentences.append(
+            f"In {untested} of {cells} pairs and sites fewer than {SMALLEST} directions are identified, "
+            "and nothing is tested."
         )
     sentences += _ks(tables.ks[tables.ks.cohort == cohort])
     cocycle = tables.cocycle[tables.cocycle.cohort == cohort]
+    cocycle = cocycle[~cocycle.site.isin(t.same_sites(tables.fits, cohort))]
     if len(cocycle):
-        sentences.append(
-            f"Composed around three seeds, each fit on documents of its own, rotations return to "
-            f"the identity to τ = {spread(cocycle.tau)}, weighted by covariance "
-            f"{spread(cocycle.tau_weighted)}; fitted on shuffled tokens {spread(cocycle.tau_shuffled)} "
-            f"and {spread(cocycle.tau_weighted_shuffled)}."
+        sentence = (
+            "Composed around three seeds, each fit on documents of its own, rotations return to the "
+            f"identity, weighted by covariance, to τ = {spread(cocycle.tau_weighted)}; fitted on "
+            f"shuffled tokens to {spread(cocycle.tau_weighted_shuffled)}."
         )
+        known = cocycle[cocycle.decided == 1]
+        if len(known):
+            sentence += f" Unweighted, where all three are decided, τ = {spread(known.tau)}."
+        sentences.append(sentence)
     return sentences
+
+
+def _rejected(tests: pd.DataFrame) -> dict[str, tuple[int, int]]:
+    """By map: matrices of which some test rejects Haar, and all."""
+    found = {}
+    for name, part in tests.groupby("map"):
+        lowest = part.groupby(t.PAIR).holm.min()
+        found[str(name)] = int((lowest <= ALPHA).sum()), len(lowest)
+    return found
+
+
+def _controls(told: dict[str, tuple[int, int]]) -> str:
+    words = {
+        "shuffled": "fitted on shuffled tokens",
+        "covariance_random": "from matched principal axes",
+    }
+    parts = [f"{told[k][0]} of {told[k][1]} {said}" for k, said in words.items() if k in told]
+    return f"; so are {' and '.join(parts)}" if parts else ""
+
+
+def _detectable(power: pd.DataFrame, d: int) -> str:
+    """The smallest pull towards the identity that some calibrated test sees."""
+    rows = power[(power.d == d) & (power.alternative == PULL) & (power.test != IID)]
+    seen = rows[rows.rejected >= SEEN].strength
+    if seen.empty:
+        return ""
+    return (
+        f" The smallest pull towards the identity, of those tried, that some test sees in "
+        f"{_percent(SEEN)} of draws is {seen.min():g}."
+    )
 
 
 def _ks(rows: pd.DataFrame) -> list[str]:

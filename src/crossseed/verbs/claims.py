@@ -31,8 +31,8 @@ def run(args: argparse.Namespace) -> None:
             if role is None:
                 rows.append(claims.judge(claim, None, f"a cohort like {claim.cohort}"))
                 continue
-            cells = claims.Cells(
-                tables, role["cohort"], claims.chosen(claim.site, role["sites"]), spec["dictionary"]
-            )
+            sites = claims.chosen(claim.site, role["sites"])
+            dictionary = claims.dictionary_of(claim, spec["dictionary"])
+            cells = claims.Cells(tables, role["cohort"], role["checkpoint"], sites, dictionary)
             rows.append(claims.judge(claim, cells))
     write_table(args.out, claims.COLUMNS, rows)

@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
         a, b = whole(readers.source), whole(readers.target)
     cell = {name: spec[name] for name in pairs.CELL}
     rotation = transfer.rotation(a, b)
-    statistic, p = iid_ks.test(iid_ks.all_angles(rotation), iid_ks.reference(len(rotation)))
+    statistic, p = iid_ks.test(iid_ks.angles_of(rotation), iid_ks.reference(len(rotation)))
     of_map = {
         "mean_cosine": spectrum.mean_cosine(rotation),
         "permutation_distance": spectrum.permutation_distance(rotation),
