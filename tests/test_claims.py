@@ -82,7 +82,7 @@ def test_a_claim_without_its_cohort_study_or_cells_says_what_it_needs():
     assert "needs cells" in empty["why"]
     unknown = claims.judge(claim("bar-causal", 0.5, 0.7), cells())
     assert unknown["verdict"] == claims.NOT_RUN
-    assert "a study that" in unknown["why"]
+    assert unknown["why"] == "needs a study of the bars, which this version does not have"
     assert set(absent) == set(empty) == set(claims.COLUMNS)
 
 
@@ -237,6 +237,8 @@ def test_every_published_figure_is_read_and_wired_or_says_so():
     assert {"toy-rotated-ev", "pythia-ks", "pythia-cosine-above-last"} <= wired
     names = {claims.name_of(c) for c in found} | {c.claim for c in found}
     assert names >= set(claims.WIRED)
+    unwired = {claims.name_of(c) for c in found} - set(claims.WIRED)
+    assert all(name.split("-")[0] in claims.ABSENT for name in unwired), unwired
 
 
 def test_damaged_figures_are_refused_with_their_line(tmp_path):

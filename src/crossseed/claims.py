@@ -484,6 +484,16 @@ WIRED: dict[str, Wiring] = {
 SUMMARY: dict[str, str] = {"raw-ev-worst": "mean"}
 
 
+# Studies of which no version measures anything yet, by how their claims' names begin.
+ABSENT = {
+    "steering": "a study of steering",
+    "bar": "a study of the bars",
+    "decoy": "a study of the bars",
+    "ig": "a study of attribution",
+    "attribution": "a study of attribution",
+}
+
+
 def name_of(claim: Claim) -> str:
     """The claim's name without its cohort: ``toy-independent-raw-ev`` is ``raw-ev``."""
     for prefix in (claim.cohort, claim.cohort.split("-")[0]):
@@ -514,7 +524,8 @@ def judge(claim: Claim, cells: Cells | None, missing: str = "") -> dict[str, Any
     name = name_of(claim)
     wiring = WIRED.get(claim.claim) or WIRED.get(name)
     if cells is None or wiring is None:
-        return {**row, "why": f"needs {missing or 'a study that this version does not have'}"}
+        absent = ABSENT.get(name.split("-")[0], "a study")
+        return {**row, "why": f"needs {missing or absent + ', which this version does not have'}"}
     nulls = wiring.null if isinstance(wiring.null, tuple) else (wiring.null,)
     frames = [measure(cells) for measure in (wiring.as_published, wiring.rigorous, *nulls)]
     if frames[0].empty:

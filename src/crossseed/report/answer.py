@@ -221,11 +221,7 @@ def haar(tables: t.Tables, cohort: str) -> list[str]:
             f"Inside the identified directions ({size:.0f} in the median), by the entries in each "
             f"side's principal basis, {count} of {n} are told from Haar"
             + _controls(told)
-            + (
-                ": principal axes of the two models correspond more than chance would have it."
-                if count
-                else ": consistent with Haar there, and no more than that."
-            )
+            + _inside(count, told.get("shuffled", (0, 0))[0])
         )
     untested = cells - len(tests.drop_duplicates(t.PAIR))
     if untested:
@@ -265,6 +261,14 @@ def _controls(told: dict[str, tuple[int, int]]) -> str:
     }
     parts = [f"{told[k][0]} of {told[k][1]} {said}" for k, said in words.items() if k in told]
     return f"; so are {' and '.join(parts)}" if parts else ""
+
+
+def _inside(count: int, shuffled: int) -> str:
+    """What a rejection between principal directions means, beside that of shuffled tokens."""
+    if not count:
+        return ": consistent with Haar there, and no more than that."
+    said = ": principal axes of the two models correspond more than chance would have it"
+    return f"{said}, but so they do where only positions are paired." if shuffled else f"{said}."
 
 
 def _detectable(power: pd.DataFrame, d: int) -> str:
