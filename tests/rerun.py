@@ -468,7 +468,7 @@ CASES = [
         "org/last-seed{seed}",
         (
             below("smoke-hub", "checks", r"1\.csv"),
-            below("smoke-hub", STORED, r".*/final(?:/.*|-shared\.csv)"),
+            below("smoke-hub", STORED, r"(?:.*/)?final(?:/.*|-shared\.csv|-ks\.csv)"),
             below("smoke-hub", "drift"),
             STUDY_TABLES,
             DRIFT_TABLE,
@@ -506,9 +506,14 @@ CASES = [
                 below("[^/]*", "transfer|splice|decoder_cosine"),
                 SAE_TABLES,
                 PAGE,
-                *((below("[^/]*", "drift"), DRIFT_TABLE) if variant == "topk" else ()),
+                *(
+                    (below("[^/]*", "drift"), DRIFT_TABLE)
+                    if variant == "topk"
+                    else (below("[^/]*", "published"), TABLES.format("published"))
+                ),
             ),
-            "the new size's SAEs, transfer, splicing and cosines, and drift where it tries them",
+            "the new size's SAEs, transfer, splicing and cosines, and drift or the published protocol "
+            "where they try them",
         )
         for variant in ("relu-l1", "topk")
     ),
