@@ -172,8 +172,7 @@ class Cells(NamedTuple):
     def _picked(rows: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
         value = str(wanted.pop("value", "value"))
         for name, what in wanted.items():
-            column = rows[name.removesuffix("_")]
-            rows = rows[column.isin(what) if isinstance(what, tuple) else column == what]
+            rows = rows[rows[name.removesuffix("_")] == what]
         found = rows[["site", "source_seed", "target_seed", value]].set_axis(SEED_VALUES, axis=1)
         return found.dropna().astype({"source_seed": int, "target_seed": int, "value": float})
 
@@ -231,7 +230,7 @@ def _of_rotation(quantity: str) -> Values:
     return lambda c: c.of("published", quantity=quantity)
 
 
-def _transfer(arm: str | tuple[str, ...], metric: str, init: str = "independent") -> Values:
+def _transfer(arm: str, metric: str, init: str = "independent") -> Values:
     return lambda c: c.of("transfer", arm=arm, metric=metric, dictionary=c.dictionary, init=init)
 
 
@@ -245,7 +244,7 @@ def _distance(arm: str) -> Values:
     return lambda c: c.of("fits", arm=arm, metric="rotation_distance")
 
 
-def _distance_free(arm: str) -> Values:
+def _alignment(arm: str) -> Values:
     return lambda c: c.of("fits", arm=arm, metric="alignment_ev")
 
 
@@ -314,7 +313,7 @@ _RAW_WORST = Wiring(
 )
 _RAW_INPUT = Wiring(
     _less(_published("ev_raw"), _published("ev_self")),
-    _less(_distance_free("raw"), _distance_free("procrustes")),
+    _less(_alignment("raw"), _alignment("procrustes")),
     _none,
     "never",
     "where embeddings are shared the activations are the same; beside it what the identity explains "
