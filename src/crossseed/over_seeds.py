@@ -46,15 +46,21 @@ def resampled(
     """
     found = np.full((len(frames), 1 + resamples), np.nan)
     seeds = drawn_seeds(frames)
-    counts = np.ones((1, len(seeds)), dtype=int)
-    if len(seeds) > 1:
-        drawn = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=resamples)
-        counts = np.concatenate([counts, drawn])
+    counts = _counts(rng, len(seeds), resamples)
     for line, frame in zip(found, frames, strict=True):
         if len(frame):
             often = _often(frame, seeds, counts)
             line[: len(often)] = SUMMARIES[how](frame.value.to_numpy(float), often)
     return found
+
+
+def _counts(rng: np.random.Generator, n: int, resamples: int) -> np.ndarray:
+    """How often each of n seeds is drawn: once each, then in each resample, (1 + resamples, n); once
+    each alone where there are fewer than two."""
+    once = np.ones((1, n), dtype=int)
+    if n < 2:
+        return once
+    return np.concatenate([once, rng.multinomial(n, np.full(n, 1 / n), size=resamples)])
 
 
 def _often(frame: pd.DataFrame, seeds: Sequence[int], counts: np.ndarray) -> np.ndarray:
@@ -101,9 +107,18 @@ def table(study: str, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
     rows = rows[rows.source_seed != rows.target_seed]
     for name in ("dictionary", "init"):
         rows = rows.assign(**{name: rows[name].fillna("") if name in rows else ""})
+    # Metrics of the same pairs are resampled alike, and once.
+    known: dict[tuple[Any, ...], tuple[np.ndarray, int]] = {}
     for key, part in rows.groupby(list(KEYS), sort=False):
-        # One stream a cohort, so that metrics are resampled alike.
-        values = resampled(generator("over-seeds", study, key[0]), [part], "median")[0]
+        pairs = tuple(zip(part.source_seed, part.target_seed, strict=True))
+        if (key[0], pairs) not in known:
+            seeds = drawn_seeds([part])
+            rng = generator("over-seeds", study, key[0], *pairs)
+            often = _often(part, seeds, _counts(rng, len(seeds), RESAMPLES))
+            known[key[0], pairs] = often, len(seeds)
+        often, n_seeds = known[key[0], pairs]
+        values = np.full(1 + RESAMPLES, np.nan)
+        values[: len(often)] = _median(part.value.to_numpy(float), often)
         median, low, high = estimate(values)
         yield {
             "study": study,
@@ -112,5 +127,5 @@ def table(study: str, rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "low": low,
             "high": high,
             "n_pairs": len(part),
-            "n_seeds": len(drawn_seeds([part])),
+            "n_seeds": n_seeds,
         }

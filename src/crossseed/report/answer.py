@@ -314,10 +314,9 @@ def claims(tables: t.Tables) -> dict[str, Any]:
     counts = measured.verdict.value_counts()
     needs = rows[rows.verdict == NOT_RUN].groupby("why").claim.count()
 
-    def cell(value: float, low: float, high: float) -> str:
-        if pd.isna(value):
-            return "–"
-        return f"{value:.3g}" if pd.isna(low) else f"{value:.3g} ({low:.3g} to {high:.3g})"
+    def cell(value: float, low: float, high: float) -> tuple[str, str]:
+        said = "–" if pd.isna(value) else f"{value:.3g}"
+        return said, "" if pd.isna(low) else f"{low:.3g} to {high:.3g}"
 
     return {
         "counts": [(verdict, int(n)) for verdict, n in counts.items()],
