@@ -227,21 +227,58 @@ def seconds_of(command: list[str], repeats: int = REPEATS) -> float:
     return median(found)
 
 
+# What a verb imports by name, beside what its own module does.
+IMPORTED = {
+    "train": "crossseed.cohorts.dyck.training",
+    "extract": "crossseed.cohorts.dyck.members",
+    "splice": "crossseed.cohorts.dyck.splicing",
+    "sae": "crossseed.sae.training",
+}
+# Stages whose name is not that of their verb.
+VERB_OF = {"drift_of_seed": "collect", "shared_transfer": "shared"}
+
+
+def stage_of(path: Path) -> str:
+    """The verb behind a benchmark file of the workflow."""
+    if "nulls" in path.parts:
+        return "power" if path.name.startswith("power") else "null"
+    name = path.parts[path.parts.index("benchmarks") + 1].removesuffix(".tsv")
+    name = "collect" if name.startswith("collect_") else name
+    return VERB_OF.get(name, name)
+
+
+def stages(folder: Path) -> list[dict[str, Any]]:
+    """A row a stage of a run, from the workflow's own benchmarks."""
+    jobs: dict[str, list[tuple[float, float]]] = {}
+    for path in folder.glob("results/**/benchmarks/**/*.tsv"):
+        values = path.read_text().splitlines()[1].split("\t")
+        memory = float(values[2]) if values[2] not in {"-", "NA"} else 0.0
+        jobs.setdefault(stage_of(path), []).append((float(values[0]), memory))
+    found = []
+    for stage, rows in sorted(jobs.items()):
+        more = f", {IMPORTED[stage]}" if stage in IMPORTED else ""
+        once = seconds_of([sys.executable, "-c", f"import crossseed.verbs.{stage}{more}"])
+        total, start = sum(s for s, _ in rows), len(rows) * once
+        found.append(
+            {
+                "stage": stage,
+                "jobs": len(rows),
+                "job_seconds": round(total, 1),
+                "start_seconds": round(min(start, total), 1),
+                "work_seconds": round(max(total - start, 0), 1),
+                "largest_memory_mb": round(max(m for _, m in rows)),
+                "machine": machine(),
+            }
+        )
+    return found
+
+
 def default_run(cores: int) -> list[dict[str, Any]]:
     """The default run in an empty folder, a row a stage, and the plan of a rerun without change.
 
     A job's start is its process and imports, measured by importing what its verb imports; the
     rest of its seconds is work. What remains of cores × wall time is scheduling and waiting.
     """
-    starts = {
-        verb: seconds_of([sys.executable, "-c", f"import crossseed.verbs.{verb}{more}"])
-        for verb, more in {
-            "tokens": "", "train": ", crossseed.cohorts.dyck.training",
-            "extract": ", crossseed.cohorts.dyck.members", "sae": ", crossseed.sae.training",
-            "align": "", "transfer": "", "cosine": "", "collect": "", "report": "",
-            "drift": ", crossseed.cohorts.dyck.members, crossseed.alignment.streaming",
-        }.items()
-    }  # fmt: skip
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")]
     command += ["--configfile", str(ROOT / "config/config.yaml")]
     with tempfile.TemporaryDirectory() as folder:
@@ -254,27 +291,7 @@ def default_run(cores: int) -> list[dict[str, Any]]:
         )
         wall = time.perf_counter() - began
         replan = seconds_of([*command, "--cores", str(cores), "--dry-run"])
-        jobs: dict[str, list[tuple[float, float]]] = {}
-        for path in Path(folder).glob("results/**/benchmarks/**/*.tsv"):
-            stage = path.parts[path.parts.index("benchmarks") + 1].removesuffix(".tsv")
-            stage = "collect" if stage == "drift_of_seed" else stage.split("_")[0]
-            values = path.read_text().splitlines()[1].split("\t")
-            memory = float(values[2]) if values[2] not in {"-", "NA"} else 0.0
-            jobs.setdefault(stage, []).append((float(values[0]), memory))
-    found = []
-    for stage, rows in sorted(jobs.items()):
-        total, start = sum(s for s, _ in rows), len(rows) * starts[stage]
-        found.append(
-            {
-                "stage": stage,
-                "jobs": len(rows),
-                "job_seconds": round(total, 1),
-                "start_seconds": round(min(start, total), 1),
-                "work_seconds": round(max(total - start, 0), 1),
-                "largest_memory_mb": round(max(m for _, m in rows)),
-                "machine": machine(),
-            }
-        )
+        found = stages(Path(folder))
     work = sum(row["work_seconds"] for row in found)
     found.append(
         {
