@@ -133,8 +133,11 @@ def assert_same_results(folder, other):
 
 
 def test_the_smoke_run_gives_the_same_bytes_as_a_local_run(tmp_path):
+    # Every kind of job, once or twice: on a node of two cores each takes seconds to start.
+    run = rerun.one_cohort()
+    del run["cohorts"]["smoke-shared"]["sites"][0]
     config = tmp_path / "smoke.yaml"
-    config.write_text(yaml.safe_dump(rerun.one_cohort()))
+    config.write_text(yaml.safe_dump(run))
     smoke = ["--configfile", config]
     code, told = locally(tmp_path / "local", *smoke)
     assert code == 0, told[-5000:]
@@ -145,7 +148,7 @@ def test_the_smoke_run_gives_the_same_bytes_as_a_local_run(tmp_path):
     assert_same_results(folder, tmp_path / "local")
     assert (folder / "results/reports/smoke/index.html").exists()
     jobs = shown(folder)
-    assert len(jobs) == len(list((folder / "results").rglob("benchmarks/**/*.tsv"))) > 40
+    assert len(jobs) == len(list((folder / "results").rglob("benchmarks/**/*.tsv"))) > 30
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     # Memory and time are the rules' own; the partition and further options the profile's.
     assert {(job["Partition"], job["Nice"]) for job in jobs} == {("debug", "7")}
