@@ -75,8 +75,15 @@ def claimed():
 
 def published_dictionaries(wildcards):
     """The source's dictionaries that follow the published recipe, of every expansion."""
-    variant = RUN.claims.dictionary.rpartition("-x")[0]
-    return [path for path in weights_of("source")(wildcards) if f"/{variant}-x" in path]
+    variant, seed = RUN.claims.dictionary.rpartition("-x")[0], wildcards.source
+    return [
+        layout.DICTIONARY_WEIGHTS.format(
+            seed=seed, dictionary=found.name, init=init, **wildcards
+        )
+        for found in plan.dictionaries_of(RUN, wildcards.cohort, int(seed))
+        if found.variant == variant
+        for init in found.inits
+    ]
 
 
 def nulls_of(wildcards):
