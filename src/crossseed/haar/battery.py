@@ -22,7 +22,6 @@ ORTHOGONAL_TO = 1e-6
 # Draws for each test of a family: the smallest two-sided p is 2/(B + 1), and Holm multiplies it by
 # the size of the family, so that with fewer nothing could reject.
 DRAWS_PER_TEST = 40
-BASES = ("neuron", "principal")
 
 
 class Result(NamedTuple):

@@ -27,11 +27,7 @@ def _permutation(rng: np.random.Generator, d: int) -> np.ndarray:
 
 def _partly_identity(rng: np.random.Generator, d: int) -> np.ndarray:
     """Haar on d − 8 (d − d/8 for small d) dimensions, the identity on the rest, basis random."""
-    fixed = min(8, d // 8)
-    inner = np.eye(d)
-    inner[fixed:, fixed:] = haar_orthogonal(rng, d - fixed)
-    basis = haar_orthogonal(rng, d)
-    return basis @ inner @ basis.T
+    return _fixed_directions(rng, d, min(8, d // 8) / d)
 
 
 def _two_blocks(rng: np.random.Generator, d: int) -> np.ndarray:
