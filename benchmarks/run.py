@@ -261,7 +261,7 @@ def seconds_of(command: list[str], repeats: int = REPEATS) -> float:
 IMPORTED = {
     "train": "crossseed.cohorts.dyck.training",
     "extract": "crossseed.cohorts.dyck.members",
-    "splice": "crossseed.cohorts.dyck.splicing",
+    "splice": "crossseed.cohorts.dyck.interventions",
     "sae": "crossseed.sae.training",
 }
 # Stages whose name is not that of their verb.

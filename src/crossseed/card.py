@@ -20,7 +20,7 @@ from crossseed.activations import SplitReader, check_paired
 from crossseed.alignment import ladder
 from crossseed.alignment.maps import AffineMap
 from crossseed.carried import Carried
-from crossseed.cohorts.base import Runner, TokenSet
+from crossseed.cohorts.base import Subject, TokenSet
 from crossseed.metrics import (
     ErrorSums,
     FiringSums,
@@ -136,7 +136,8 @@ def measure(
 
 
 def recovered(
-    runner: Runner,
+    subject: Subject,
+    site: str,
     tokens: TokenSet,
     target: SplitReader,
     tried: Mapping[str, Dictionary],
@@ -148,7 +149,8 @@ def recovered(
     """What the target still predicts on reconstructions: rows like those of `measure`.
 
     Args:
-        runner: the target, whole. tokens: the `eval` split. target: its activations on it.
+        subject: the target, whole. site: of the dictionary.
+        tokens: the `eval` split. target: its activations on it.
         tried: from `arms`.
         mean_d: the target's mean on `fit`.
         sequences: how many sequences are run.
@@ -157,7 +159,7 @@ def recovered(
     dictionaries = {(arm, ""): dictionary for arm, dictionary in tried.items()}
     nothing = Carried({}, None, np.zeros((len(mean_d), 0)))
     found, n_tokens = splice.values(
-        runner, tokens, readers, dictionaries, nothing, mean_d, sequences, resamples, *cell
+        subject, site, tokens, readers, dictionaries, nothing, mean_d, sequences, resamples, *cell
     )
     values = {arm: of_way for (arm, _, way), of_way in found.items() if way == splice.OWN}
     table = [

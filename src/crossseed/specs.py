@@ -31,7 +31,7 @@ PARTS = {
     "tokens": "tokens",
     "train": "training",
     "extract": "members",
-    "splice": "splicing",
+    "splice": "interventions",
     "drift": "members",
 }
 TEMPLATE = Path(__file__).parent / "report" / "index.html.j2"

@@ -20,7 +20,7 @@ from torch import Tensor
 from crossseed import claim_rule
 from crossseed.activations import SplitReader, check_paired
 from crossseed.carried import PROCRUSTES, Carried
-from crossseed.cohorts.base import Runner, TokenSet, batches
+from crossseed.cohorts.base import Subject, TokenSet, batches
 from crossseed.metrics import estimate, resample_weights, unit_starts
 from crossseed.pairs import Readers
 from crossseed.progress import Progress
@@ -59,7 +59,8 @@ class _Scores:
 
 
 def splice(
-    runner: Runner,
+    subject: Subject,
+    site: str,
     tokens: TokenSet,
     readers: Readers,
     dictionaries: Mapping[tuple[str, str], Dictionary],
@@ -72,13 +73,14 @@ def splice(
     arguments see `values`."""
     mean = carried.maps[PROCRUSTES].shift_out_d
     found, n_tokens = values(
-        runner, tokens, readers, dictionaries, carried, mean, sequences, resamples, *cell
+        subject, site, tokens, readers, dictionaries, carried, mean, sequences, resamples, *cell
     )
     return _tables(found, n_tokens)
 
 
 def values(
-    runner: Runner,
+    subject: Subject,
+    site: str,
     tokens: TokenSet,
     readers: Readers,
     dictionaries: Mapping[tuple[str, str], Dictionary],
@@ -95,7 +97,8 @@ def values(
     ``clean``, ``zero`` or ``mean_ablation`` too.
 
     Args:
-        runner: the source, whole.
+        subject: the source, whole.
+        site: where its activations are replaced.
         tokens: the `eval` split.
         readers: activations on it.
         dictionaries: the source's by (name, init).
@@ -120,7 +123,7 @@ def values(
     size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
     progress = Progress("splice", len(chosen))
     for part in batches(len(chosen), size):
-        block = _Block(runner, tokens, chosen[part], unit[part], scores)
+        block = _Block(subject, site, tokens, chosen[part], unit[part], scores)
         rows = [slice(first_row[s], first_row[s + 1]) for s in chosen[part]]
         a, b = _rows(readers.source, rows), _rows(readers.target, rows)
         before = _rows(readers.untrained, rows) if readers.untrained is not None else None
@@ -148,25 +151,27 @@ class _Block:
 
     def __init__(
         self,
-        runner: Runner,
+        subject: Subject,
+        site: str,
         tokens: TokenSet,
         sequences: np.ndarray,
         unit: np.ndarray,
         scores: _Scores,
     ) -> None:
-        self.runner, self.unit, self.scores = runner, unit, scores
+        self.unit, self.scores = unit, scores
         self.tokens = tokens.tokens_nt[sequences]
         labels = {name: values[sequences] for name, values in tokens.labels.items()}
-        self.own = runner.activations(self.tokens).float()
+        self.start = subject.start(self.tokens, site)
+        self.own = self.start.value_ntd.float()
         device = self.own.device
         self.keep = torch.from_numpy(tokens.keep_nt[sequences]).to(device)
         self.targets = [
             torch.from_numpy(np.asarray(t, dtype=np.int64)).to(device)
-            for t in runner.targets(self.tokens, labels)
+            for t in subject.targets(self.tokens, labels)
         ]
         # Scored where activations are read: elsewhere nothing was replaced.
         self.scored = [self.keep & (target >= 0) for target in self.targets]
-        self.clean = runner.log_probabilities(self.tokens, None)
+        self.clean = self._predicted(self.own)
         counts = sum(scored.sum(dim=1) for scored in self.scored)
         assert isinstance(counts, Tensor)
         np.add.at(scores.n, unit, counts.cpu().numpy())
@@ -176,7 +181,11 @@ class _Block:
         """Runs the model with `rows_nd` where activations are stored."""
         value = self.own.clone()
         value[self.keep] = torch.from_numpy(np.ascontiguousarray(rows_nd)).to(value)
-        self._score(way, self.runner.log_probabilities(self.tokens, value))
+        self._score(way, self._predicted(value))
+
+    def _predicted(self, value: Tensor) -> list[Tensor]:
+        """Log-probabilities of every head with `value` at the site."""
+        return [logits.log_softmax(-1) for logits in self.start.logits(value)]
 
     def _score(self, way: Way, heads: list[Tensor]) -> None:
         loss, divergence = torch.zeros(len(self.tokens)), torch.zeros(len(self.tokens))

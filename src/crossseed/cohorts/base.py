@@ -7,6 +7,7 @@ A kind is a package under `crossseed.cohorts` with the modules
     config     a class derived from `CohortConfig`; light, since it is imported to plan
     tokens     make_tokens(spec, inputs) -> ({split: TokenSet}, what was used), disjoint splits
     members    load(spec, paths, sites, device) -> Member
+    interventions  load(spec, paths, device) -> Subject
     training   train(spec, *, device, code, anchor, inputs, out, curve, quality): one member;
                only where the run trains the models
 
@@ -269,22 +270,55 @@ class Member(Protocol):
         """Size of an activation vector at a site."""
 
 
-class Runner(Protocol):
-    """One whole model that can be run with other activations at one site."""
+class Start(Protocol):
+    """A forward pass up to one place, to be gone on with from there as often as one likes.
 
-    def activations(self, tokens_nt: np.ndarray) -> Tensor:
-        """The model's own activations at the site, (sequences, positions, width)."""
+    Attributes:
+        value_ntd: the model's own activations at the place, (sequences, positions, width), float32
+            or what the model computes in.
+    """
 
-    def log_probabilities(self, tokens_nt: np.ndarray, value_ntd: Tensor | None) -> list[Tensor]:
-        """Of each head, (sequences, positions, classes), with `value_ntd` in place of the model's
-        own activations; None runs the model as it is."""
+    value_ntd: Tensor
+
+    def logits(self, value: Tensor, at_nt: np.ndarray | None = None) -> list[Tensor]:
+        """What the model predicts with `value` at the place; differentiable in it.
+
+        Args:
+            value: (k · sequences, positions, width): k changes, each of all sequences.
+            at_nt: where predictions are wanted, (sequences, positions); None for everywhere.
+
+        Returns:
+            Of each head, float32 logits of shape (k · sequences, positions, classes), or
+            (k, wanted, classes) with the wanted positions in the order of the sequences.
+        """
+
+
+class Subject(Protocol):
+    """One whole model, run with other activations at one place: a site, or a component.
+
+    Attributes:
+        heads: names of what it predicts.
+        components: places by kind: ``head``, ``mlp``, and for language models ``block`` (what a block
+            adds to the residual stream) and ``residual`` (all of it after a block); each in the order of
+            the forward pass. The value of an attention head is what it reads, before its output matrix.
+    """
+
+    heads: tuple[str, ...]
+    components: dict[str, list[str]]
+
+    def start(self, tokens_nt: np.ndarray, place: str) -> Start:
+        """A forward pass up to a place.
+
+        Raises:
+            UserError: the model has no such place.
+        """
 
     def targets(self, tokens_nt: np.ndarray, labels: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The class that each head should predict, (sequences, positions); −1 where none is."""
 
 
 def module_name(kind: str, part: str) -> str:
-    """The module that does one part of a kind's work: ``tokens``, ``training`` or ``members``."""
+    """The module that does one part of a kind's work, such as ``tokens`` or ``members``."""
     return f"crossseed.cohorts.{kind}.{part}"
 
 

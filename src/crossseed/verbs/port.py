@@ -17,7 +17,7 @@ import numpy as np
 from crossseed import card, pairs, port, vectors
 from crossseed.activations import ACTIVATIONS_SCHEMA, open_split, read_tokens
 from crossseed.alignment import ladder
-from crossseed.cohorts.base import Runner, TokenSet, module_of
+from crossseed.cohorts.base import Subject, TokenSet, module_of
 from crossseed.devices import usable
 from crossseed.errors import UserError
 from crossseed.sae import formats
@@ -106,7 +106,9 @@ def run(args: argparse.Namespace) -> None:
         table, evidence = card.measure(readers, dictionary, tried, args.resamples, *pair.cell)
         if runs is not None:
             mean, how = pair.moments.mean_b, (runs.sequences, args.resamples, *pair.cell)
-            more = card.recovered(runs.runner, runs.tokens, readers.target, tried, mean, *how)
+            more = card.recovered(
+                runs.subject, target["site"], runs.tokens, readers.target, tried, mean, *how
+            )
             table, evidence = table + more[0], evidence + more[1]
     measured: dict[str, dict[str, float | None]] = {}
     for row in table:
@@ -151,7 +153,7 @@ def _check_options(args: argparse.Namespace) -> None:
 class _Runs(NamedTuple):
     """The new model, ready to run on token sets."""
 
-    runner: Runner
+    subject: Subject
     tokens: TokenSet
     sequences: int
 
@@ -174,9 +176,9 @@ def _runs(args: argparse.Namespace, target: dict[str, Any]) -> _Runs | None:
                 f"{args.tokens} is not the token file that {args.target} was read on; give that one"
             )
     told = {**spec["member"], **options.device_map_of(args)}
-    loader = module_of(spec["kind"], "splicing")
-    runner = loader.load(told, args.model, target["site"], usable(args.device))
-    return _Runs(runner, sets["eval"], spec["sequences"])
+    loader = module_of(spec["kind"], "interventions")
+    subject = loader.load(told, args.model, usable(args.device))
+    return _Runs(subject, sets["eval"], spec["sequences"])
 
 
 def _member(path: Path) -> dict[str, Any]:

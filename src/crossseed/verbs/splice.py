@@ -53,8 +53,8 @@ def run(args: argparse.Namespace) -> None:
     for path, dictionary in zip(args.dictionaries, dictionaries.values(), strict=True):
         check_cell(path, options.provenance(dictionary), {"activations": made_from["source"]})
     told = {**spec["member"], **options.device_map_of(args)}
-    loader = module_of(spec["kind"], "splicing")
-    runner = loader.load(told, args.model, spec["site"], usable(args.device))
+    loader = module_of(spec["kind"], "interventions")
+    subject = loader.load(told, args.model, usable(args.device))
     sets, digest = read_tokens(args.tokens)
     with pairs.open_readers("eval", *options.pair_files(args), made_from) as readers:
         if readers.source.tokens != digest:
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> None:
                 "workflow, or delete both and run again"
             )
         found = splice(
-            runner, sets["eval"], readers, dictionaries, carried, spec["sequences"],
-            spec["resamples"], *pairs.cell_of(spec),
+            subject, spec["site"], sets["eval"], readers, dictionaries, carried,
+            spec["sequences"], spec["resamples"], *pairs.cell_of(spec),
         )  # fmt: skip
     cell = {name: spec[name] for name in pairs.CELL}
     for path, columns, rows in zip(

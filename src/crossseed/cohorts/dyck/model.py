@@ -8,7 +8,7 @@ ours are exchangeable.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -26,6 +26,13 @@ NORM_EPS = 1e-5
 INIT_STD = 0.02
 N_CLASSES = {"tok": task.VOCAB, "depth": task.N_DEPTHS, "valid": 2}
 N_PARAMETERS = 104_448
+
+
+Tap = Callable[[Tensor], Tensor]
+
+
+def _untouched(value: Tensor) -> Tensor:
+    return value
 
 
 class Logits(NamedTuple):
@@ -68,14 +75,18 @@ class Attention(nn.Module):
         self.W_V = nn.Parameter(torch.empty(N_HEADS, D_HEAD, D_MODEL))
         self.W_O = nn.Parameter(torch.empty(N_HEADS, D_MODEL, D_HEAD))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def heads(self, x: Tensor) -> Tensor:
+        """What each head reads, (batch, positions, heads, d_head)."""
         batch, length, _ = x.shape
         weight = torch.cat([self.W_Q, self.W_K, self.W_V]).view(3 * N_HEADS * D_HEAD, D_MODEL)
         qkv = F.linear(x, weight).view(batch, length, 3, N_HEADS, D_HEAD)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
+
+    def out(self, z_bthd: Tensor) -> Tensor:
+        """What that adds to the residual stream."""
         out = self.W_O.permute(1, 0, 2).reshape(D_MODEL, N_HEADS * D_HEAD)
-        return F.linear(z.transpose(1, 2).reshape(batch, length, N_HEADS * D_HEAD), out)
+        return F.linear(z_bthd.flatten(2), out)
 
 
 class MLP(nn.Module):
@@ -121,19 +132,22 @@ class DyckTransformer(nn.Module):
                 if not name.endswith("gain"):
                     parameter.normal_(0.0, INIT_STD, generator=generator)
 
-    def _stream(
-        self, tokens_bt: Tensor, edits: Mapping[str, Tensor]
-    ) -> Iterator[tuple[str, Tensor]]:
-        """The residual stream, site by site; `edits` replace it where they are named."""
-        x = F.embedding(tokens_bt, self.W_E) + self.W_pos[: tokens_bt.shape[1]]
-        x = edits.get(sites.FIRST, x)
-        yield sites.FIRST, x
-        for layer, block in enumerate(self.blocks):
-            assert isinstance(block, Block)
-            x = edits.get(sites.mid(layer), x + block.attn(block.ln1(x)))
-            yield sites.mid(layer), x
-            x = edits.get(sites.post(layer), x + block.mlp(block.ln2(x)))
-            yield sites.post(layer), x
+    def embed(self, tokens_bt: Tensor) -> Tensor:
+        """The residual stream before the first block."""
+        return F.embedding(tokens_bt, self.W_E) + self.W_pos[: tokens_bt.shape[1]]
+
+    def sublayer(self, number: int, x: Tensor, tap: Tap = _untouched) -> Tensor:
+        """The residual stream after a sublayer, from that before it: from `sites.SITES[number]` to the
+        next site. Even numbers are attention, odd ones MLPs.
+
+        Args:
+            tap: is shown what the sublayer's heads, or its MLP, give, and says what goes on in place.
+        """
+        block = self.blocks[number // 2]
+        assert isinstance(block, Block)
+        if number % 2 == 0:
+            return x + block.attn.out(tap(block.attn.heads(block.ln1(x))))
+        return x + tap(block.mlp(block.ln2(x)))
 
     def residuals(self, tokens_bt: Tensor, wanted: set[str]) -> dict[str, Tensor]:
         """Residual activations by site name.
@@ -146,7 +160,10 @@ class DyckTransformer(nn.Module):
             For each wanted site, float activations of shape (batch, positions, D_MODEL).
         """
         found: dict[str, Tensor] = {}
-        for name, x in self._stream(tokens_bt, {}):
+        x = self.embed(tokens_bt)
+        for number, name in enumerate(sites.SITES):
+            if number:
+                x = self.sublayer(number - 1, x)
             if name in wanted:
                 found[name] = x
             if len(found) == len(wanted):
@@ -155,8 +172,13 @@ class DyckTransformer(nn.Module):
             f"unknown sites {sorted(wanted - set(found))}; expected some of {sites.SITES}"
         )
 
-    def forward(self, tokens_bt: Tensor, edits: Mapping[str, Tensor] | None = None) -> Logits:
-        """Logits; `edits` are activations that stand in for the model's own, by site."""
-        *_, (_, x) = self._stream(tokens_bt, edits or {})
+    def predict(self, x: Tensor) -> Logits:
+        """Logits of the residual stream after the last block, (..., D_MODEL)."""
         logits = F.linear(self.ln_f(x), torch.cat([self.W_U_tok, self.W_U_depth, self.W_U_valid]))
         return Logits(*logits.split(list(N_CLASSES.values()), dim=-1))
+
+    def forward(self, tokens_bt: Tensor) -> Logits:
+        x = self.embed(tokens_bt)
+        for number in range(2 * N_LAYERS):
+            x = self.sublayer(number, x)
+        return self.predict(x)

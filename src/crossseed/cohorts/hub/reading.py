@@ -94,7 +94,7 @@ class Reader:
         self.parallel = family == "gpt_neox" and model.config.use_parallel_residual
         blocks = model.get_submodule(_BLOCKS[family])
         assert isinstance(blocks, nn.ModuleList)
-        self._blocks = blocks
+        self.blocks = blocks
 
     def place(self, hook: str) -> Place:
         """Where in a block a hook is read."""
@@ -102,7 +102,7 @@ class Reader:
 
     def module(self, layer: int, place: Place) -> nn.Module:
         """The module of a block at which a place lies."""
-        return self._blocks[layer].get_submodule(place.module)
+        return self.blocks[layer].get_submodule(place.module)
 
     def activations(self, tokens_nt: np.ndarray, sites: list[str]) -> dict[str, np.ndarray]:
         """Float32 activations by site, each of shape (sequences, positions, width).
@@ -127,13 +127,13 @@ class Reader:
                 unknown to it, or an activation is not finite.
         """
         for site in sites:
-            why_not = names.why_not(site, self.family, len(self._blocks), self.parallel)
+            why_not = names.why_not(site, self.family, len(self.blocks), self.parallel)
             if why_not is not None:
                 raise UserError(f"{self.where}: site {why_not}")
         if isinstance(tokens_nt, np.ndarray):
             tokens_nt = torch.from_numpy(tokens_nt.astype(np.int64))
         tokens = tokens_nt.long()
-        self._check_tokens(tokens)
+        self.check_tokens(tokens)
         # Not inference_mode: SAEs are trained on these tensors without a copy.
         with torch.no_grad(), self._hooks(sites) as found, suppress(_Read):
             self.model(input_ids=tokens.to(self.device), use_cache=False)
@@ -151,11 +151,11 @@ class Reader:
                 place = self.place(hook)
                 stack.callback(_hook(self.module(layer, place), place, site, found).remove)
             above = 1 + max((names.parse(site)[0] for site in sites), default=-1)
-            if above < len(self._blocks):
-                stack.callback(self._blocks[above].register_forward_pre_hook(_stop).remove)
+            if above < len(self.blocks):
+                stack.callback(self.blocks[above].register_forward_pre_hook(_stop).remove)
             yield found
 
-    def _check_tokens(self, tokens: torch.Tensor) -> None:
+    def check_tokens(self, tokens: torch.Tensor) -> None:
         # On a GPU, both would end the process without a word about their cause.
         config = self.model.config
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < config.vocab_size:

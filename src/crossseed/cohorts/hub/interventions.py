@@ -1,0 +1,286 @@
+"""Language models run with other activations at one place of their forward pass.
+
+A place is a site (`crossseed.cohorts.hub.sites`), or a component: what an attention head reads
+(``blocks.0.attn.hook_z.3``), or what a whole block adds to the residual stream
+(``blocks.0.hook_contribution``). Blocks below the place run once, whatever is tried there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crossseed.cohorts.hub import loading
+from crossseed.cohorts.hub import sites as names
+from crossseed.cohorts.hub.loading import Source
+from crossseed.cohorts.hub.members import checked_source
+from crossseed.cohorts.hub.reading import Reader
+from crossseed.errors import UserError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+CONTRIBUTION = "hook_contribution"
+_COMPONENT = re.compile(rf"blocks\.(\d+)\.(?:attn\.hook_z\.(\d+)|{CONTRIBUTION})")
+# The matrix that attention heads write through; its input holds what they read, side by side.
+_OUTPUT = {
+    "gpt_neox": "attention.dense",
+    "gpt2": "attn.c_proj",
+    "llama": "self_attn.o_proj",
+    "bert": "attention.output.dense",
+}
+Change = Callable[[Tensor], Tensor]
+
+
+class _Place(NamedTuple):
+    """Where something is changed: a layer, and a hook of `names.HOOKS`, `CONTRIBUTION` or a head."""
+
+    layer: int
+    hook: str
+    head: int | None
+
+
+class _Read(Exception):
+    """Ends a forward pass: the place was read."""
+
+
+class HubStart:
+    """See `crossseed.cohorts.base.Start`."""
+
+    def __init__(self, subject: HubSubject, tokens_nt: np.ndarray, place: _Place) -> None:
+        self.subject, self.place = subject, place
+        self.tokens = torch.from_numpy(tokens_nt.astype(np.int64)).to(subject.device)
+        # After a block nothing of it is needed again.
+        self.skipped = place.layer + (place.hook == subject.after_block)
+        self._before: Tensor | None = None
+        self._mixed = False
+        found: list[Tensor] = []
+
+        def seen(value: Tensor) -> Tensor:
+            found.append(value)
+            raise _Read
+
+        with torch.no_grad(), ExitStack() as stack, suppress(_Read):
+            blocks = subject.blocks
+            stack.callback(blocks[0].register_forward_hook(self._note).remove)
+            handle = blocks[place.layer].register_forward_pre_hook(self._keep, with_kwargs=True)
+            stack.callback(handle.remove)
+            stack.enter_context(subject.tapped(place, seen))
+            subject.base(input_ids=self.tokens, use_cache=False)
+        (self.value_ntd,) = found
+
+    def _note(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
+        self._mixed = isinstance(output, tuple)
+
+    def _keep(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._before = args[0] if args else kwargs["hidden_states"]
+
+    def logits(self, value: Tensor, at_nt: np.ndarray | None = None) -> list[Tensor]:
+        """See `crossseed.cohorts.base.Start.logits`."""
+        subject, place = self.subject, self.place
+        value = value.to(self.value_ntd.device, self.value_ntd.dtype)
+        changes = len(value) // len(self.tokens)
+        with torch.set_grad_enabled(value.requires_grad), ExitStack() as stack:
+            if self.skipped > place.layer:
+                stack.enter_context(subject.skipping(self.skipped, value, self._mixed))
+            else:
+                if self.skipped:
+                    assert self._before is not None
+                    before = self._before.repeat(changes, 1, 1)
+                    stack.enter_context(subject.skipping(self.skipped, before, self._mixed))
+                stack.enter_context(subject.tapped(place, lambda _: value))
+            hidden = subject.base(input_ids=self.tokens.repeat(changes, 1), use_cache=False)[0]
+            if at_nt is not None:
+                wanted = torch.from_numpy(at_nt).to(hidden.device)
+                hidden = hidden.view(changes, *self.tokens.shape, -1)[:, wanted]
+            return [subject.predict(hidden).float()]
+
+
+class HubSubject:
+    """See `crossseed.cohorts.base.Subject`; the one head predicts tokens.
+
+    A causal model is scored on the next token. BERT sees the whole sequence and is scored on the
+    tokens it was given, unmasked: there, the divergence from the clean run says more than the loss.
+    """
+
+    heads = ("token",)
+
+    def __init__(self, model: PreTrainedModel, family: str, model_id: str, device: str) -> None:
+        self.model, self.family, self.device = model.requires_grad_(False), family, device
+        self.base: PreTrainedModel = model.base_model  # type: ignore[assignment]
+        self.reader = Reader(self.base, family, model_id, device)
+        self.blocks = self.reader.blocks
+        self.where = self.reader.where
+        layers = range(len(self.blocks))
+        self.n_heads: int = model.config.num_attention_heads
+        # What a block hands to the next.
+        self.after_block = names.NORMALIZED_POST if family == "bert" else "hook_resid_post"
+        self.components = {
+            "head": [
+                f"blocks.{layer}.attn.hook_z.{h}" for layer in layers for h in range(self.n_heads)
+            ],
+            "mlp": [names.name(layer, "hook_mlp_out") for layer in layers],
+            "block": [names.name(layer, CONTRIBUTION) for layer in layers],
+            "residual": [names.name(layer, self.after_block) for layer in layers],
+        }
+
+    def start(self, tokens_nt: np.ndarray, place: str) -> HubStart:
+        self.reader.check_tokens(torch.from_numpy(tokens_nt.astype(np.int64)))
+        return HubStart(self, tokens_nt, self._place(place))
+
+    def targets(self, tokens_nt: np.ndarray, labels: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        if self.family == "bert":
+            return [tokens_nt.astype(np.int64)]
+        following = np.full(tokens_nt.shape, -1, dtype=np.int64)
+        following[:, :-1] = tokens_nt[:, 1:]
+        return [following]
+
+    def predict(self, hidden: Tensor) -> Tensor:
+        """Logits of what the base model gives."""
+        if self.family == "bert":
+            head = self.model.get_submodule("cls")
+        else:
+            head = self.model.get_output_embeddings()
+        found: Tensor = head(hidden)
+        return found
+
+    def _place(self, name: str) -> _Place:
+        component = _COMPONENT.fullmatch(name)
+        if component is None:
+            said = names.why_not(name, self.family, len(self.blocks), self.reader.parallel)
+            if said is not None:
+                raise UserError(f"{self.where}: site {said}")
+            return _Place(*names.parse(name), None)
+        layer, head = int(component[1]), component[2]
+        if layer >= len(self.blocks) or (head is not None and int(head) >= self.n_heads):
+            raise UserError(
+                f"{self.where}: component {name!r} does not exist, there are layers 0 to "
+                f"{len(self.blocks) - 1} of {self.n_heads} heads; name one of these"
+            )
+        if head is None:
+            return _Place(layer, CONTRIBUTION, None)
+        return _Place(layer, "hook_z", int(head))
+
+    @contextmanager
+    def skipping(self, n: int, hidden: Tensor, mixed: bool) -> Iterator[None]:
+        """Runs in this block go past the first n blocks, and on with `hidden`.
+
+        Args:
+            mixed: whether blocks give tuples.
+        """
+
+        def passed(*_: Any, **__: Any) -> Any:
+            return (hidden,) if mixed else hidden
+
+        skipped = list(self.blocks)[:n]
+        # An instance's own `forward` goes before its class's; accelerate sets one too.
+        before = [block.__dict__.get("forward") for block in skipped]
+        try:
+            for block in skipped:
+                block.forward = passed
+            yield
+        finally:
+            for block, own in zip(skipped, before, strict=True):
+                if own is None:
+                    del block.forward
+                else:
+                    block.forward = own
+
+    @contextmanager
+    def tapped(self, place: _Place, change: Change) -> Iterator[None]:
+        """Runs in this block go on with `change` of the activations at a place.
+
+        Before a sublayer that normalises its input the residual stream itself has no module; there
+        the output of attention is changed by as much, so that both the sum and the norm see it.
+        """
+        with ExitStack() as stack:
+            block = self.blocks[place.layer]
+            inputs: list[Tensor] = []
+
+            def keep(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                inputs[:] = [args[0] if args else kwargs["hidden_states"]]
+
+            def of_stream(value: Tensor) -> Tensor:
+                return change(value + inputs[0]) - inputs[0]
+
+            def of_contribution(value: Tensor) -> Tensor:
+                return inputs[0] + change(value - inputs[0])
+
+            def of_head(value: Tensor) -> Tensor:
+                width = value.shape[-1] // self.n_heads
+                assert place.head is not None
+                first = place.head * width
+                middle = change(value[..., first : first + width])
+                return torch.cat([value[..., :first], middle, value[..., first + width :]], dim=-1)
+
+            if place.hook in ("hook_resid_mid", CONTRIBUTION):
+                stack.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+            changed: Change
+            if place.hook == "hook_z":
+                module, changed, at_input = block.get_submodule(_OUTPUT[self.family]), of_head, True
+            elif place.hook == CONTRIBUTION:
+                module, changed, at_input = block, of_contribution, False
+            elif place.hook == "hook_resid_mid" and self.family != "bert":
+                read = self.reader.place("hook_attn_out")
+                module, changed, at_input = self.reader.module(place.layer, read), of_stream, False
+            else:
+                read = self.reader.place(place.hook)
+                module, changed, at_input = (
+                    self.reader.module(place.layer, read),
+                    change,
+                    read.input,
+                )
+            stack.callback(_changed(module, changed, at_input).remove)
+            yield
+
+
+def _changed(
+    module: nn.Module, change: Change, at_input: bool
+) -> torch.utils.hooks.RemovableHandle:
+    """A hook that changes the input or the output of a module."""
+
+    def of_input(
+        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if args:
+            return (change(args[0]), *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": change(kwargs["hidden_states"])}
+
+    def of_output(_: nn.Module, __: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, tuple):
+            return (change(output[0]), *output[1:])
+        return change(output)
+
+    if at_input:
+        return module.register_forward_pre_hook(of_input, with_kwargs=True)
+    return module.register_forward_hook(of_output)
+
+
+def load(spec: Mapping[str, Any], paths: Sequence[Path], device: str) -> HubSubject:
+    """One member whole, with its head.
+
+    Args:
+        spec, paths: see `crossseed.cohorts.hub.members.load`.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: see `crossseed.cohorts.hub.loading.load_whole`.
+    """
+    source = checked_source(spec, paths)
+    return load_source(source, spec["precision"], device, spec.get("device_map"))
+
+
+def load_source(
+    source: Source, dtype: str, device: str, device_map: str | None = None
+) -> HubSubject:
+    """One language model whole; see `load`."""
+    shape = loading.shape_of(loading.load_config(source))
+    model = loading.load_whole(source, dtype, device, device_map)
+    return HubSubject(model, shape.family, source.model_id, device)
