@@ -26,11 +26,14 @@ wildcard_constraints:
     width=r"\d+",
     draws=r"\d+",
     power_draws=r"\d+",
+    dictionary=r"[a-z0-9-]+-x\d+",
+    init=r"shared|independent",
 
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/members.smk"
 include: "workflow/rules/cells.smk"
+include: "workflow/rules/carried.smk"
 include: "workflow/rules/tables.smk"
 
 
@@ -52,6 +55,8 @@ include: "workflow/rules/activations.smk"
 include: "workflow/rules/dictionaries.smk"
 include: "workflow/rules/maps.smk"
 include: "workflow/rules/transfer.smk"
+include: "workflow/rules/interventions.smk"
+include: "workflow/rules/effects.smk"
 include: "workflow/rules/haar.smk"
 include: "workflow/rules/across.smk"
 include: "workflow/rules/drift.smk"

@@ -116,7 +116,9 @@ def test_a_dictionary_ported_to_a_rotated_copy_is_worth_what_it_was(
     with pairs.open_readers("fit", a, b, None, MADE) as readers:
         pair = pairs.fit(readers, SPEC, *SPEC.values())
     found = planted_dictionary(config, rows)
-    tried = card.arms(found, pair.arms([]), how, None)
+    like = pair.shuffled_like(how)
+    more = {pairs.SHUFFLED_LIKE: like} if like is not None else {}
+    tried = card.arms(found, {**pair.arms([]), **more}, how, None)
     with pairs.open_readers("eval", a, b, None, MADE) as readers:
         table, judged = card.measure(readers, found, tried, 100, "cell")
         x = readers.source.rows(slice(None))
@@ -126,13 +128,17 @@ def test_a_dictionary_ported_to_a_rotated_copy_is_worth_what_it_was(
     assert own > 0.5
     assert values["ported", "ev"] == pytest.approx(own, abs=1e-5)
     assert values["ported", "firing_r"] == pytest.approx(1, abs=1e-4)
-    assert set(card.COLUMNS) == set(table[0])
+    assert set(card.COLUMNS) - set(card.NAMED) == set(table[0])
     for arm in ("raw", "random", "shuffled"):
         assert values[arm, "ev"] < own - 0.1, arm
     # Axes matched by rank explain as much, and fire at other times.
     assert values["covariance_random", "ev"] > own - 0.1
     for arm in ("raw", "random", "shuffled", "covariance_random"):
         assert values[arm, "firing_r"] < 0.7, arm
+    # The null of the same class is there beside what is no rotation, and carries nothing.
+    assert (how == "scaled") <= (pairs.SHUFFLED_LIKE in tried)
+    if pairs.SHUFFLED_LIKE in tried:
+        assert values[pairs.SHUFFLED_LIKE, "firing_r"] < 0.7
     # Of a copy without noise the covariance alone decides the rotation: nothing is claimed.
     assert [(r["metric"], r["best_null"], r["shared"]) for r in judged] == [
         ("firing_r", "covariance_skewness", 0)

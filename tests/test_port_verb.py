@@ -96,6 +96,11 @@ def test_vectors_and_probes_arrive(models, suffix):
         (turned["x"] - turned["0"])[0], abs=1e-4
     )
     assert port(*options, "--kind", "probe", "--bias", 0.5, "--out", folder / f"p{suffix}") == 0
+    with open(folder / f"p{suffix}.card.csv", newline="") as handle:
+        card = {r["arm"]: float(r["value"]) for r in csv.DictReader(handle)}
+    assert set(card) == {"ported", "raw", *NULLS}
+    assert card["ported"] == pytest.approx(1, abs=1e-4)
+    assert max(abs(card["shuffled"]), abs(card["random"])) < 0.9
     about = json.loads((folder / f"p{suffix}.json").read_text())
     assert about["pair"]["target_seed"] == 1
     bias = about["bias"]

@@ -11,11 +11,12 @@ target, run on reconstructions, shows what of its cross-entropy they recover (`c
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
-from crossseed import claim_rule, port, splice
+from crossseed import claim_rule, port
 from crossseed.activations import SplitReader, check_paired
 from crossseed.alignment import ladder
 from crossseed.alignment.maps import AffineMap
@@ -30,7 +31,7 @@ from crossseed.metrics import (
     unit_blocks,
     unit_starts,
 )
-from crossseed.pairs import BLOCK_ROWS, Readers
+from crossseed.pairs import BLOCK_ROWS, CELL, SHUFFLED_LIKE, Readers
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 
@@ -38,8 +39,11 @@ PORTED = "ported"
 OWN = "own"
 # The dictionary on the activations that it was trained on the like of.
 SOURCE = "source"
-JUDGEMENT = ("metric", PORTED, *claim_rule.FOUND[2:])
-COLUMNS = ("arm", "metric", "value", "low", "high", "n_tokens")
+# A dictionary goes by the name of its folder.
+NAMED = (*CELL, "dictionary", "map")
+JUDGEMENT = (*NAMED, "metric", PORTED, *claim_rule.FOUND[2:])
+COLUMNS = (*NAMED, "arm", "metric", "value", "low", "high", "n_tokens")
+VECTOR_COLUMNS = ("arm", "metric", "value", "low", "high", "n_tokens")
 # Explained variance is there to be read beside them: a map of covariances alone does well by it.
 JUDGED = ("firing_r",)
 
@@ -73,7 +77,8 @@ def arms(
 
     Args:
         dictionary: of the source.
-        maps: from target to source, by arm of the ladder.
+        maps: from target to source, by arm of the ladder; `pairs.SHUFFLED_LIKE` too, where the map is none
+            of the orthogonal ones: a null of its own class. It is left out where it has no inverse.
         how: the arm whose map is folded in.
         own: the target's, of the same recipe.
 
@@ -82,6 +87,9 @@ def arms(
     """
     found = {PORTED: carry(dictionary, maps[how]), "raw": dictionary}
     found |= {name: carry(dictionary, maps[name]) for name in ladder.NULLS}
+    if SHUFFLED_LIKE in maps:
+        with suppress(ValueError):
+            found[SHUFFLED_LIKE] = carry(dictionary, maps[SHUFFLED_LIKE])
     return found | ({OWN: own} if own is not None else {})
 
 
@@ -92,7 +100,7 @@ def measure(
     resamples: int,
     *cell: object,
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Rows of `COLUMNS`, and of the claim rule for the ported dictionary.
+    """Rows of `COLUMNS` and of `JUDGEMENT` (the claim rule for the ported dictionary), without `NAMED`.
 
     Args:
         readers: of the `eval` split.
@@ -155,6 +163,9 @@ def recovered(
         mean_d: the target's mean on `fit`.
         sequences: how many sequences are run.
     """
+    # Imported here: PyTorch, which measuring vectors does without.
+    from crossseed import splice
+
     readers = Readers(target, target, None)
     dictionaries = {(arm, ""): dictionary for arm, dictionary in tried.items()}
     nothing = Carried({}, None, np.zeros((len(mean_d), 0)))
@@ -176,3 +187,45 @@ def judged(
     """The claim rule, with the ported dictionary in the place of Procrustes: rows of `JUDGEMENT`."""
     rows = claim_rule.evidence({**values, "procrustes": values[PORTED]}, metrics)
     return [{PORTED: row.pop("procrustes"), **row} for row in rows]
+
+
+def readings(
+    readers: Readers,
+    vector: np.ndarray,
+    tried: Mapping[str, np.ndarray],
+    resamples: int,
+    *cell: object,
+) -> list[dict[str, Any]]:
+    """How well what a direction or probe reads from the target agrees with what it reads from the source,
+    token by token: rows of `VECTOR_COLUMNS`.
+
+    Args:
+        readers: of the `eval` split.
+        vector: of the source, (width,).
+        tried: what reads from the target, by arm.
+        resamples: bootstrap resamples behind each interval.
+        cell: names the cell.
+    """
+    source, target = readers.source, readers.target
+    check_paired(source, target)
+    starts = unit_starts(source.document_n)
+    weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
+    own = LatentSums(len(starts), 1)
+    sums = {arm: FiringSums(own) for arm in tried}
+    for units, rows, local in unit_blocks(starts, source.n_tokens, BLOCK_ROWS):
+        a, b = source.rows(rows), target.rows(rows)
+        of_source = (a @ vector.astype(np.float32))[:, None]
+        own.add(units, local, of_source)
+        for arm, v in tried.items():
+            of_target = (b @ v.astype(np.float32))[:, None]
+            sums[arm].add(units, local, of_source, of_target)
+    one = np.ones(1, dtype=bool)
+    return [
+        {
+            "arm": arm,
+            "metric": "reading_r",
+            **estimate(found.correlations(weights, one)[:, 0])._asdict(),
+            "n_tokens": source.n_tokens,
+        }
+        for arm, found in sums.items()
+    ]

@@ -46,6 +46,16 @@ BLOCK_TOKENS = 8192
 DRIFT_BYTES = 130 * 12 * 3
 BYTES = {"float16": 2, "float32": 4, "bfloat16": 2}
 FLOAT64 = 8
+FLOAT32 = 4
+# Of interventions: arms of a card; doses, arms beside the random ones, and random directions tried on
+# other text, of steering; tokens of a prompt; runs a latent; components of a model; bytes of a table.
+PORT_ARMS = 10
+DOSES, NAMED_ARMS, STEERED_ON_TEXT, PROMPT_TOKENS = 8, 7, 20, 16
+FEATURE_RUNS = 20
+COMPONENTS = 60
+STEERING_BYTES = 600 * 120 * 2
+# Tokens of a block whose predictions are held.
+BLOCK_PREDICTIONS = 4096
 # Sequence, document, position and token id of each stored row.
 INDEX_BYTES = 14
 # Second moments of a pair, width × width in float64: of two halves, shuffled, and untrained.
@@ -158,6 +168,8 @@ def stages(run: RunConfig) -> list[Stage]:
             add(_stage("ks", len({place.checkpoint for place in places}), 0.0))
             add(_stage("cocycle", sum(p.cohort == cohort for p in plan.triples(run)), 0.0))
         add(_stage("cosine", crossed, 0.0))
+        for stage in _interventions(run, cohort, crossed):
+            add(stage)
         add(_drift(run, cohort))
     if run.haar is not None:
         widths = plan.widths(run)
@@ -186,6 +198,46 @@ def _splice(run: RunConfig, cohort: str, crossed: int) -> Stage:
     # At most the whole split.
     flop = crossed * ways * _tokens(config, "eval") * config.forward_flop_per_token
     return _stage("splice", crossed, 0.0, flop, MODEL_RATE)
+
+
+def _interventions(run: RunConfig, cohort: str, crossed: int) -> list[Stage]:
+    """Ports, steering, features and attribution: forward passes from the middle of a model on."""
+    config = run.cohorts[cohort]
+    n_eval = max(1, config.sequences_of("eval"))
+    length, forward = _tokens(config, "eval") / n_eval, config.forward_flop_per_token / 2
+    found = []
+    ports = [port for port in plan.ports(run) if port.cohort == cohort]
+    if run.port is not None:
+        flop = len(ports) * PORT_ARMS * run.port.sequences * length * forward
+        disk = sum(
+            2 * (config.width or 0) ** 2 * int(p.dictionary.rpartition("-x")[2]) * FLOAT32
+            for p in ports
+        )
+        found.append(_stage("port", len(ports), disk, flop, MODEL_RATE))
+    if run.steering is not None:
+        steering = run.steering
+        names = steering.prompts if config.reads_text else steering.concepts
+        # Prompts are shorter than sequences of the corpus.
+        trial = steering.trials * (2 * PROMPT_TOKENS if config.reads_text else length)
+        text = (2 * STEERED_ON_TEXT + NAMED_ARMS) * steering.sequences * length
+        tokens = DOSES * ((2 * steering.directions + NAMED_ARMS) * trial + text)
+        flop = crossed * len(names) * tokens * forward
+        disk = crossed * len(names) * STEERING_BYTES
+        found.append(_stage("steer", crossed, disk, flop, MODEL_RATE))
+    if run.features is not None and run.steering is not None:
+        names = run.steering.prompts if config.reads_text else run.steering.concepts
+        latents = run.features.latents + 3 * len(names)
+        flop = crossed * latents * FEATURE_RUNS * run.features.sequences * length * forward
+        found.append(_stage("features", crossed, 0.0, flop, MODEL_RATE))
+    members = sum(member.cohort == cohort for member in plan.attributed(run))
+    if run.attribution is not None:
+        study = run.attribution
+        points = sum(sum(getattr(study, rule)) for rule in ("right", "midpoint", "gauss"))
+        tokens = COMPONENTS * study.batches * study.sequences * length
+        # A gradient takes three times a forward pass.
+        flop = members * tokens * (3 * points + 2) * forward
+        found.append(_stage("attribute", members, 0.0, flop, MODEL_RATE))
+    return found
 
 
 def _drift(run: RunConfig, cohort: str) -> Stage:
@@ -235,6 +287,12 @@ def memory_mb(config: CohortConfig, models: int, comparisons: int = 0) -> int:
     # While one cell is fitted, three times its matrices.
     fit = 3 * DRIFT_MATRICES * width**2 * FLOAT64 if comparisons else 0
     return BASE_MB + round((weights + sums + fit) / 1e6)
+
+
+def predictions_mb(config: CohortConfig) -> int:
+    """Main memory of what a model predicts at every position of a block: clean, changed, and while they
+    are compared."""
+    return round(5 * BLOCK_PREDICTIONS * config.classes * FLOAT32 / 1e6)
 
 
 def short(run: RunConfig) -> str:

@@ -23,6 +23,12 @@ EVIDENCE = f"results/{{cohort}}/transfer/{PAIR}-evidence.csv"
 SPLICE = f"results/{{cohort}}/splice/{PAIR}.csv"
 SPLICE_EVIDENCE = f"results/{{cohort}}/splice/{PAIR}-evidence.csv"
 PUBLISHED = f"results/{{cohort}}/published/{PAIR}.csv"
+DICTIONARY_OF_SOURCE = DICTIONARY_WEIGHTS.replace("{seed}", "{source}")
+PORT = f"results/{{cohort}}/ports/{PAIR}/{{dictionary}}-{{init}}"
+STEERING = f"results/{{cohort}}/steering/{PAIR}.csv"
+FEATURES = f"results/{{cohort}}/features/{PAIR}.csv"
+ATTRIBUTION = "results/{cohort}/attribution/seed{seed}/{checkpoint}.csv"
+ATTRIBUTION_CELLS = "results/{cohort}/attribution/seed{seed}/{checkpoint}-cells.csv"
 COSINE = f"results/{{cohort}}/decoder_cosine/{PAIR}.csv"
 # Draws under Haar measure belong to no cohort.
 NULL = "results/nulls/d{width}-draws{draws}.h5"

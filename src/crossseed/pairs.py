@@ -37,6 +37,8 @@ BLOCK_ROWS = 8192
 MOMENTS = ("mean_a", "mean_b", "covariance_a", "covariance_b", "cross_covariance")
 UNTRAINED = "untrained"
 RESAMPLED = "resampled"
+# The null of a map's own class: fitted as it is, on shuffled pairs.
+SHUFFLED_LIKE = "shuffled_like"
 # What names a pair at a site; the first columns of every table of pairs.
 CELL = ("cohort", "source_seed", "target_seed", "checkpoint", "site")
 
@@ -103,6 +105,20 @@ class Pair:
             generator("random-signs", *self.cell),
             self.random,
         )
+
+    def shuffled_like(self, arm: str) -> m.AffineMap | None:
+        """The map of an arm fitted on pairs exchanged within their position; None for rotations, whose
+        ``shuffled`` stands in the ladder."""
+        moments = self.shuffled
+        if arm == "ridge":
+            _, penalty = ladder.ridge(self.halves)
+            (matrix,) = ladder.ridges(moments, [penalty])
+        elif arm == "scaled":
+            rotation = m.procrustes(moments.cross_covariance)
+            matrix = rotation * ladder.scale(rotation, moments)
+        else:
+            return None
+        return m.AffineMap(matrix, moments.mean_b, moments.mean_a)
 
     def untrained_map(self) -> m.AffineMap | None:
         """Procrustes from the target before training to the trained source."""

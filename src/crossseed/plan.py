@@ -90,7 +90,8 @@ def drifting(run: RunConfig) -> Iterator[Member]:
 
 def checkpoints(run: RunConfig, cohort: str) -> list[str]:
     """Every checkpoint of a cohort that some study loads."""
-    found = list(run.cohorts[cohort].checkpoints) if run.dictionaries else []
+    studied = run.dictionaries or run.attribution
+    found = list(run.cohorts[cohort].checkpoints) if studied else []
     if run.transfer is not None and run.transfer.untrained is not None:
         found.append(run.transfer.untrained)
     if run.drift is not None:
@@ -130,6 +131,42 @@ def pairs(run: RunConfig) -> Iterator[Pair]:
 def crossed(run: RunConfig) -> list[Pair]:
     """The pairs of different members."""
     return [pair for pair in pairs(run) if pair.source != pair.target]
+
+
+class Port(NamedTuple):
+    """A dictionary of a pair's source, written for its target."""
+
+    cohort: str
+    source: int
+    target: int
+    checkpoint: str
+    site: str
+    dictionary: str
+    init: str
+
+
+def ports(run: RunConfig) -> list[Port]:
+    """Every dictionary that is ported."""
+    chosen = run.port.dictionaries if run.port else []
+    return [
+        Port(*pair, found.name, init)
+        for pair in (crossed(run) if chosen else [])
+        for found in dictionaries_of(run, pair.cohort, pair.source)
+        if found.variant in chosen
+        for init in found.inits
+    ]
+
+
+def attributed(run: RunConfig) -> list[Member]:
+    """Every member whose components are ablated."""
+    if run.attribution is None:
+        return []
+    return [
+        Member(cohort, seed, checkpoint)
+        for cohort, config in run.cohorts.items()
+        for seed in (config.seeds if run.attribution.members == "all" else [config.anchor])
+        for checkpoint in config.checkpoints
+    ]
 
 
 class Journey(NamedTuple):
@@ -196,6 +233,8 @@ CLAIMED_TABLES = (
     "haar",
     "ks",
     "published",
+    "steering",
+    "attribution",
     "drift",
 )
 
@@ -215,6 +254,10 @@ def tables(run: RunConfig) -> list[str]:
     if run.haar:
         found += ["haar", "ks", "phases", "power"]
         found += ["cocycle"] if triples(run) else []
+    found += ["ports"] if run.port else []
+    found += ["steering"] if run.steering else []
+    found += ["features"] if run.features else []
+    found += ["attribution", "attribution_cells"] if run.attribution else []
     found += ["drift"] if run.drift else []
     found += ["published"] if run.claims and run.transfer else []
     return found + (["claims"] if run.claims else [])
@@ -230,6 +273,10 @@ def figures(run: RunConfig) -> list[str]:
     if run.haar:
         found += ["published-rotation"] if run.claims else []
         found += ["eigenphases", "power"]
+    if run.steering:
+        found += ["steering-doses", "steering-regimes"]
+    found += ["features"] if run.features else []
+    found += ["attribution", "attribution-cost"] if run.attribution else []
     if run.drift:
         found += ["drift-checkpoint", "drift-seed"]
         found += [

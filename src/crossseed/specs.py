@@ -32,8 +32,16 @@ PARTS = {
     "train": "training",
     "extract": "members",
     "splice": "interventions",
+    "port": "interventions",
+    "steer": "interventions",
+    "features": "interventions",
+    "attribute": "interventions",
     "drift": "members",
 }
+# Verbs that also ask a kind what its models are steered by.
+STEERED = ("steer", "features")
+# Behind the intervals of a run without `transfer`, which says how many.
+RESAMPLES = 1000
 TEMPLATE = Path(__file__).parent / "report" / "index.html.j2"
 
 
@@ -190,10 +198,99 @@ def splice(
         **transfer(run, cohort, source, target, checkpoint, site),
         "sites": shared(run, cohort, source, target, checkpoint)["sites"],
         "kind": run.cohorts[cohort].kind,
-        "member": {
-            k: v for k, v in _reading(run, cohort, source, checkpoint).items() if k != "dtype"
-        },
+        "member": _member(run, cohort, source, checkpoint),
         "sequences": run.splice.sequences,
+    }
+
+
+def _member(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    """A member that is run whole; its activations are not stored."""
+    return {k: v for k, v in _reading(run, cohort, seed, checkpoint).items() if k != "dtype"}
+
+
+def port(
+    run: RunConfig,
+    cohort: str,
+    source: int,
+    target: int,
+    checkpoint: str,
+    site: str,
+    dictionary: str,
+    init: str,
+) -> Spec:
+    if run.port is None:
+        raise ValueError("this run ports nothing")
+    return {
+        **align(run, cohort, source, target, checkpoint, site),
+        "dictionary": f"{dictionary}-{init}",
+        "map": run.port.map,
+        "resamples": transfer(run, cohort, source, target, checkpoint, site)["resamples"],
+        "kind": run.cohorts[cohort].kind,
+        "member": _member(run, cohort, target, checkpoint),
+        "sequences": run.port.sequences,
+    }
+
+
+def _steered(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    """Both members of a pair run whole, and what they are steered by."""
+    config = run.cohorts[cohort]
+    if run.steering is None:
+        raise ValueError("this run steers nothing")
+    return {
+        **align(run, cohort, source, target, checkpoint, site),
+        "resamples": transfer(run, cohort, source, target, checkpoint, site)["resamples"],
+        "kind": config.kind,
+        "members": {
+            role: _member(run, cohort, seed, checkpoint)
+            for role, seed in (("source", source), ("target", target))
+        },
+        "text": config.text_spec(),
+        "concepts": list(run.steering.prompts if config.reads_text else run.steering.concepts),
+        "trials": run.steering.trials,
+    }
+
+
+def steer(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    found = _steered(run, cohort, source, target, checkpoint, site)
+    assert run.steering is not None
+    return {
+        **found,
+        "shared": run.cohorts[cohort].shared_tensors,
+        "directions": run.steering.directions,
+        "sequences": run.steering.sequences,
+    }
+
+
+def features(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    if run.features is None:
+        raise ValueError("this run studies no single features")
+    return {
+        **_steered(run, cohort, source, target, checkpoint, site),
+        "latents": run.features.latents,
+        "sequences": run.features.sequences,
+    }
+
+
+def attribute(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    if run.attribution is None:
+        raise ValueError("this run attributes nothing")
+    study = run.attribution
+    return {
+        "cohort": cohort,
+        "seed": seed,
+        "checkpoint": checkpoint,
+        "kind": run.cohorts[cohort].kind,
+        "member": _member(run, cohort, seed, checkpoint),
+        "points": {rule: list(getattr(study, rule)) for rule in ("right", "midpoint", "gauss")},
+        "batches": study.batches,
+        "sequences": study.sequences,
+        "resamples": run.transfer.resamples if run.transfer else RESAMPLES,
     }
 
 
@@ -239,10 +336,7 @@ def drift(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
         "kind": config.kind,
         "sites": list(config.sites),
         "dictionaries": [d.name for d in tried],
-        "members": {
-            role: {k: v for k, v in _reading(run, cohort, *member).items() if k != "dtype"}
-            for role, member in roles.items()
-        },
+        "members": {role: _member(run, cohort, *member) for role, member in roles.items()},
         "origin": origin(run, cohort, seed, run.drift.reference) if tried else "",
     }
 
@@ -325,12 +419,14 @@ def code(
     modules = []
     if cohort is not None and verb in PARTS:
         modules.append(base.module_name(run.cohorts[cohort].kind, PARTS[verb]))
+    if cohort is not None and verb in STEERED:
+        modules.append(base.module_name(run.cohorts[cohort].kind, "concepts"))
     if dictionary is not None:
         variant, _ = split_dictionary(run, dictionary)
         modules.append(architectures.module_name(run.dictionaries[variant].architecture))
     if verb == "report":
         return verb_code(verb) + hashlib.blake2b(TEMPLATE.read_bytes(), digest_size=8).hexdigest()
-    if verb in {"transfer", "shared", "splice", "published", "drift"}:
+    if verb in {"transfer", "shared", "splice", "published", "drift", "port", "features"}:
         used = {variant.architecture for variant in run.dictionaries.values()}
         modules += [architectures.module_name(name) for name in sorted(used)]
     return verb_code(verb, *modules)

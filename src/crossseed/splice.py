@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from crossseed import claim_rule
@@ -23,6 +22,7 @@ from crossseed.carried import PROCRUSTES, Carried
 from crossseed.cohorts.base import Subject, TokenSet, batches
 from crossseed.metrics import estimate, resample_weights, unit_starts
 from crossseed.pairs import Readers
+from crossseed.predictions import FORWARD_TOKENS, Predictions, spread
 from crossseed.progress import Progress
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
@@ -31,7 +31,6 @@ from crossseed.seeding import generator
 OWN = "own"
 # A dictionary, its init, and an arm.
 Way = tuple[str, str, str]
-FORWARD_TOKENS = 4096
 JUDGED = ("ce_recovered", "ce_recovered_mean", "kl_recovered")
 
 
@@ -50,12 +49,12 @@ class _Scores:
         self.n_units = n_units
         self.by_way: dict[Way, _Sums] = {}
 
-    def add(self, way: Way, unit_s: np.ndarray, loss_s: Tensor, kl_s: Tensor) -> None:
-        """Adds per-sequence sums of a block."""
+    def add(self, way: Way, unit_s: np.ndarray, block: Predictions, value: Tensor) -> None:
+        """Adds what some sequences give with `value` at the site."""
         if way not in self.by_way:
             self.by_way[way] = _Sums(np.zeros(self.n_units), np.zeros(self.n_units))
-        for total, values in zip(self.by_way[way], (loss_s, kl_s), strict=True):
-            np.add.at(total, unit_s, values.double().cpu().numpy())
+        for total, (values,) in zip(self.by_way[way], block.sums(value), strict=True):
+            np.add.at(total, unit_s, values)
 
 
 def splice(
@@ -111,9 +110,7 @@ def values(
     for reader in readers[1:]:
         if reader is not None:
             check_paired(readers.source, reader)
-    chosen = np.unique(
-        np.linspace(0, len(tokens.tokens_nt) - 1, min(sequences, len(tokens.tokens_nt))).astype(int)
-    )
+    chosen = spread(len(tokens.tokens_nt), sequences)
     document = tokens.document_n[chosen]
     starts = unit_starts(document)
     unit = np.searchsorted(starts, np.arange(len(chosen)), side="right") - 1
@@ -123,19 +120,27 @@ def values(
     size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
     progress = Progress("splice", len(chosen))
     for part in batches(len(chosen), size):
-        block = _Block(subject, site, tokens, chosen[part], unit[part], scores)
+        block = Predictions(subject, site, tokens, chosen[part])
+        np.add.at(scores.n, unit[part], block.counts)
+
+        def run(
+            way: Way, rows_nd: np.ndarray, block: Predictions = block, part: slice = part
+        ) -> None:
+            scores.add(way, unit[part], block, block.with_rows(rows_nd))
+
+        scores.add(("", "", "clean"), unit[part], block, block.own)
         rows = [slice(first_row[s], first_row[s + 1]) for s in chosen[part]]
         a, b = _rows(readers.source, rows), _rows(readers.target, rows)
         before = _rows(readers.untrained, rows) if readers.untrained is not None else None
         mean = np.broadcast_to(mean_d.astype(np.float32), a.shape)
-        block.run(("", "", "zero"), np.zeros_like(a))
-        block.run(("", "", "mean_ablation"), mean)
+        run(("", "", "zero"), np.zeros_like(a))
+        run(("", "", "mean_ablation"), mean)
         for arm in (OWN, *carried.arms):
             x = a if arm == OWN else carried.rows(arm, a, b, before, rng)
             if arm != OWN:
-                block.run(("", "", arm), x)
+                run(("", "", arm), x)
             for (name, init), dictionary in dictionaries.items():
-                block.run((name, init, arm), dictionary.decode(dictionary.encode(x)))
+                run((name, init, arm), dictionary.decode(dictionary.encode(x)))
         progress.update(part.stop, "sequences")
     progress.close()
     weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
@@ -144,59 +149,6 @@ def values(
 
 def _rows(reader: SplitReader, parts: Iterable[slice]) -> np.ndarray:
     return np.concatenate([reader.rows(part) for part in parts])
-
-
-class _Block:
-    """Some sequences, and what the model makes of them on its own."""
-
-    def __init__(
-        self,
-        subject: Subject,
-        site: str,
-        tokens: TokenSet,
-        sequences: np.ndarray,
-        unit: np.ndarray,
-        scores: _Scores,
-    ) -> None:
-        self.unit, self.scores = unit, scores
-        self.tokens = tokens.tokens_nt[sequences]
-        labels = {name: values[sequences] for name, values in tokens.labels.items()}
-        self.start = subject.start(self.tokens, site)
-        self.own = self.start.value_ntd.float()
-        device = self.own.device
-        self.keep = torch.from_numpy(tokens.keep_nt[sequences]).to(device)
-        self.targets = [
-            torch.from_numpy(np.asarray(t, dtype=np.int64)).to(device)
-            for t in subject.targets(self.tokens, labels)
-        ]
-        # Scored where activations are read: elsewhere nothing was replaced.
-        self.scored = [self.keep & (target >= 0) for target in self.targets]
-        self.clean = self._predicted(self.own)
-        counts = sum(scored.sum(dim=1) for scored in self.scored)
-        assert isinstance(counts, Tensor)
-        np.add.at(scores.n, unit, counts.cpu().numpy())
-        self._score(("", "", "clean"), self.clean)
-
-    def run(self, way: Way, rows_nd: np.ndarray) -> None:
-        """Runs the model with `rows_nd` where activations are stored."""
-        value = self.own.clone()
-        value[self.keep] = torch.from_numpy(np.ascontiguousarray(rows_nd)).to(value)
-        self._score(way, self._predicted(value))
-
-    def _predicted(self, value: Tensor) -> list[Tensor]:
-        """Log-probabilities of every head with `value` at the site."""
-        return [logits.log_softmax(-1) for logits in self.start.logits(value)]
-
-    def _score(self, way: Way, heads: list[Tensor]) -> None:
-        loss, divergence = torch.zeros(len(self.tokens)), torch.zeros(len(self.tokens))
-        for found, clean, target, scored in zip(
-            heads, self.clean, self.targets, self.scored, strict=True
-        ):
-            picked = found.gather(-1, target.clamp(min=0)[..., None])[..., 0]
-            kl = (clean.exp() * (clean - found)).sum(-1)
-            loss = loss + torch.where(scored, -picked, 0.0).sum(dim=1).cpu()
-            divergence = divergence + torch.where(scored, kl, 0.0).sum(dim=1).cpu()
-        self.scores.add(way, self.unit, loss, divergence)
 
 
 def _metrics(scores: _Scores, weights: np.ndarray) -> dict[Way, dict[str, np.ndarray]]:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from crossseed import (
+    attribution,
+    card,
     carried,
     claim_rule,
     claims,
     decoder_cosine,
     drift,
+    features,
     fits,
     over_seeds,
     published,
+    steering,
 )
 from crossseed.cohorts import base
 from crossseed.haar import cocycle, power
@@ -33,6 +37,11 @@ COLUMNS = {
     "cocycle": cocycle.COLUMNS,
     "power": power.COLUMNS,
     "over_seeds": over_seeds.COLUMNS,
+    "ports": card.COLUMNS,
+    "steering": steering.COLUMNS,
+    "features": features.COLUMNS,
+    "attribution": attribution.COLUMNS,
+    "attribution_cells": attribution.CELL_COLUMNS,
     "drift": drift.COLUMNS,
     "published": published.COLUMNS,
     "claims": claims.COLUMNS,

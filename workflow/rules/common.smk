@@ -72,4 +72,5 @@ def memory_of_drift(wildcards):
 def memory_of_splice(wildcards):
     """Main memory of a job that runs one whole model and carries activations to it, in MB."""
     config = RUN.cohorts[wildcards.cohort]
-    return estimate.memory_mb(config, models=2) + estimate.matrices_mb(config)
+    held = estimate.memory_mb(config, models=2) + estimate.matrices_mb(config)
+    return held + estimate.predictions_mb(config)

@@ -68,6 +68,11 @@ def joined():
         "phases": [(layout.PHASES, places)],
         "cocycle": [(layout.COCYCLE, named(plan.triples(RUN)))],
         "power": [(layout.POWER, power)],
+        "ports": [(f"{layout.PORT}/card.csv", named(plan.ports(RUN)))],
+        "steering": [(layout.STEERING, crossed)],
+        "features": [(layout.FEATURES, crossed)],
+        "attribution": [(layout.ATTRIBUTION, named(plan.attributed(RUN)))],
+        "attribution_cells": [(layout.ATTRIBUTION_CELLS, named(plan.attributed(RUN)))],
         "drift": [(layout.DRIFT_SEED, drifting)],
         "published": [(layout.PUBLISHED, published)],
     }

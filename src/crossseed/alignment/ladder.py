@@ -75,6 +75,18 @@ def scale(rotation: np.ndarray, moments: Moments) -> float:
     return float(np.sum(rotation * moments.cross_covariance)) / spread if spread else 0.0
 
 
+def ridges(moments: Moments, penalties: Sequence[float]) -> list[np.ndarray]:
+    """The linear map for each penalty, a share of the target's mean variance a dimension; (d, d) each."""
+    values, vectors = np.linalg.eigh(moments.covariance_b)
+    values = np.clip(values, 0, None)
+    rotated = vectors.T @ moments.cross_covariance
+    mean = values.mean()
+    return [
+        vectors @ (rotated / (values + penalty * mean)[:, None]) if mean else rotated * 0
+        for penalty in penalties
+    ]
+
+
 def ridge(halves: tuple[Moments, Moments]) -> tuple[np.ndarray, float]:
     """The linear map with the penalty that does best on tokens it was not fitted on.
 
@@ -85,16 +97,6 @@ def ridge(halves: tuple[Moments, Moments]) -> tuple[np.ndarray, float]:
         (width_b, width_a) matrix, and the penalty as a share of the mean variance.
     """
 
-    def fits(moments: Moments) -> list[np.ndarray]:
-        values, vectors = np.linalg.eigh(moments.covariance_b)
-        values = np.clip(values, 0, None)
-        rotated = vectors.T @ moments.cross_covariance
-        mean = values.mean()
-        return [
-            vectors @ (rotated / (values + penalty * mean)[:, None]) if mean else rotated * 0
-            for penalty in PENALTIES
-        ]
-
     def errors(matrices: list[np.ndarray], held_out: Moments) -> np.ndarray:
         return np.array(
             [
@@ -104,8 +106,10 @@ def ridge(halves: tuple[Moments, Moments]) -> tuple[np.ndarray, float]:
         )
 
     first, second = halves
-    best = int(np.argmin(errors(fits(first), second) + errors(fits(second), first)))
-    return fits(first.merged(second))[best], PENALTIES[best]
+    scores = [errors(ridges(a, PENALTIES), b) for a, b in ((first, second), (second, first))]
+    best = int(np.argmin(scores[0] + scores[1]))
+    (found,) = ridges(first.merged(second), PENALTIES[best : best + 1])
+    return found, PENALTIES[best]
 
 
 def restricted(cross_covariance: np.ndarray, directions_dk: np.ndarray) -> np.ndarray:

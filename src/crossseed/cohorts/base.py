@@ -8,6 +8,8 @@ A kind is a package under `crossseed.cohorts` with the modules
     tokens     make_tokens(spec, inputs) -> ({split: TokenSet}, what was used), disjoint splits
     members    load(spec, paths, sites, device) -> Member
     interventions  load(spec, paths, device) -> Subject
+    concepts   make(spec, tokenizer, files, token sets) -> [Concept]; pinned(subject, shared, width) ->
+               rows that span what shared weights fix of the residual stream
     training   train(spec, *, device, code, anchor, inputs, out, curve, quality): one member;
                only where the run trains the models
 
@@ -160,9 +162,37 @@ class CohortConfig(Model):
     def width(self) -> int | None:
         """Size of an activation vector, where it is known before a model is loaded."""
 
+    @abstractmethod
+    def sequences_of(self, split: str) -> int:
+        """Sequences of a split."""
+
+    @property
+    @abstractmethod
+    def classes(self) -> int:
+        """Classes that a model predicts among, all heads together; at most, where it is not known."""
+
     def missing_checkpoints(self, names: Sequence[str]) -> list[str]:
         """Those of some checkpoints that the cohort is known not to have."""
         return []
+
+    @property
+    def shared_tensors(self) -> list[str]:
+        """Tensors that all members have in common."""
+        return []
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether the members read text, by a tokenizer."""
+        return False
+
+    @property
+    def why_not_steered(self) -> str | None:
+        """Why members cannot be steered; None if they can."""
+        return None
+
+    def text_spec(self) -> dict[str, Any]:
+        """Which tokenizer reads prompts, where the run makes none for the cohort."""
+        return {}
 
     def needs_anchor(self, seed: int) -> bool:
         """Whether this seed starts from weights of the trained anchor."""
@@ -268,6 +298,53 @@ class Member(Protocol):
 
     def width(self, site: str) -> int:
         """Size of an activation vector at a site."""
+
+
+class Examples(NamedTuple):
+    """Where a class is seen.
+
+    Attributes:
+        tokens_nt: sequences. weight_nt: of each position in the mean of the class; sums to 1, or to 0
+            where the class is never seen.
+    """
+
+    tokens_nt: np.ndarray
+    weight_nt: np.ndarray
+
+
+class Trials(NamedTuple):
+    """Where steering is scored.
+
+    Attributes:
+        tokens_nt: sequences. at_nt: True where a prediction is scored.
+        head: whose prediction.
+        intended, old: classes that steering should move the prediction to, and away from, each
+            (scored positions, how many count alike).
+    """
+
+    tokens_nt: np.ndarray
+    at_nt: np.ndarray
+    head: str
+    intended: np.ndarray
+    old: np.ndarray
+
+
+class Published(NamedTuple):
+    """Where the study that is reproduced counts lost accuracy: positions of the trials' sequences, and the
+    right class at each."""
+
+    at_nt: np.ndarray
+    label_n: np.ndarray
+
+
+class Concept(NamedTuple):
+    """Something that a model is steered by: the mean of one class less that of another."""
+
+    name: str
+    toward: Examples
+    away: Examples
+    trials: Trials
+    published: Published | None
 
 
 class Start(Protocol):

@@ -15,6 +15,12 @@ from crossseed.cohorts.dyck.config import DyckCohort
 from crossseed.cohorts.hub.config import HubCohort
 from crossseed.cohorts.neox.config import NeoxCohort
 from crossseed.config.fields import Count, Distinct, Model, Name, NonEmpty
+from crossseed.config.interventions import (
+    AttributionStudy,
+    FeatureStudy,
+    PortStudy,
+    SteeringStudy,
+)
 from crossseed.sae import architectures
 from crossseed.sae.config import DictionaryConfig
 
@@ -145,6 +151,19 @@ class RunConfig(Model):
     haar: HaarStudy | None = Field(
         description="Calibrated tests of the rotations of `transfer`'s pairs, or null for none."
     )
+    port: PortStudy | None = Field(
+        description="Dictionaries of `transfer`'s pairs written for the target, or null for none."
+    )
+    steering: SteeringStudy | None = Field(
+        description="Steering vectors carried between the members of `transfer`'s pairs, or null for "
+        "none."
+    )
+    features: FeatureStudy | None = Field(
+        description="Single latents carried between the members of `transfer`'s pairs, or null for none."
+    )
+    attribution: AttributionStudy | None = Field(
+        description="Components ablated, and attributions that should predict it, or null for none."
+    )
     claims: ClaimsStudy | None = Field(
         description="A verdict on each published figure, or null for none."
     )
@@ -231,8 +250,40 @@ class RunConfig(Model):
                 )
         if self.haar and not self.transfer:
             raise ValueError("haar tests the rotations of transfer's pairs; give transfer")
-        if not self.dictionaries and not self.drift:
-            raise ValueError("nothing is measured; name dictionaries, or give drift")
+        if not (self.dictionaries or self.drift or self.attribution):
+            raise ValueError("nothing is measured; name dictionaries, or give drift or attribution")
+        return self
+
+    @model_validator(mode="after")
+    def _interventions_fit(self) -> RunConfig:
+        for study in ("port", "steering", "features"):
+            if getattr(self, study) and not self.transfer:
+                raise ValueError(f"{study} is about transfer's pairs; give transfer")
+        for name in self.port.dictionaries if self.port else ():
+            if name not in self.dictionaries:
+                raise ValueError(
+                    f"port.dictionaries names {name!r}, but dictionaries has "
+                    f"{', '.join(self.dictionaries)}"
+                )
+        if self.features:
+            if not self.steering:
+                raise ValueError("features takes concepts from steering; give steering")
+            known = [f"{n}-x{e}" for n, v in self.dictionaries.items() for e in v.expansions]
+            if self.features.dictionary not in known:
+                raise ValueError(
+                    f"features.dictionary {self.features.dictionary!r} is not made by this run; choose "
+                    f"from {', '.join(known)}"
+                )
+        for cohort, config in self.cohorts.items() if self.steering else ():
+            said = config.why_not_steered
+            if said:
+                raise ValueError(f"steering: cohorts.{cohort} {said}; set steering: null")
+            which = "prompts" if config.reads_text else "concepts"
+            if not getattr(self.steering, which):
+                raise ValueError(
+                    f"steering.{which} is empty, but cohorts.{cohort} is steered by them; name some, or set "
+                    "steering: null"
+                )
         return self
 
     @model_validator(mode="after")

@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from crossseed.drift import COMPARISONS
+from crossseed.report import intervention_figures as interventions
 from crossseed.report import rotation_figures as rotation
 from crossseed.report import tables as t
 from crossseed.report.style import (
@@ -283,6 +284,14 @@ def draw_all(
             draw("published-rotation", partial(rotation.published_rotation, tables, info))
         draw("eigenphases", partial(rotation.eigenphases, tables, info))
         draw("power", partial(rotation.power, tables))
+    if len(tables.steering):
+        draw("steering-doses", partial(interventions.doses, tables, info))
+        draw("steering-regimes", partial(interventions.regimes, tables, info))
+    if len(tables.features):
+        draw("features", partial(interventions.features, tables, info))
+    if len(tables.attribution):
+        draw("attribution", partial(interventions.attribution, tables, info))
+        draw("attribution-cost", partial(interventions.attribution_cost, tables, info))
     if drift is not None:
         for comparison in COMPARISONS:
             draw(f"drift-{comparison}", partial(drift_curves, tables, info, drift, comparison))

@@ -32,6 +32,10 @@ STAGES = {
     "splice": "run models with carried activations",
     "cosine": "compare decoders",
     "published": "measure by the published protocol",
+    "port": "port dictionaries",
+    "steer": "steer models",
+    "features": "patch and substitute single latents",
+    "attribute": "ablate and attribute components",
     "haar": "test rotations",
     "across": "test rotations together",
     "ks": "pool eigenphases",
@@ -96,6 +100,29 @@ CAPTIONS = {
     "(orange-red), after a shift of the mean (green), after a rotation (blue), and after a rotation "
     "fitted on shuffled tokens (amber). Lines join medians over seeds, points are seeds.",
     "drift-seed": "Each seed beside the anchor at the same checkpoint; lines as above.",
+    "steering-doses": "Response to steering, per cohort and concept (rows) and site (columns): how far the "
+    "intended logit moves against those that are neither intended nor old, or, of a head with two classes, "
+    "against the other one, over the dose. Black: the target's own vector. Blue: the source's, rotated. "
+    "Orange-red: the source's as it is. Amber and pink, dashed: the source's through a rotation fitted on "
+    "shuffled tokens, or of another pair. Dark grey: where 95 % of random directions lie; light grey: of "
+    "directions drawn from the target's covariance (the widest over pairs). Lines are means over pairs, "
+    "points pairs with 95 % bootstrap intervals over prompts or sequences.",
+    "steering-regimes": "How much of the native response a raw vector of another seed has, over how much of "
+    "the vector lies in the span of what shared weights fix (cohorts that share some; dotted: a random "
+    "direction), or over how little the rotation turns it (cohorts that share none). Points are pairs and "
+    "sites with 95 % bootstrap intervals, grey bars where 95 % of random directions lie. 1 is a vector that "
+    "needs no map.",
+    "features": "Above: correlation, over predictions, of what taking a latent out does in the target with "
+    "what it does in the source; latents of the source's dictionary, rotated to the target (blue), as they "
+    "are (orange-red), through rotations that match no token (amber, grey), a random direction scaled like "
+    "the latent (pink), and the fingerprint of another latent (green). Below: replacing latents of the target "
+    "by their matched partners, read from the source, over the share that is replaced; 1: as if nothing were "
+    "replaced, 0: as bad as taking them out, values below −1 lie on the edge. Thin lines are pairs and sites.",
+    "attribution": "What attribution predicts of ablating a component to its mean, over what it does, a "
+    "point a component and batch; axes are linear around 0 and logarithmic beyond. Blocks are their "
+    "contributions; residual replaces the whole residual stream, as the study did for language models.",
+    "attribution-cost": "Error of each method over the forward and backward passes it takes of one "
+    "component and batch. Grey: the pass that measuring takes. Points are seeds, lines medians.",
     "training": "Training loss of the models, mean over 50 steps.",
 }
 

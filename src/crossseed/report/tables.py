@@ -33,6 +33,11 @@ class Tables(NamedTuple):
     cocycle: pd.DataFrame
     power: pd.DataFrame
     over_seeds: pd.DataFrame
+    ports: pd.DataFrame
+    steering: pd.DataFrame
+    features: pd.DataFrame
+    attribution: pd.DataFrame
+    attribution_cells: pd.DataFrame
     drift: pd.DataFrame
     published: pd.DataFrame
     claims: pd.DataFrame

@@ -9,20 +9,21 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from crossseed import card, pairs, port, vectors
-from crossseed.activations import ACTIVATIONS_SCHEMA, open_split, read_tokens
+from crossseed.activations import ACTIVATIONS_SCHEMA, check_source, open_split, read_tokens
 from crossseed.alignment import ladder
-from crossseed.cohorts.base import Subject, TokenSet, module_of
-from crossseed.devices import usable
+from crossseed.alignment.maps import AffineMap
+from crossseed.cohorts.base import Subject, TokenSet
 from crossseed.errors import UserError
 from crossseed.sae import formats
 from crossseed.store import header, open_h5, write_table, write_text
-from crossseed.verbs import options
+from crossseed.verbs import models, options
 
 CARD, EVIDENCE = "card.csv", "card-evidence.csv"
 MAPS = tuple(arm for arm in ladder.RUNGS if arm != "raw")
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a vector: added to activations, or reading from them",
     )
     parser.add_argument("--bias", type=float, default=0.0, help="of a probe")
-    parser.add_argument("--own", help="the new model's own dictionary, to compare with")
+    parser.add_argument("--own", nargs="?", help="the new model's own dictionary, to compare with")
     parser.add_argument(
         "--resamples", type=int, default=1000, help="behind each interval of the card"
     )
@@ -64,7 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     runs = parser.add_argument_group(
         "to run the new model on reconstructions", "all of them, or cross-entropy is left out"
     )
-    runs.add_argument("--spec", help="kind, member and sequences as JSON; copy it from a job's log")
+    runs.add_argument(
+        "--spec",
+        help="kind, member and sequences as JSON, and where wanted map and resamples, which then stand for "
+        "the options; copy it from a job's log",
+    )
     runs.add_argument("--tokens", type=Path, help="token sets of the cohort")
     runs.add_argument(
         "--model", type=Path, nargs="*", default=[], help="files that the new model is loaded from"
@@ -82,6 +87,11 @@ def run(args: argparse.Namespace) -> None:
             "fitted at one site"
         )
     _check_options(args)
+    spec = options.spec_of(args, "kind", "member", "sequences") if args.spec is not None else {}
+    how, resamples = spec.get("map", args.map), spec.get("resamples", args.resamples)
+    for role, member in (("source", source), ("target", target)):
+        wanted = spec.get("activations", {}).get(role, member["source"])
+        check_source(getattr(args, role), {"source": member["source"]}, wanted)
     if args.vector is not None:
         vectors.check_suffix(args.out)
         vector = vectors.read(args.vector)
@@ -94,21 +104,21 @@ def run(args: argparse.Namespace) -> None:
         foreign = formats.read(_folder(args.own))
         _check_origin(args.own, foreign, args.target, target)
         own = formats.dictionary_of(foreign)
-    runs = _runs(args, target)
+    runs = _runs(args, spec, target)
     pair = _pair(args, source, target)
     dictionary = formats.dictionary_of(found)
     try:
-        tried = card.arms(dictionary, pair.arms([]), args.map, own)
+        tried = card.arms(dictionary, _maps(pair, how), how, own)
     except ValueError as error:
-        raise UserError(f"{args.sae} cannot be carried by {args.map}: {error}") from error
+        raise UserError(f"{args.sae} cannot be carried by {how}: {error}") from error
     made_from = _made_from(source, target)
     with pairs.open_readers("eval", args.source, args.target, None, made_from) as readers:
-        table, evidence = card.measure(readers, dictionary, tried, args.resamples, *pair.cell)
+        table, evidence = card.measure(readers, dictionary, tried, resamples, *pair.cell)
         if runs is not None:
-            mean, how = pair.moments.mean_b, (runs.sequences, args.resamples, *pair.cell)
             more = card.recovered(
-                runs.subject, target["site"], runs.tokens, readers.target, tried, mean, *how
-            )
+                runs.subject, target["site"], runs.tokens, readers.target, tried,
+                pair.moments.mean_b, spec["sequences"], resamples, *pair.cell,
+            )  # fmt: skip
             table, evidence = table + more[0], evidence + more[1]
     measured: dict[str, dict[str, float | None]] = {}
     for row in table:
@@ -116,17 +126,28 @@ def run(args: argparse.Namespace) -> None:
         measured.setdefault(row["arm"], {})[row["metric"]] = value
     ported = {
         "from": {name: source[name] for name in MEMBER},
-        "map": args.map,
+        "map": how,
         "sae": str(args.sae),
         "written_by": found.origin,
         "measured_on_eval": measured,
     }
     # Of the new model from now on: what made it is what a port further on is checked against.
-    spec = {**{name: target[name] for name in (*MEMBER, "site")}, "activations": target["source"]}
+    made = {**{name: target[name] for name in (*MEMBER, "site")}, "activations": target["source"]}
     # The folder counts as whole once its cfg.json is there, which comes last.
-    write_table(args.out / CARD, card.COLUMNS, table)
-    write_table(args.out / EVIDENCE, card.JUDGEMENT, evidence)
-    formats.save(args.out, found, tried[card.PORTED], target["site"], spec, ported, made_from)
+    name = spec.get("dictionary", options.folder_of(Path(args.sae)).name)
+    named = {**dict(zip(pairs.CELL, pair.cell, strict=True)), "dictionary": name, "map": how}
+    for file, columns, rows in (
+        (CARD, card.COLUMNS, table),
+        (EVIDENCE, card.JUDGEMENT, evidence),
+    ):
+        write_table(args.out / file, columns, [{**named, **row} for row in rows])
+    formats.save(args.out, found, tried[card.PORTED], target["site"], made, ported, made_from)
+
+
+def _maps(pair: pairs.Pair, how: str) -> dict[str, AffineMap]:
+    """The ladder of a pair, and the null of the same class as a map."""
+    like = pair.shuffled_like(how)
+    return {**pair.arms([]), **({pairs.SHUFFLED_LIKE: like} if like is not None else {})}
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -155,14 +176,12 @@ class _Runs(NamedTuple):
 
     subject: Subject
     tokens: TokenSet
-    sequences: int
 
 
-def _runs(args: argparse.Namespace, target: dict[str, Any]) -> _Runs | None:
+def _runs(args: argparse.Namespace, spec: dict[str, Any], target: dict[str, Any]) -> _Runs | None:
     """The new model, where it is given."""
-    if args.spec is None:
+    if not spec:
         return None
-    spec = options.spec_of(args, "kind", "member", "sequences")
     for name in MEMBER:
         if spec["member"].get(name) != target[name]:
             raise UserError(
@@ -175,10 +194,8 @@ def _runs(args: argparse.Namespace, target: dict[str, Any]) -> _Runs | None:
             raise UserError(
                 f"{args.tokens} is not the token file that {args.target} was read on; give that one"
             )
-    told = {**spec["member"], **options.device_map_of(args)}
-    loader = module_of(spec["kind"], "interventions")
-    subject = loader.load(told, args.model, usable(args.device))
-    return _Runs(subject, sets["eval"], spec["sequences"])
+    subject = models.subject_of(args, spec["kind"], spec["member"], args.model)
+    return _Runs(subject, sets["eval"])
 
 
 def _member(path: Path) -> dict[str, Any]:
@@ -249,7 +266,14 @@ def _check_origin(name: str, found: formats.Foreign, path: Path, member: dict[st
 
 def _vector(args: argparse.Namespace, vector: np.ndarray, pair: pairs.Pair) -> None:
     """Writes the vector, and beside it what it is and, of a probe, its bias."""
-    affine = pair.arms([])[args.map]
+    maps = _maps(pair, args.map)
+
+    def moved(v: np.ndarray, affine: AffineMap) -> np.ndarray:
+        return (
+            port.direction(v, affine) if args.kind == "direction" else port.probe(v, 0.0, affine)[0]
+        )
+
+    affine = maps[args.map]
     about = {"kind": args.kind, "map": args.map, "vector": str(args.vector), "pair": pair.spec}
     try:
         if args.kind == "direction":
@@ -258,6 +282,16 @@ def _vector(args: argparse.Namespace, vector: np.ndarray, pair: pairs.Pair) -> N
             found, about["bias"] = port.probe(vector, args.bias, affine)
     except ValueError as error:
         raise UserError(f"{args.vector} cannot be carried by {args.map}: {error}") from error
+    tried = {card.PORTED: found, "raw": vector}
+    tried |= {name: moved(vector, maps[name]) for name in ladder.NULLS}
+    if pairs.SHUFFLED_LIKE in maps:
+        with suppress(ValueError):
+            tried[pairs.SHUFFLED_LIKE] = moved(vector, maps[pairs.SHUFFLED_LIKE])
+    made_from = pair.spec["activations"]
+    with pairs.open_readers("eval", args.source, args.target, None, made_from) as readers:
+        rows = card.readings(readers, vector, tried, args.resamples, *pair.cell)
+    card_path = args.out.with_name(f"{args.out.name}.card.csv")
+    write_table(card_path, card.VECTOR_COLUMNS, rows)
     about_path = args.out.with_name(f"{args.out.name}.json")
     write_text(about_path, json.dumps(about, indent=2, sort_keys=True) + "\n")
     vectors.write(args.out, found)

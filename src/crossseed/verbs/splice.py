@@ -8,13 +8,11 @@ from pathlib import Path
 from crossseed import claim_rule, pairs
 from crossseed.activations import read_tokens
 from crossseed.carried import COLUMNS, with_shared
-from crossseed.cohorts.base import module_of
-from crossseed.devices import usable
 from crossseed.errors import UserError
 from crossseed.sae.dictionary import load
 from crossseed.splice import splice
 from crossseed.store import check_cell, write_table
-from crossseed.verbs import options
+from crossseed.verbs import models, options
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,9 +50,7 @@ def run(args: argparse.Namespace) -> None:
     dictionaries = options.dictionaries_of(args.dictionaries, load)
     for path, dictionary in zip(args.dictionaries, dictionaries.values(), strict=True):
         check_cell(path, options.provenance(dictionary), {"activations": made_from["source"]})
-    told = {**spec["member"], **options.device_map_of(args)}
-    loader = module_of(spec["kind"], "interventions")
-    subject = loader.load(told, args.model, usable(args.device))
+    subject = models.subject_of(args, spec["kind"], spec["member"], args.model)
     sets, digest = read_tokens(args.tokens)
     with pairs.open_readers("eval", *options.pair_files(args), made_from) as readers:
         if readers.source.tokens != digest:

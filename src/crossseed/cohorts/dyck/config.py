@@ -152,6 +152,10 @@ class DyckCohort(CohortConfig):
         kept = {None, *self.training.keep_steps}
         return [name for name in names if step_of(name) not in kept]
 
+    @property
+    def shared_tensors(self) -> list[str]:
+        return sorted(self.share)
+
     def needs_anchor(self, seed: int) -> bool:
         return bool(self.share) and seed != self.anchor
 
@@ -197,9 +201,16 @@ class DyckCohort(CohortConfig):
     def report_spec(self) -> dict[str, Any]:
         return {"shared": sorted(self.share), "recipe": self.training.model_dump()}
 
-    def most_tokens(self, split: str) -> int:
+    def sequences_of(self, split: str) -> int:
         first, end = getattr(self.tokens, split)
-        return int((end - first) * (self.tokens.lengths[1] + 2))
+        return int(end - first)
+
+    def most_tokens(self, split: str) -> int:
+        return self.sequences_of(split) * (self.tokens.lengths[1] + 2)
+
+    @property
+    def classes(self) -> int:
+        return task.VOCAB + task.N_DEPTHS + 2
 
     @property
     def width(self) -> int:

@@ -178,12 +178,25 @@ class HubCohort(TextCohort):
         model = self.model.model_dump(include={"folder", "tokenizer"})
         return {**super().tokens_spec(), **model}
 
+    def text_spec(self) -> dict[str, Any]:
+        return {"tokenizer": self.model.tokenizer, "folder": self.model.folder}
+
+    @property
+    def why_not_steered(self) -> str | None:
+        if self.model.family == "bert":
+            return "predicts hidden tokens, and steering is scored on the next one"
+        return None
+
     def reading_spec(self, seed: int, checkpoint: str) -> dict[str, Any]:
         return {
             **super().reading_spec(seed, checkpoint),
             "model_id": self.model.of(seed, checkpoint),
             "folder": self.model.folder,
         }
+
+    @property
+    def classes(self) -> int:
+        return VOCABULARY
 
     @property
     def downloaded(self) -> bool:

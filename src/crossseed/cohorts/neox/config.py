@@ -117,6 +117,10 @@ class NeoxCohort(TextCohort):
         return self.model.width
 
     @property
+    def classes(self) -> int:
+        return self.model.vocabulary
+
+    @property
     def forward_flop_per_token(self) -> float:
         return block_flop(self.model.width, self.model.layers)
 

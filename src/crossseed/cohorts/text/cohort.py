@@ -24,12 +24,19 @@ class TextCohort(CohortConfig):
         description="Arithmetic of the forward pass in which activations are read."
     )
 
+    @property
+    def reads_text(self) -> bool:
+        return True
+
     def tokens_spec(self) -> dict[str, Any]:
         return {"corpus": self.corpus.model_dump(), "tokens": self.tokens.model_dump()}
 
     def reading_spec(self, seed: int, checkpoint: str) -> dict[str, Any]:
         return {"dtype": self.activation_dtype, "precision": self.precision}
 
+    def sequences_of(self, split: str) -> int:
+        return int(getattr(self.tokens, split))
+
     def most_tokens(self, split: str) -> int:
         positions = self.tokens.context - (not self.tokens.keep_first_position)
-        return int(getattr(self.tokens, split) * positions)
+        return self.sequences_of(split) * positions

@@ -1,0 +1,315 @@
+"""How well cheap attributions predict what ablating a component does.
+
+The measured effect of a component on a batch is the loss with the component's output replaced, at every
+position, by its mean over other text, less the clean loss (the sum over heads of mean cross-entropies, in
+nats). It is predicted by
+
+    patching     attribution patching: Σ gradient at the clean run · (mean − value), one gradient for all
+                 components at once
+    right        integrated gradients along the straight path from the mean to the value, right Riemann
+                 sum, as arXiv 2605.24577 has it (its end at the clean run is counted, the other not)
+    midpoint     the same at the middles of equal steps
+    gauss        the same at the nodes of Gauss and Legendre
+
+and, since integrated gradients cost more passes than the ablation that they predict, by baselines of equal
+or lower cost: ``one_sequence``, the ablation of one sequence of the batch; ``other_batches``, its mean
+measured on the other batches; ``size``, ‖mean − value‖, and ``gradient_size``, that times the length of the
+gradient, which know no sign.
+
+Integrated gradients are complete: with enough points they give the measured effect itself, so their error
+is that of the quadrature. What lies before the component runs once a batch, and points of the path run
+side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossseed.cohorts.base import Start, Subject, TokenSet, batches
+from crossseed.metrics import estimate
+from crossseed.predictions import FORWARD_TOKENS, spread
+from crossseed.progress import Progress
+from crossseed.seeding import generator
+
+MEMBER = ("cohort", "seed", "checkpoint")
+CELL_COLUMNS = (
+    *MEMBER,
+    "kind",
+    "component",
+    "batch",
+    "method",
+    "points",
+    "passes",
+    "predicted_nats",
+    "measured_nats",
+    "clean_nats",
+    "n_tokens",
+)
+COLUMNS = (
+    *MEMBER,
+    "kinds",
+    "method",
+    "points",
+    "passes",
+    "metric",
+    "value",
+    "low",
+    "high",
+    "n_cells",
+)
+PATCHING, RIGHT, MIDPOINT, GAUSS = "patching", "right", "midpoint", "gauss"
+RULES = (RIGHT, MIDPOINT, GAUSS)
+ONE_SEQUENCE, OTHER_BATCHES = "one_sequence", "other_batches"
+SIZE, GRADIENT_SIZE = "size", "gradient_size"
+# What has the unit of the effect; the others can only rank.
+IN_NATS = (PATCHING, *RULES, ONE_SEQUENCE, OTHER_BATCHES)
+# Components that the study calls so, and what it called components in language models.
+PARTS, RESIDUAL = ("head", "mlp"), ("residual",)
+GROUPS = (PARTS, ("block",), RESIDUAL)
+# Documents whose mean replaces a component.
+MEAN_SEQUENCES = 64
+Row = dict[str, Any]
+
+
+def nodes(rule: str, points: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where along the path from the mean (0) to the value (1) gradients are taken, and their weights."""
+    k = np.arange(points)
+    even = np.full(points, 1 / points)
+    if rule == RIGHT:
+        return (k + 1) / points, even
+    if rule == MIDPOINT:
+        return (k + 0.5) / points, even
+    x, weights = np.polynomial.legendre.leggauss(points)
+    return (x + 1) / 2, weights / 2
+
+
+class _Batch:
+    """Some sequences and where predictions on them are scored."""
+
+    def __init__(self, subject: Subject, tokens: TokenSet, sequences: np.ndarray) -> None:
+        self.tokens = tokens.tokens_nt[sequences]
+        labels = {name: values[sequences] for name, values in tokens.labels.items()}
+        self.keep = torch.from_numpy(tokens.keep_nt[sequences])
+        self.targets = [
+            torch.from_numpy(np.asarray(t, dtype=np.int64))
+            for t in subject.targets(self.tokens, labels)
+        ]
+
+    @property
+    def n_tokens(self) -> int:
+        return int(self.keep.sum())
+
+    def losses(self, start: Start, value: Tensor) -> Tensor:
+        """Loss of each sequence and change, (k, sequences), such that their mean over sequences is that
+        of the batch: the sum over heads of the mean over its predictions."""
+        n = len(self.tokens)
+        total: Tensor | None = None
+        for logits, target in zip(start.logits(value), self.targets, strict=True):
+            target = target.to(logits.device)
+            scored = self.keep.to(logits.device) & (target >= 0)
+            logits = logits.view(-1, *target.shape, logits.shape[-1])
+            index = target.clamp(min=0)[None, ..., None].expand(len(logits), -1, -1, 1)
+            loss = -logits.log_softmax(-1).gather(-1, index)[..., 0]
+            mean = torch.where(scored, loss, 0.0).sum(dim=2) * (n / scored.sum())
+            total = mean if total is None else total + mean
+        assert total is not None
+        return total
+
+
+def means(
+    subject: Subject, places: Iterable[str], tokens: TokenSet, sequences: np.ndarray
+) -> dict[str, Tensor]:
+    """Mean value at each place over kept positions of some sequences, (width,)."""
+    found = {}
+    size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
+    for place in places:
+        total, count = None, 0
+        for part in batches(len(sequences), size):
+            chosen = sequences[part]
+            value = subject.start(tokens.tokens_nt[chosen], place).value_ntd
+            keep = torch.from_numpy(tokens.keep_nt[chosen]).to(value.device)
+            summed = value[keep].double().sum(dim=0)
+            total = summed if total is None else total + summed
+            count += int(keep.sum())
+        assert total is not None
+        found[place] = (total / count).float()
+    return found
+
+
+def gradients(batch: _Batch, start: Start, mean_d: Tensor, at: np.ndarray) -> np.ndarray:
+    """Σ gradient · (mean − value) at points of the path from mean (0) to value (1), (points,), and at the
+    end of it, last, ‖gradient‖ · ‖mean − value‖."""
+    own = start.value_ntd.float()
+    step = mean_d.to(own.device) - own
+    found = []
+    size = max(1, FORWARD_TOKENS // (own.shape[0] * own.shape[1]))
+    for part in batches(len(at), size):
+        t = torch.from_numpy(at[part].astype(np.float32)).to(own.device)
+        points = (own[None] + (1 - t)[:, None, None, None] * step).flatten(0, 1)
+        points.requires_grad_(True)
+        loss = batch.losses(start, points).mean(dim=1).sum()
+        (gradient,) = torch.autograd.grad(loss, points)
+        gradient = gradient.view(len(t), *own.shape)
+        found.append((gradient * step).sum(dim=(1, 2, 3)).double().cpu().numpy())
+    size_of = float(gradient[-1].norm() * step.norm())
+    return np.r_[np.concatenate(found), size_of]
+
+
+class _Effects(NamedTuple):
+    """What ablating a component does to each sequence of a batch, and the clean loss of the batch."""
+
+    by_sequence: np.ndarray
+    clean: float
+
+    @property
+    def measured(self) -> float:
+        return float(self.by_sequence.mean())
+
+
+def study(
+    subject: Subject,
+    sets: Mapping[str, TokenSet],
+    kinds: Sequence[str],
+    points: Mapping[str, Sequence[int]],
+    n_batches: int,
+    sequences: int,
+) -> list[Row]:
+    """Rows of `CELL_COLUMNS`, without the member's.
+
+    Args:
+        subject: the model.
+        sets: token sets; means are taken on `fit`, effects on `eval`.
+        kinds: of components (`Subject.components`).
+        points: of each rule of integrated gradients.
+        n_batches: batches of `sequences` sequences.
+    """
+    places = {place: kind for kind in kinds for place in subject.components.get(kind, [])}
+    others = sets["fit"]
+    mean = means(subject, places, others, spread(len(others.tokens_nt), MEAN_SEQUENCES))
+    chosen = spread(len(sets["eval"].tokens_nt), n_batches * sequences)
+    parts = [_Batch(subject, sets["eval"], rows) for rows in np.array_split(chosen, n_batches)]
+    wanted = {(rule, n): nodes(rule, n) for rule in RULES for n in points.get(rule, [])}
+    # Clean end first, which attribution patching takes; equal points once.
+    at = np.unique(np.concatenate([[1.0], *(t for t, _ in wanted.values())]))
+    rows: list[Row] = []
+    progress = Progress("attribution", len(places) * len(parts))
+    for number, (place, kind) in enumerate(places.items()):
+        effects, found, sizes = [], [], []
+        for batch in parts:
+            start = subject.start(batch.tokens, place)
+            own = start.value_ntd.float()
+            sizes.append(float((own - mean[place].to(own.device)).norm()))
+            effects.append(_measured(batch, start, mean[place]))
+            found.append(gradients(batch, start, mean[place], at))
+            progress.update(number * len(parts) + len(effects), "cells")
+        measured = np.array([effect.measured for effect in effects])
+        for index, (batch, effect) in enumerate(zip(parts, effects, strict=True)):
+            along = found[index]
+            predicted = {
+                # The last point is the clean end.
+                (PATCHING, 1, 2 / len(places)): along[-2],
+                (ONE_SEQUENCE, 0, 1 / len(batch.tokens)): effect.by_sequence[0],
+                (OTHER_BATCHES, 0, 1.0): np.delete(measured, index).mean(),
+                (SIZE, 0, 0.0): sizes[index],
+                (GRADIENT_SIZE, 1, 2 / len(places)): along[-1],
+            }
+            for (rule, n), (t, weights) in wanted.items():
+                predicted[rule, n, 2.0 * n] = weights @ along[np.searchsorted(at, t)]
+            for (method, n, passes), value in predicted.items():
+                rows.append(
+                    {
+                        "kind": kind, "component": place, "batch": index, "method": method,
+                        "points": n, "passes": passes, "predicted_nats": float(value),
+                        "measured_nats": effect.measured, "clean_nats": effect.clean,
+                        "n_tokens": batch.n_tokens,
+                    }
+                )  # fmt: skip
+    progress.close()
+    return rows
+
+
+def _measured(batch: _Batch, start: Start, mean_d: Tensor) -> _Effects:
+    own = start.value_ntd.float()
+    replaced = mean_d.to(own.device).expand_as(own)
+    losses = batch.losses(start, torch.cat([own, replaced])).double().cpu().numpy()
+    return _Effects(losses[1] - losses[0], float(losses[0].mean()))
+
+
+# --- how well --------------------------------------------------------------------------------
+
+
+def summary(rows: Sequence[Row], resamples: int, *cell: object) -> list[Row]:
+    """Rows of `COLUMNS`, without the member's: every method over the cells of each group of kinds.
+
+    ``pearson`` and ``spearman`` of predicted with measured effects; ``relative_error``, Σ|predicted −
+    measured| / Σ|measured|; ``worst_error``, the largest |predicted − measured| over the largest |measured|;
+    ``pearson_by_batch``, as published: over the components of one batch, the mean over batches.
+    Intervals are 95 % of bootstrap resamples of components and of batches, both drawn anew: the cells
+    of one component are no independent ones.
+    """
+    found: list[Row] = []
+    for kinds in GROUPS:
+        chosen = [row for row in rows if row["kind"] in kinds]
+        if not chosen:
+            continue
+        components = list(dict.fromkeys(row["component"] for row in chosen))
+        n_batches = 1 + max(row["batch"] for row in chosen)
+        rng = generator("attribution", *cell, *kinds)
+        draws = [
+            (
+                rng.integers(0, len(components), len(components)),
+                rng.integers(0, n_batches, n_batches),
+            )
+            for _ in range(resamples)
+        ]
+        draws.insert(0, (np.arange(len(components)), np.arange(n_batches)))
+        methods = list(dict.fromkeys((r["method"], r["points"], r["passes"]) for r in chosen))
+        for method, n, passes in methods:
+            grid = np.full((2, len(components), n_batches), np.nan)
+            for row in chosen:
+                if (row["method"], row["points"]) == (method, n):
+                    place = components.index(row["component"])
+                    grid[:, place, row["batch"]] = row["predicted_nats"], row["measured_nats"]
+            drawn = [grid[:, c][:, :, b] for c, b in draws]
+            metrics = {
+                "pearson": [_pearson(*g.reshape(2, -1)) for g in drawn],
+                "spearman": [_pearson(*(_ranks(x) for x in g.reshape(2, -1))) for g in drawn],
+                "pearson_by_batch": [
+                    float(np.mean([_pearson(g[0, :, b], g[1, :, b]) for b in range(n_batches)]))
+                    for g in drawn
+                ],
+            }
+            if method in IN_NATS:
+                metrics["relative_error"] = [
+                    float(np.abs(g[0] - g[1]).sum() / np.abs(g[1]).sum()) for g in drawn
+                ]
+                metrics["worst_error"] = [
+                    float(np.abs(g[0] - g[1]).max() / np.abs(g[1]).max()) for g in drawn
+                ]
+            for metric, values in metrics.items():
+                row = {"kinds": "+".join(kinds), "method": method, "points": n, "passes": passes}
+                value = estimate(np.array(values))._asdict()
+                found.append({**row, "metric": metric, **value, "n_cells": grid[0].size})
+    return found
+
+
+def _pearson(x: np.ndarray, y: np.ndarray) -> float:
+    x, y = x - x.mean(), y - y.mean()
+    spread_of = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / spread_of if spread_of > 0 else float("nan")
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks, the mean of them where values are equal."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    first = np.searchsorted(ordered, ordered, side="left")
+    last = np.searchsorted(ordered, ordered, side="right") - 1
+    found = np.empty(len(values))
+    found[order] = (first + last) / 2
+    return found

@@ -1,0 +1,576 @@
+"""Whether a steering vector of one model steers another, and through which map.
+
+A concept is a difference of class means: v_A in the source, v_B in the target. The target is steered by
+α v for α in `DOSES`, added at every position of one site, v in turn
+
+    native       v_B itself: what could be had
+    mapped       v_A carried by the Procrustes rotation (`crossseed.port`)
+    raw          v_A as it is
+    mismatched   v_A carried by the rotation of another pair
+    shuffled     v_A carried by the rotation fitted on shuffled tokens
+    random       directions drawn evenly
+    shaped       directions drawn from the target's covariance
+
+all of v_B's length, so that they differ in direction alone. With m a logit less the mean of logits that
+are neither intended nor old, the response to a vector is the slope β = Σ α Δm / Σ α² and its ratio to the
+native one, in which a sign shows. Three measures: ``to_intended`` (m of the class that steering
+should move to), ``from_old`` (−m of the class that it should move away from) and ``margin``, their sum;
+a head of two classes has the margin alone. Definitions: Haar and controls, section 6 of the project's
+rotation page.
+
+What arXiv 2605.24577 measured stands beside it under its own name: vectors of their own length
+(``as_published`` in the target, ``within`` in the source they are of), the accuracy lost
+(``accuracy_drop``) and the divergence on neutral text (``kl``). Neither has a sign.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossseed import port
+from crossseed.alignment.maps import AffineMap
+from crossseed.cohorts.base import Concept, Examples, Subject, TokenSet, batches
+from crossseed.errors import UserError
+from crossseed.metrics import Estimate, estimate, resample_weights
+from crossseed.pairs import CELL
+from crossseed.predictions import FORWARD_TOKENS, Predictions, spread
+from crossseed.progress import Progress
+from crossseed.seeding import generator
+
+DOSES = (-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)
+NATIVE, MAPPED, RAW, MISMATCHED, SHUFFLED = "native", "mapped", "raw", "mismatched", "shuffled"
+RANDOM, SHAPED = "random", "shaped"
+NULLS = (RANDOM, SHAPED)
+AS_PUBLISHED, WITHIN = "as_published", "within"
+MEASURES = ("to_intended", "from_old", "margin")
+# Random directions whose effect on neutral text is measured: that costs a run of whole sequences each.
+ON_TEXT = 20
+# Quantiles between which 95 % of random directions lie.
+BAND = (0.025, 0.975)
+COLUMNS = (
+    *CELL,
+    "concept",
+    "arm",
+    "measure",
+    "metric",
+    "dose",
+    "value",
+    "low",
+    "high",
+    "n",
+)
+Row = dict[str, Any]
+
+
+# --- vectors --------------------------------------------------------------------------------
+
+
+def class_mean(subject: Subject, site: str, examples: Examples) -> np.ndarray:
+    """Mean activation of a class at a site, (width,), in float64."""
+    total: np.ndarray | None = None
+    size = max(1, FORWARD_TOKENS // examples.tokens_nt.shape[1])
+    for part in batches(len(examples.tokens_nt), size):
+        value = subject.start(examples.tokens_nt[part], site).value_ntd.double().cpu().numpy()
+        found = np.einsum("nt,ntd->d", examples.weight_nt[part], value)
+        total = found if total is None else total + found
+    assert total is not None
+    return total
+
+
+def vector(subject: Subject, site: str, concept: Concept) -> np.ndarray:
+    """What steers a model towards a concept: mean of its class less that of the other, (width,).
+
+    Raises:
+        UserError: a class is never seen.
+    """
+    for name, examples in (("towards", concept.toward), ("away from", concept.away)):
+        if not examples.weight_nt.any():
+            raise UserError(
+                f"concept {concept.name}: no position shows the class it leads {name}; draw more or longer "
+                "sequences (tokens.train, tokens.lengths), or leave the concept out"
+            )
+    return class_mean(subject, site, concept.toward) - class_mean(subject, site, concept.away)
+
+
+def random_directions(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
+    """Unit vectors drawn evenly over the sphere, (n, width)."""
+    return _unit(rng.standard_normal((n, width)))
+
+
+def shaped_directions(rng: np.random.Generator, n: int, covariance: np.ndarray) -> np.ndarray:
+    """Unit vectors along draws of a normal law with this covariance, (n, width)."""
+    values, vectors = np.linalg.eigh(covariance)
+    root = vectors * np.sqrt(np.clip(values, 0, None))
+    return _unit(rng.standard_normal((n, len(values))) @ root.T)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    found: np.ndarray = vectors / np.where(length > 0, length, 1.0)
+    return found
+
+
+def arms(
+    v_a: np.ndarray,
+    v_b: np.ndarray,
+    maps: Mapping[str, AffineMap],
+    covariance_b: np.ndarray,
+    directions: int,
+    rng: np.random.Generator,
+) -> dict[str, np.ndarray]:
+    """Unit directions by arm, each (directions, width); one for all but the random arms.
+
+    Args:
+        v_a, v_b: vectors of source and target.
+        maps: from target to source, by the name of the arm that a carried v_A makes.
+        covariance_b: of the target, (width, width).
+        directions: how many random ones of either kind.
+        rng: draws them.
+    """
+    carried = {arm: port.direction(v_a, affine) for arm, affine in maps.items()}
+    single = {NATIVE: v_b, RAW: v_a, **carried}
+    found = {arm: _unit(v[None]) for arm, v in single.items()}
+    found[RANDOM] = random_directions(rng, directions, len(v_b))
+    found[SHAPED] = shaped_directions(rng, directions, covariance_b)
+    return found
+
+
+def pinned_share(v: np.ndarray, rows_nd: np.ndarray) -> tuple[float, int]:
+    """Share of ‖v‖² in the span of some rows, and the dimensions of that span."""
+    if not len(rows_nd):
+        return 0.0, 0
+    _, singular, vt = np.linalg.svd(rows_nd, full_matrices=False)
+    basis = vt[singular > 1e-6 * singular[0]]
+    total = float(v @ v)
+    return (float(np.sum((basis @ v) ** 2)) / total if total else float("nan")), len(basis)
+
+
+# --- responses ------------------------------------------------------------------------------
+
+
+class Responses(NamedTuple):
+    """What trials say under some directions and doses, summed over the scored positions of each sequence.
+
+    Attributes:
+        n_u: scored positions of each sequence.
+        moved: change of each measure, (directions, doses, measures, sequences).
+        intended, old: predictions that are of the intended or of the old class, (directions, doses,
+            sequences); clean: the same without steering, (2, sequences).
+        slopes: Σ α Δ(mean centred logits) / Σ α² of each direction, (directions, classes).
+        right: published positions predicted rightly, (directions, doses, sequences), clean first among
+            the doses; None where nothing is published. right_n: how many there are of each sequence.
+    """
+
+    n_u: np.ndarray
+    moved: np.ndarray
+    intended: np.ndarray
+    old: np.ndarray
+    clean: np.ndarray
+    slopes: np.ndarray
+    right: np.ndarray | None
+    right_n: np.ndarray
+
+
+def responses(
+    subject: Subject,
+    site: str,
+    concept: Concept,
+    vectors: np.ndarray,
+    published: bool = False,
+) -> Responses:
+    """How a model's predictions move along some vectors.
+
+    Args:
+        vectors: (directions, width), each of the length that dose 1 stands for.
+        published: whether the published measure is wanted too.
+    """
+    trials = concept.trials
+    n, length = trials.tokens_nt.shape
+    at = trials.at_nt
+    about = concept.published if published else None
+    either = at if about is None else at | about.at_nt
+    which = subject.heads.index(trials.head)
+    m, doses = len(vectors), np.array(DOSES)
+    moved = np.zeros((m, len(doses), len(MEASURES), n))
+    hits = np.zeros((2, m, len(doses), n))
+    clean_hits = np.zeros((2, n))
+    right = None if about is None else np.zeros((m, 1 + len(doses), n))
+    slopes: Tensor | None = None
+    rows_before = np.r_[0, np.cumsum(at.sum(axis=1))]
+    published_before = None if about is None else np.r_[0, np.cumsum(about.at_nt.sum(axis=1))]
+    size = max(1, FORWARD_TOKENS // length)
+    for part in batches(n, size):
+        tokens = trials.tokens_nt[part]
+        if not either[part].any():
+            continue
+        start = subject.start(tokens, site)
+        own = start.value_ntd.float()
+        rows = slice(rows_before[part.start], rows_before[part.stop])
+        scorer = _Scorer(
+            at[part], either[part], trials.intended[rows], trials.old[rows], own.device
+        )
+        (clean,) = start.logits(own, either[part])[which]
+        before = scorer.measures(clean[None])[0]
+        clean_hits[:, part] = scorer.by_sequence(scorer.hits(clean[None]))[:, 0]
+        if about is not None and right is not None and published_before is not None:
+            found = slice(published_before[part.start], published_before[part.stop])
+            scorer.publish(about.at_nt[part], about.label_n[found])
+            right[:, 0, part] = scorer.right(clean[None])
+        alongside = max(1, FORWARD_TOKENS // (len(tokens) * length))
+        changes = [(i, j) for i in range(m) for j in range(len(doses))]
+        for group in batches(len(changes), alongside):
+            index = np.array(changes[group])
+            steps = doses[index[:, 1]][:, None] * vectors[index[:, 0]]
+            change = torch.from_numpy(steps.astype(np.float32)).to(own.device)
+            steered = (own[None] + change[:, None, None]).flatten(0, 1)
+            logits = start.logits(steered, either[part])[which]
+            i, j = index.T
+            moved[i, j, :, part] = scorer.by_sequence(scorer.measures(logits) - before).transpose(
+                1, 0, 2
+            )
+            hits[:, i, j, part] = scorer.by_sequence(scorer.hits(logits))
+            if right is not None:
+                right[i, 1 + j, part] = scorer.right(logits)
+            shifts = scorer.total(logits) - scorer.total(clean[None])
+            if slopes is None:
+                slopes = torch.zeros(m, shifts.shape[-1], device=shifts.device)
+            dose = torch.from_numpy(doses[j].astype(np.float32)).to(shifts.device)
+            slopes.index_add_(0, torch.from_numpy(i).to(shifts.device), dose[:, None] * shifts)
+    if slopes is None:
+        raise UserError(
+            f"concept {concept.name}: no position of the trials can be scored; draw more or longer "
+            "sequences, or leave the concept out"
+        )
+    centred = slopes / (int(at.sum()) * float(np.sum(doses**2)))
+    centred = centred - centred.mean(dim=1, keepdim=True)
+    return Responses(
+        at.sum(axis=1).astype(float),
+        moved,
+        hits[0],
+        hits[1],
+        clean_hits,
+        centred.double().cpu().numpy(),
+        right,
+        np.zeros(n) if about is None else about.at_nt.sum(axis=1).astype(float),
+    )
+
+
+class _Scorer:
+    """Scores logits at the positions of some trials.
+
+    Args:
+        at_nt: positions scored. either_nt: positions that logits are given for, those among them.
+        intended, old: classes of each scored position.
+    """
+
+    def __init__(
+        self,
+        at_nt: np.ndarray,
+        either_nt: np.ndarray,
+        intended: np.ndarray,
+        old: np.ndarray,
+        device: torch.device,
+    ) -> None:
+        self.device, self.either = device, either_nt
+        self.n = len(at_nt)
+        self.scored = torch.from_numpy(at_nt[either_nt]).to(device)
+        self.sequence = np.nonzero(at_nt)[0]
+        self.intended = torch.from_numpy(intended).to(device)
+        self.old = torch.from_numpy(old).to(device)
+
+    def measures(self, logits: Tensor) -> Tensor:
+        """`MEASURES` at each scored position, (measures, changes, scored)."""
+        logits = logits[:, self.scored]
+        sums, counts = [], []
+        for index in (self.intended, self.old):
+            picked = logits.gather(-1, index[None].expand(len(logits), -1, -1))
+            sums.append(picked.sum(-1))
+            counts.append(index.shape[1])
+        rest = logits.shape[-1] - sum(counts)
+        intended, old = (total / count for total, count in zip(sums, counts, strict=True))
+        if rest:
+            control = (logits.sum(-1) - sum(sums)) / rest
+            return torch.stack([intended - control, control - old, intended - old])
+        nothing = torch.full_like(intended, torch.nan)
+        return torch.stack([nothing, nothing, intended - old])
+
+    def hits(self, logits: Tensor) -> Tensor:
+        """Whether the prediction is of the intended and of the old class, (2, changes, scored)."""
+        best = logits[:, self.scored].argmax(-1)[..., None]
+        return torch.stack([(best == self.intended).any(-1), (best == self.old).any(-1)]).float()
+
+    def total(self, logits: Tensor) -> Tensor:
+        """Sum of logits over scored positions, (changes, classes)."""
+        return logits[:, self.scored].sum(dim=1)
+
+    def by_sequence(self, values: Tensor) -> np.ndarray:
+        """Sums over the scored positions of each sequence, (..., changes, sequences)."""
+        return _by_sequence(values.double().cpu().numpy(), self.sequence, self.n)
+
+    def publish(self, at_nt: np.ndarray, label_n: np.ndarray) -> None:
+        """Also score the published positions."""
+        self.published = torch.from_numpy(at_nt[self.either]).to(self.device)
+        self.published_sequence = np.nonzero(at_nt)[0]
+        self.label = torch.from_numpy(label_n.astype(np.int64)).to(self.device)
+
+    def right(self, logits: Tensor) -> np.ndarray:
+        """Published positions predicted rightly, (changes, sequences)."""
+        hit = logits[:, self.published].argmax(-1) == self.label
+        return _by_sequence(hit.double().cpu().numpy(), self.published_sequence, self.n)
+
+
+def _by_sequence(values: np.ndarray, sequence: np.ndarray, n: int) -> np.ndarray:
+    chosen = np.zeros((len(sequence), n))
+    chosen[np.arange(len(sequence)), sequence] = 1.0
+    return np.asarray(values @ chosen)
+
+
+# --- the study ------------------------------------------------------------------------------
+
+
+class Side(NamedTuple):
+    """A model of the pair, and its vectors."""
+
+    subject: Subject
+    vector: np.ndarray
+
+
+def study(
+    source: Side,
+    target: Side,
+    site: str,
+    concept: Concept,
+    tried: Mapping[str, np.ndarray],
+    neutral: TokenSet,
+    sequences: int,
+    resamples: int,
+    *cell: object,
+) -> list[Row]:
+    """Rows of `COLUMNS`, without the cell's.
+
+    Args:
+        source, target: the two models and their own vectors of the concept.
+        tried: unit directions by arm, from `arms`.
+        neutral: text that has nothing to do with the concept; on it the damage is measured.
+        sequences: how many of its sequences are run.
+        resamples: bootstrap resamples behind each interval.
+        cell: names the cell.
+
+    Raises:
+        UserError: nothing can be scored.
+    """
+    length = float(np.linalg.norm(target.vector))
+    weights = resample_weights(
+        generator("bootstrap", *cell, concept.name), len(concept.trials.tokens_nt), resamples
+    )
+    chosen = spread(len(neutral.tokens_nt), sequences)
+    on_text = _OnText(target.subject, site, neutral, chosen)
+    table = _Table(concept.name)
+    progress = Progress(f"steer {concept.name}", len(tried))
+    found = {}
+    for number, (arm, directions) in enumerate(tried.items()):
+        vectors = directions * length
+        found[arm] = responses(target.subject, site, concept, vectors, True)
+        for dose, ce, kl in on_text.damage(vectors[:ON_TEXT]):
+            table.spread(arm, "", "ce_added", dose, ce)
+            table.spread(arm, "", "kl", dose, kl)
+        progress.update(number + 1, "arms")
+    progress.close()
+    native = found[NATIVE]
+    table.n = int(native.n_u.sum())
+    slopes = {arm: _slopes(r, weights) for arm, r in found.items()}
+    for arm, response in found.items():
+        _respond(table, arm, response, weights)
+        _against(table, arm, slopes, native.slopes[0], response.slopes)
+        table.spread(arm, "", "cosine_native", None, tried[arm] @ tried[NATIVE][0])
+    # The published measures, at the vectors' own length.
+    both = ((AS_PUBLISHED, target.subject, on_text), (WITHIN, source.subject, None))
+    for arm, subject, text in both:
+        vectors = source.vector[None]
+        _dropped(table, arm, responses(subject, site, concept, vectors, True), weights)
+        text = text or _OnText(subject, site, neutral, chosen)
+        for dose, _, kl in text.damage(vectors):
+            table.spread(arm, "", "kl", dose, kl)
+    norms = np.linalg.norm(source.vector) / length if length else np.nan
+    table.add(RAW, "", "norm_ratio", None, Estimate(float(norms)))
+    return table.rows
+
+
+def regime(
+    v_a: np.ndarray,
+    v_b: np.ndarray,
+    maps: Mapping[str, AffineMap],
+    pinned_nd: np.ndarray,
+    concept: Concept,
+) -> list[Row]:
+    """How much of a vector could transfer without a map: rows of `COLUMNS`, without the cell's.
+
+    ``pinned_share`` is the share of ‖v_B‖² in the span of what weights shared by the members fix,
+    ``pinned_share_random`` that of a direction drawn at random, and ``kept_by_map`` the cosine of v_A with
+    itself carried.
+
+    Args:
+        pinned_nd: rows that span it; none where nothing is shared.
+    """
+    share, dimensions = pinned_share(v_b, pinned_nd)
+    table = _Table(concept.name)
+    table.n = int(concept.trials.at_nt.sum())
+    both = _unit(v_a[None]) @ _unit(port.direction(v_a, maps[MAPPED])[None]).T
+    for metric, value in (
+        ("pinned_share", share),
+        ("pinned_share_random", dimensions / len(v_b)),
+        ("kept_by_map", float(both[0, 0])),
+    ):
+        table.add(NATIVE, "", metric, None, Estimate(value))
+    return table.rows
+
+
+class _Table:
+    """Rows of one concept."""
+
+    def __init__(self, concept: str) -> None:
+        self.concept, self.n = concept, 0
+        self.rows: list[Row] = []
+
+    def add(self, arm: str, measure: str, metric: str, dose: float | None, value: Estimate) -> None:
+        row = {"concept": self.concept, "arm": arm, "measure": measure, "metric": metric}
+        self.rows.append({**row, "dose": dose, **value._asdict(), "n": self.n})
+
+    def spread(
+        self, arm: str, measure: str, metric: str, dose: float | None, values: np.ndarray
+    ) -> None:
+        """One value, or of random directions their mean and the band that holds 95 % of them."""
+        if len(values) == 1:
+            self.add(arm, measure, metric, dose, Estimate(float(values[0])))
+        elif not np.isnan(values).all():
+            low, high = np.nanquantile(values, BAND)
+            self.add(arm, measure, metric, dose, Estimate(float(np.nanmean(values)), low, high))
+
+
+def _mean(sums_su: np.ndarray, n_u: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Means over scored positions, (resamples, ...), of sums by sequence (..., sequences)."""
+    n = weights @ n_u
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.moveaxis(sums_su @ weights.T, -1, 0) / n.reshape(-1, *[1] * (sums_su.ndim - 1))
+
+
+def _slopes(response: Responses, weights: np.ndarray) -> np.ndarray:
+    """β of each direction and measure, (resamples, directions, measures)."""
+    doses = np.array(DOSES)
+    moved = np.einsum("ijku,j->iku", response.moved, doses) / np.sum(doses**2)
+    if len(moved) > 1:
+        weights = weights[:1]
+    return _mean(moved, response.n_u, weights)
+
+
+def _respond(table: _Table, arm: str, response: Responses, weights: np.ndarray) -> None:
+    """What the predictions do dose by dose."""
+    single = len(response.moved) == 1
+    w = weights if single else weights[:1]
+    shifts = _mean(response.moved, response.n_u, w)
+    shares = {
+        "intended_share": _mean(response.intended, response.n_u, w),
+        "old_share": _mean(response.old, response.n_u, w),
+    }
+
+    def put(measure: str, metric: str, dose: float, values: np.ndarray) -> None:
+        if np.isnan(values[0]).all():
+            return
+        if single:
+            table.add(arm, measure, metric, dose, estimate(values[:, 0]))
+        else:
+            table.spread(arm, measure, metric, dose, values[0])
+
+    for j, dose in enumerate(DOSES):
+        for k, measure in enumerate(MEASURES):
+            put(measure, "shift", dose, shifts[:, :, j, k])
+        for metric, values in shares.items():
+            put("", metric, dose, values[:, :, j])
+    if arm == NATIVE:
+        for metric, hits in zip(shares, response.clean, strict=True):
+            values = _mean(hits[None], response.n_u, w)
+            table.add(arm, "", metric, 0.0, estimate(values[:, 0]))
+    _dropped(table, arm, response, w)
+
+
+def _dropped(table: _Table, arm: str, response: Responses, weights: np.ndarray) -> None:
+    """The published measure: accuracy lost at the published positions."""
+    if response.right is None:
+        return
+    single = len(response.right) == 1
+    right = _mean(response.right, response.right_n, weights if single else weights[:1])
+    for j, dose in enumerate(DOSES):
+        drop = right[:, :, 0] - right[:, :, 1 + j]
+        if np.isnan(drop[0]).all():
+            continue
+        if single:
+            table.add(arm, "", "accuracy_drop", dose, estimate(drop[:, 0]))
+        else:
+            table.spread(arm, "", "accuracy_drop", dose, drop[0])
+
+
+def _against(
+    table: _Table,
+    arm: str,
+    slopes: Mapping[str, np.ndarray],
+    native_effect: np.ndarray,
+    effects: np.ndarray,
+) -> None:
+    """Slopes, beside the native one and beside those of random directions."""
+    own, native = slopes[arm], slopes[NATIVE]
+    for k, measure in enumerate(MEASURES):
+        if np.isnan(native[0, 0, k]):
+            continue
+        reference = estimate(native[:, 0, k])
+        # Without a native response there is nothing to be a share of.
+        defined = reference.low > 0 or reference.high < 0
+        if own.shape[1] > 1:
+            table.spread(arm, measure, "slope", None, own[0, :, k])
+            if defined:
+                table.spread(arm, measure, "ratio", None, own[0, :, k] / reference.value)
+            continue
+        table.add(arm, measure, "slope", None, estimate(own[:, 0, k]))
+        if defined:
+            table.add(arm, measure, "ratio", None, estimate(own[:, 0, k] / native[:, 0, k]))
+        else:
+            table.add(arm, measure, "ratio", None, Estimate(float("nan")))
+        sign = np.sign(reference.value)
+        for null in NULLS:
+            drawn = slopes[null][0, :, k]
+            beyond = np.sum(sign * drawn >= sign * own[0, 0, k])
+            p = Estimate((1 + float(beyond)) / (1 + len(drawn)))
+            table.add(arm, measure, f"p_{null}", None, p)
+    cosine = _unit(effects) @ _unit(native_effect[None])[0]
+    table.spread(arm, "", "effect_cosine", None, cosine)
+
+
+class _OnText:
+    """What steering does to text that has nothing to do with it."""
+
+    def __init__(self, subject: Subject, site: str, tokens: TokenSet, chosen: np.ndarray) -> None:
+        size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
+        self.blocks = [
+            Predictions(subject, site, tokens, chosen[part]) for part in batches(len(chosen), size)
+        ]
+        self.n = sum(float(block.counts.sum()) for block in self.blocks)
+        self.clean = sum(float(block.sums(block.own)[0].sum()) for block in self.blocks)
+
+    def damage(self, vectors: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
+        """At each dose, the cross-entropy added and the divergence from the clean run of each vector,
+        in nats a prediction."""
+        found = []
+        for dose in DOSES:
+            ce, kl = np.zeros(len(vectors)), np.zeros(len(vectors))
+            for number, v in enumerate(vectors):
+                for block in self.blocks:
+                    step = torch.from_numpy((dose * v).astype(np.float32)).to(block.own.device)
+                    loss, divergence = block.sums(block.own + step)
+                    ce[number] += loss.sum()
+                    kl[number] += divergence.sum()
+            found.append((dose, (ce - self.clean) / self.n, kl / self.n))
+        return found

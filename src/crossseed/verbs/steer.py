@@ -1,0 +1,65 @@
+"""Steer the target by vectors of its own, carried from the source, and drawn at random."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from crossseed import pairs, steering
+from crossseed.activations import read_tokens
+from crossseed.cohorts.base import module_of
+from crossseed.seeding import generator
+from crossseed.store import check_cell, write_table
+from crossseed.verbs import models, options
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    options.add_spec(parser)
+    models.add_models(parser)
+    parser.add_argument("--tokens", type=Path, required=True, help="token sets of the cohort")
+    parser.add_argument(
+        "--tokenizer", type=Path, nargs="*", default=[], help="files of the cohort's tokenizer"
+    )
+    parser.add_argument(
+        "--prompts", type=Path, nargs="*", default=[], help="files of contrastive prompts"
+    )
+    parser.add_argument("--maps", type=Path, required=True, help="moments of the pair")
+    parser.add_argument(
+        "--mismatched", type=Path, nargs="?", help="moments of the source with another target"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="CSV to write")
+
+
+def run(args: argparse.Namespace) -> None:
+    spec = options.spec_of(
+        args,
+        *("activations", "kind", "members", "shared", "text", "concepts", "directions", "trials"),
+        *("sequences", "resamples", *pairs.CELL),
+    )
+    cell, site = pairs.cell_of(spec), spec["site"]
+    pair = pairs.read(args.maps)
+    check_cell(args.maps, pair.spec, {"activations": spec["activations"]})
+    carried = pair.arms([])
+    maps = {steering.MAPPED: carried["procrustes"], steering.SHUFFLED: carried["shuffled"]}
+    if args.mismatched is not None:
+        other = pairs.read(args.mismatched)
+        named = {"site": site, "cohort": spec["cohort"], "source_seed": spec["source_seed"]}
+        check_cell(args.mismatched, other.spec, named)
+        maps[steering.MISMATCHED] = other.arms([])["procrustes"]
+    sets, _ = read_tokens(args.tokens)
+    told = {"concepts": spec["concepts"], "trials": spec["trials"], **spec["text"]}
+    part = module_of(spec["kind"], "concepts")
+    concepts = part.make(told, args.tokenizer, args.prompts, sets)
+    source, target = models.subjects_of(args, spec)
+    rows: list[steering.Row] = []
+    for concept in concepts:
+        a, b = (steering.vector(model, site, concept) for model in (source, target))
+        rng = generator("steering-directions", *cell, concept.name)
+        tried = steering.arms(a, b, maps, pair.moments.covariance_b, spec["directions"], rng)
+        rows += steering.study(
+            steering.Side(source, a), steering.Side(target, b), site, concept, tried,
+            sets["eval"], spec["sequences"], spec["resamples"], *cell,
+        )  # fmt: skip
+        rows += steering.regime(a, b, maps, part.pinned(target, spec["shared"], len(b)), concept)
+    named = {name: spec[name] for name in pairs.CELL}
+    write_table(args.out, steering.COLUMNS, [{**named, **row} for row in rows])

@@ -1,0 +1,78 @@
+# Inputs of interventions: dictionaries that are carried, prompts, and rotations of other pairs.
+#
+# Needs: common.smk. Makes: nothing.
+
+PORTED_FILES = (
+    "cfg.json",
+    "sae_weights.safetensors",
+    "card.csv",
+    "card-evidence.csv",
+)
+# By name, the files of contrastive prompts.
+PROMPTS = {
+    name: workflow.source_path(f"../../resources/prompts/{name}.yaml")
+    for name in (RUN.steering.prompts if RUN.steering else [])
+}
+
+
+def own_of_target(wildcards):
+    """The target's dictionary of the same recipe, where it has one."""
+    seed = int(wildcards.target)
+    names = {found.name for found in plan.dictionaries_of(RUN, wildcards.cohort, seed)}
+    if wildcards.dictionary not in names:
+        return []
+    return layout.DICTIONARY_WEIGHTS.format(seed=seed, **wildcards)
+
+
+def studied_dictionary_of(role):
+    """The dictionary whose single latents are studied, of a pair's source or target if it has one."""
+
+    def path(wildcards):
+        seed = int(wildcards[role])
+        return [
+            layout.DICTIONARY_WEIGHTS.format(
+                seed=seed, dictionary=found.name, init=found.inits[-1], **wildcards
+            )
+            for found in plan.dictionaries_of(RUN, wildcards.cohort, seed)
+            if found.name == RUN.features.dictionary
+        ]
+
+    return path
+
+
+def prompts_of(wildcards):
+    """Files of contrastive prompts, for members that read text."""
+    return list(PROMPTS.values()) if RUN.cohorts[wildcards.cohort].reads_text else []
+
+
+def mismatched_of(wildcards):
+    """Moments of the source with the next target, whose rotation is of no use here; nothing where the
+    pair has no other."""
+    place = plan.Place(wildcards.cohort, wildcards.checkpoint, wildcards.site)
+    others = [
+        pair
+        for pair in plan.crossed(RUN)
+        if (pair.cohort, pair.checkpoint, pair.site) == place
+        and pair.source == int(wildcards.source)
+    ]
+    number = [str(pair.target) for pair in others].index(wildcards.target)
+    other = others[(number + 1) % len(others)]
+    return [] if len(others) < 2 else layout.MAPS.format(**other._asdict())
+
+
+def device_map_of(wildcards):
+    """How a member is spread over devices."""
+    return RUN.cohorts[wildcards.cohort].device_map or "none"
+
+
+def memory_of_interventions(wildcards):
+    """Main memory of a job that runs two whole models and predicts at every position, in MB."""
+    config = RUN.cohorts[wildcards.cohort]
+    return estimate.memory_mb(config, models=2) + estimate.predictions_mb(config)
+
+
+def memory_of_port(wildcards):
+    """Main memory of a job that tries a dictionary in eight ways, and runs one whole model, in MB."""
+    config = RUN.cohorts[wildcards.cohort]
+    alone = estimate.transfer_mb(RUN, wildcards.cohort)
+    return alone + memory_of_interventions(wildcards)
