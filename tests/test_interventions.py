@@ -16,11 +16,11 @@ __all__ = ["folder"]
 TOY_TOKENS = np.random.default_rng(0).integers(1, 9, (3, 12)).astype(np.uint8)
 
 
-def loud_toy(seed=3):
+def loud_toy(seed=3, volume=8):
     model = DyckTransformer(seed).eval()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.mul_(8)  # an untrained model would predict nothing
+            parameter.mul_(volume)  # an untrained model would predict nothing
     return model
 
 

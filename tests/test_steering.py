@@ -7,6 +7,7 @@ from planted import rotation, turned_neox, turned_toy
 from test_hub import VOCABULARY, folder, source
 from test_interventions import loud_toy
 
+from crossseed import responses as r
 from crossseed import steering as s
 from crossseed.alignment import maps as m
 from crossseed.alignment.moments import Moments
@@ -53,7 +54,7 @@ def run(source_, target, site, concept, fit_tokens, neutral):
         s.Side(source_, a), s.Side(target, b), site, concept, tried, neutral, SEQUENCES, RESAMPLES,
         "cell",
     )  # fmt: skip
-    return {(r["arm"], r["measure"], r["metric"], r["dose"]): r for r in rows}
+    return {(x["arm"], x["measure"], x["metric"], x["dose"]): x for x in rows}
 
 
 def assert_planted(found, measure):
@@ -86,9 +87,12 @@ def test_a_turned_toy_answers_to_the_rotated_vector_alone(name):
     (concept,) = concepts.make(told, [], [], sets)
     found = run(one, other, sites.post(0), concept, sets["fit"].tokens_nt, sets["eval"])
     defined = [k for k in s.MEASURES if (s.RANDOM, k, "ratio", None) in found]
-    assert defined
     for measure in defined:
         assert_planted(found, measure)
+    # An untrained toy knows no violation: its own vector moves nothing there, and no share is given.
+    assert defined or name == "sticky_suppression"
+    slopes = [found[arm, "margin", "slope", None]["value"] for arm in (s.MAPPED, s.NATIVE)]
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-3, abs=1e-4)
     # What a copy loses to the published vector is another thing than what the source loses.
     assert (s.WITHIN, "", "accuracy_drop", 4.0) in found
     assert (s.AS_PUBLISHED, "", "kl", 4.0) in found
@@ -113,8 +117,8 @@ def test_a_turned_language_model_answers_to_the_rotated_vector_alone(folder):
     one = interventions.load_source(source(folder, "neox"), "float32", "cpu")
     with torch.no_grad():
         one.base.final_layer_norm.bias.zero_()
-    r = rotation(32, fixes_ones=True)
-    other = interventions.HubSubject(turned_neox(one.model, r), "gpt_neox", "turned", "cpu")
+    turn = rotation(32, fixes_ones=True)
+    other = interventions.HubSubject(turned_neox(one.model, turn), "gpt_neox", "turned", "cpu")
     rng = np.random.default_rng(3)
     tokens = rng.integers(0, VOCABULARY, (60, 12))
     same = (x.model(input_ids=torch.from_numpy(tokens)).logits for x in (one, other))
@@ -134,7 +138,7 @@ def test_slopes_are_those_of_a_linear_readout():
     (concept,) = concepts.make({"concepts": ["depth_shift"], "trials": 20}, [], [], sets)
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((3, 64))
-    found = s.responses(subject, sites.LAST, concept, vectors)
+    found = r.responses(subject, sites.LAST, concept, vectors)
     weights = np.ones((1, len(found.n_u)))
     slopes = s._slopes(found, weights)[0]
     readout = vectors @ model.W_U_depth.double().numpy().T
@@ -144,8 +148,13 @@ def test_slopes_are_those_of_a_linear_readout():
     expected = np.stack([readout[:, intended] - control, control - readout[:, old]], axis=1)
     assert slopes[:, :2] == pytest.approx(expected, abs=1e-4)
     assert slopes[:, 2] == pytest.approx(expected.sum(axis=1), abs=1e-4)
+    shifts = found.moved.sum(axis=-1) / found.n_u.sum()
+    for j, dose in enumerate(s.DOSES):
+        assert shifts[:, j, :2] == pytest.approx(dose * expected, abs=1e-3)
+        assert shifts[:, j, 2] == pytest.approx(dose * expected.sum(axis=1), abs=1e-3)
     centred = readout - readout.mean(axis=1, keepdims=True)
-    assert found.slopes == pytest.approx(centred, abs=1e-4)
+    # Between the logits of tokens and of validity.
+    assert found.slopes[:, 40:49] == pytest.approx(centred, abs=1e-4)
 
 
 def test_a_ratio_to_nothing_is_undefined():
@@ -154,14 +163,14 @@ def test_a_ratio_to_nothing_is_undefined():
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((1, doses, 3, 30))
     nothing = np.zeros((1, doses, 30))
-    response = s.Responses(np.ones(30), noise, nothing, nothing, np.zeros((2, 30)), np.ones((1, 4)), None, np.zeros(30))  # fmt: skip
+    response = r.Responses(np.ones(30), noise, nothing, nothing, np.zeros((2, 30)), np.ones((1, 4)), None, np.zeros(30))  # fmt: skip
     weights = s.resample_weights(rng, 30, 200)
     slopes = {s.NATIVE: s._slopes(response, weights)}
     slopes |= dict.fromkeys(s.NULLS, np.zeros((1, 100, 3)))
     table = s._Table("c")
     s._against(table, s.NATIVE, slopes, np.ones(4), np.ones((1, 4)))
-    ratios = [r["value"] for r in table.rows if r["metric"] == "ratio"]
-    covered = [r["low"] <= 0 <= r["high"] for r in table.rows if r["metric"] == "slope"]
+    ratios = [row["value"] for row in table.rows if row["metric"] == "ratio"]
+    covered = [row["low"] <= 0 <= row["high"] for row in table.rows if row["metric"] == "slope"]
     assert any(covered)
     assert all(np.isnan(v) == zero for v, zero in zip(ratios, covered, strict=True))
 

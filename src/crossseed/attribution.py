@@ -23,16 +23,13 @@ side by side.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from crossseed.cohorts.base import Start, Subject, TokenSet, batches
+from crossseed.cohorts.base import Subject, TokenSet, spread
 from crossseed.metrics import estimate
-from crossseed.predictions import FORWARD_TOKENS, spread
 from crossseed.progress import Progress
 from crossseed.seeding import generator
 
@@ -88,89 +85,6 @@ def nodes(rule: str, points: int) -> tuple[np.ndarray, np.ndarray]:
     return (x + 1) / 2, weights / 2
 
 
-class _Batch:
-    """Some sequences and where predictions on them are scored."""
-
-    def __init__(self, subject: Subject, tokens: TokenSet, sequences: np.ndarray) -> None:
-        self.tokens = tokens.tokens_nt[sequences]
-        labels = {name: values[sequences] for name, values in tokens.labels.items()}
-        self.keep = torch.from_numpy(tokens.keep_nt[sequences])
-        self.targets = [
-            torch.from_numpy(np.asarray(t, dtype=np.int64))
-            for t in subject.targets(self.tokens, labels)
-        ]
-
-    @property
-    def n_tokens(self) -> int:
-        return int(self.keep.sum())
-
-    def losses(self, start: Start, value: Tensor) -> Tensor:
-        """Loss of each sequence and change, (k, sequences), such that their mean over sequences is that
-        of the batch: the sum over heads of the mean over its predictions."""
-        n = len(self.tokens)
-        total: Tensor | None = None
-        for logits, target in zip(start.logits(value), self.targets, strict=True):
-            target = target.to(logits.device)
-            scored = self.keep.to(logits.device) & (target >= 0)
-            logits = logits.view(-1, *target.shape, logits.shape[-1])
-            index = target.clamp(min=0)[None, ..., None].expand(len(logits), -1, -1, 1)
-            loss = -logits.log_softmax(-1).gather(-1, index)[..., 0]
-            mean = torch.where(scored, loss, 0.0).sum(dim=2) * (n / scored.sum())
-            total = mean if total is None else total + mean
-        assert total is not None
-        return total
-
-
-def means(
-    subject: Subject, places: Iterable[str], tokens: TokenSet, sequences: np.ndarray
-) -> dict[str, Tensor]:
-    """Mean value at each place over kept positions of some sequences, (width,)."""
-    found = {}
-    size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
-    for place in places:
-        total, count = None, 0
-        for part in batches(len(sequences), size):
-            chosen = sequences[part]
-            value = subject.start(tokens.tokens_nt[chosen], place).value_ntd
-            keep = torch.from_numpy(tokens.keep_nt[chosen]).to(value.device)
-            summed = value[keep].double().sum(dim=0)
-            total = summed if total is None else total + summed
-            count += int(keep.sum())
-        assert total is not None
-        found[place] = (total / count).float()
-    return found
-
-
-def gradients(batch: _Batch, start: Start, mean_d: Tensor, at: np.ndarray) -> np.ndarray:
-    """Σ gradient · (mean − value) at points of the path from mean (0) to value (1), (points,), and at the
-    end of it, last, ‖gradient‖ · ‖mean − value‖."""
-    own = start.value_ntd.float()
-    step = mean_d.to(own.device) - own
-    found = []
-    size = max(1, FORWARD_TOKENS // (own.shape[0] * own.shape[1]))
-    for part in batches(len(at), size):
-        t = torch.from_numpy(at[part].astype(np.float32)).to(own.device)
-        points = (own[None] + (1 - t)[:, None, None, None] * step).flatten(0, 1)
-        points.requires_grad_(True)
-        loss = batch.losses(start, points).mean(dim=1).sum()
-        (gradient,) = torch.autograd.grad(loss, points)
-        gradient = gradient.view(len(t), *own.shape)
-        found.append((gradient * step).sum(dim=(1, 2, 3)).double().cpu().numpy())
-    size_of = float(gradient[-1].norm() * step.norm())
-    return np.r_[np.concatenate(found), size_of]
-
-
-class _Effects(NamedTuple):
-    """What ablating a component does to each sequence of a batch, and the clean loss of the batch."""
-
-    by_sequence: np.ndarray
-    clean: float
-
-    @property
-    def measured(self) -> float:
-        return float(self.by_sequence.mean())
-
-
 def study(
     subject: Subject,
     sets: Mapping[str, TokenSet],
@@ -188,11 +102,16 @@ def study(
         points: of each rule of integrated gradients.
         n_batches: batches of `sequences` sequences.
     """
+    # Imported here: PyTorch, which those who read the table do without.
+    from crossseed import ablation
+
     places = {place: kind for kind in kinds for place in subject.components.get(kind, [])}
     others = sets["fit"]
-    mean = means(subject, places, others, spread(len(others.tokens_nt), MEAN_SEQUENCES))
+    mean = ablation.means(subject, places, others, spread(len(others.tokens_nt), MEAN_SEQUENCES))
     chosen = spread(len(sets["eval"].tokens_nt), n_batches * sequences)
-    parts = [_Batch(subject, sets["eval"], rows) for rows in np.array_split(chosen, n_batches)]
+    parts = [
+        ablation.Batch(subject, sets["eval"], rows) for rows in np.array_split(chosen, n_batches)
+    ]
     wanted = {(rule, n): nodes(rule, n) for rule in RULES for n in points.get(rule, [])}
     # Clean end first, which attribution patching takes; equal points once.
     at = np.unique(np.concatenate([[1.0], *(t for t, _ in wanted.values())]))
@@ -204,8 +123,8 @@ def study(
             start = subject.start(batch.tokens, place)
             own = start.value_ntd.float()
             sizes.append(float((own - mean[place].to(own.device)).norm()))
-            effects.append(_measured(batch, start, mean[place]))
-            found.append(gradients(batch, start, mean[place], at))
+            effects.append(ablation.ablated(batch, start, mean[place]))
+            found.append(ablation.gradients(batch, start, mean[place], at))
             progress.update(number * len(parts) + len(effects), "cells")
         measured = np.array([effect.measured for effect in effects])
         for index, (batch, effect) in enumerate(zip(parts, effects, strict=True)):
@@ -231,13 +150,6 @@ def study(
                 )  # fmt: skip
     progress.close()
     return rows
-
-
-def _measured(batch: _Batch, start: Start, mean_d: Tensor) -> _Effects:
-    own = start.value_ntd.float()
-    replaced = mean_d.to(own.device).expand_as(own)
-    losses = batch.losses(start, torch.cat([own, replaced])).double().cpu().numpy()
-    return _Effects(losses[1] - losses[0], float(losses[0].mean()))
 
 
 # --- how well --------------------------------------------------------------------------------

@@ -26,22 +26,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 
 from crossseed import card
 from crossseed.alignment.maps import AffineMap
-from crossseed.cohorts.base import Concept, Subject, TokenSet, batches
+from crossseed.cohorts.base import FORWARD_TOKENS, Concept, Subject, TokenSet, batches, spread
 from crossseed.metrics import (
     Estimate,
     FiringSums,
     LatentSums,
     estimate,
-    nan_mean,
     resample_weights,
     unit_starts,
 )
 from crossseed.pairs import CELL
-from crossseed.predictions import FORWARD_TOKENS, Predictions, spread
 from crossseed.progress import Progress
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
@@ -155,6 +152,11 @@ def patching(
         sequences: how many are run. resamples: behind each interval.
         cell: names the cell.
     """
+    # Imported here: PyTorch, which those who read the table do without.
+    import torch
+
+    from crossseed.predictions import Predictions
+
     picked = np.array([one.latent for one in chosen])
     run_on = spread(len(tokens.tokens_nt), sequences)
     document = tokens.document_n[run_on]
@@ -259,11 +261,14 @@ def _patched_rows(
             ratio = values.mean(axis=1) / per_prediction[SOURCE, strength].mean(axis=1)
             rows.append(_row(arm, "transfer_ratio", estimate(ratio), total, strength=strength))
     for arm, sums in alike.items():
-        r = sums.correlations(weights, np.ones(len(chosen), dtype=bool))
+        every = np.ones(len(chosen), dtype=bool)
+        r = sums.correlations(weights, every)
         for one, value in zip(chosen, r.T, strict=True):
             named = {"chosen_by": one.by, "latent": one.latent, "strength": OUT}
             rows.append(_row(arm, "agreement", estimate(value), total, **named))
-        rows.append(_row(arm, "agreement", estimate(nan_mean(r)), total, strength=OUT))
+        # One that does nothing in an arm agrees with nothing there.
+        mean = sums.over_all(weights, every)
+        rows.append(_row(arm, "agreement", estimate(mean), total, strength=OUT))
     return rows
 
 
@@ -320,6 +325,9 @@ def substitution(
     Args:
         own: the target's dictionary of the same recipe.
     """
+    # Imported here: PyTorch, which those who read the table do without.
+    from crossseed.predictions import Predictions
+
     fit, tokens = sets["fit"], sets["eval"]
     chosen = spread(len(fit.tokens_nt), 8 * sequences)
     fit_tokens, fit_keep = fit.tokens_nt[chosen], fit.keep_nt[chosen]

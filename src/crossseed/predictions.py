@@ -8,13 +8,6 @@ from torch import Tensor
 
 from crossseed.cohorts.base import Subject, TokenSet
 
-FORWARD_TOKENS = 4096
-
-
-def spread(n: int, wanted: int) -> np.ndarray:
-    """Numbers of `wanted` of n sequences, or of all, evenly spaced."""
-    return np.unique(np.linspace(0, n - 1, min(wanted, n)).astype(int))
-
 
 class Predictions:
     """Some sequences, where predictions on them are scored, and the model's own.

@@ -19,10 +19,10 @@ from torch import Tensor
 from crossseed import claim_rule
 from crossseed.activations import SplitReader, check_paired
 from crossseed.carried import PROCRUSTES, Carried
-from crossseed.cohorts.base import Subject, TokenSet, batches
+from crossseed.cohorts.base import FORWARD_TOKENS, Subject, TokenSet, batches, spread
 from crossseed.metrics import estimate, resample_weights, unit_starts
 from crossseed.pairs import Readers
-from crossseed.predictions import FORWARD_TOKENS, Predictions, spread
+from crossseed.predictions import Predictions
 from crossseed.progress import Progress
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator

@@ -7,7 +7,6 @@ from crossseed import (
     card,
     carried,
     claim_rule,
-    claims,
     decoder_cosine,
     drift,
     features,
@@ -16,6 +15,7 @@ from crossseed import (
     published,
     steering,
 )
+from crossseed.claims import verdicts
 from crossseed.cohorts import base
 from crossseed.haar import cocycle, power
 from crossseed.haar import study as haar
@@ -44,5 +44,5 @@ COLUMNS = {
     "attribution_cells": attribution.CELL_COLUMNS,
     "drift": drift.COLUMNS,
     "published": published.COLUMNS,
-    "claims": claims.COLUMNS,
+    "claims": verdicts.COLUMNS,
 }

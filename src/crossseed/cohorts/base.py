@@ -37,6 +37,8 @@ SPLITS = ("fit", "train", "eval")
 CURVE_COLUMNS = ("cohort", "seed", "step", "learning_rate", "loss_nats", "gradient_norm")
 QUALITY_COLUMNS = ("cohort", "seed", "step", "distribution", "measure", "value", "n_tokens")
 FINAL = "final"
+# Tokens that a model is run on at once.
+FORWARD_TOKENS = 4096
 RANGE = re.compile(r"step(\d+) to step(\d+) by (\d+)")
 
 
@@ -402,6 +404,11 @@ def module_name(kind: str, part: str) -> str:
 def module_of(kind: str, part: str) -> Any:
     """That module, imported by name so that editing one kind reruns no cell of another."""
     return importlib.import_module(module_name(kind, part))
+
+
+def spread(n: int, wanted: int) -> np.ndarray:
+    """Numbers of `wanted` of n sequences, or of all, evenly spaced."""
+    return np.unique(np.linspace(0, n - 1, min(wanted, n)).astype(int))
 
 
 def batches(n: int, size: int) -> Iterator[slice]:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from crossseed.claim_rule import ALPHA, NOTICEABLE
-from crossseed.claims import NOT_RUN
+from crossseed.claims.verdicts import NOT_RUN
 from crossseed.haar.power import IID, PULL
 from crossseed.haar.sizes import SMALLEST
 from crossseed.report import tables as t

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from crossseed import claims
+from crossseed.claims import cells, verdicts
 from crossseed.store import write_table
 from crossseed.verbs import options
 
@@ -26,13 +26,13 @@ def run(args: argparse.Namespace) -> None:
     tables = {path.stem: pd.read_csv(path) for path in args.tables}
     rows = []
     for path in args.published:
-        for claim in claims.read(path):
+        for claim in cells.read(path):
             role = spec["cohorts"].get(claim.cohort)
             if role is None:
-                rows.append(claims.judge(claim, None, f"a cohort like {claim.cohort}"))
+                rows.append(verdicts.judge(claim, None, f"a cohort like {claim.cohort}"))
                 continue
-            sites = claims.chosen(claim.site, role["sites"])
-            dictionary = claims.dictionary_of(claim, spec["dictionary"])
-            cells = claims.Cells(tables, role["cohort"], role["checkpoint"], sites, dictionary)
-            rows.append(claims.judge(claim, cells))
-    write_table(args.out, claims.COLUMNS, rows)
+            sites = cells.chosen(claim.site, role["sites"])
+            dictionary = cells.dictionary_of(claim, spec["dictionary"])
+            measured = cells.Cells(tables, role["cohort"], role["checkpoint"], sites, dictionary)
+            rows.append(verdicts.judge(claim, measured))
+    write_table(args.out, verdicts.COLUMNS, rows)

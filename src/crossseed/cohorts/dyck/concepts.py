@@ -13,11 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from crossseed.cohorts.base import Concept, Examples, Published, Subject, TokenSet, Trials
+from crossseed.cohorts.base import Concept, Examples, Published, Subject, TokenSet, Trials, spread
 from crossseed.cohorts.dyck import task
 from crossseed.cohorts.dyck.interventions import DyckSubject
 from crossseed.errors import UserError
-from crossseed.predictions import spread
 
 # Sequences that the vectors are taken from, at most.
 MOST_SEQUENCES = 1024

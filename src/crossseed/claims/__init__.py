@@ -1,0 +1,1 @@
+"""Published figures beside what a run measures, and what their controls do."""

@@ -1,0 +1,204 @@
+"""What a claim is, and the cells of a run that it is measured on."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from crossseed.errors import UserError
+from crossseed.haar.study import ALL_SITES
+
+FIELDS = (
+    *("claim", "quantity", "cohort", "site", "expansion"),
+    *("low", "high", "tolerance", "printed"),
+)
+SEED_VALUES = ["site", "source_seed", "target_seed", "value"]
+
+
+class Claim(NamedTuple):
+    """One published figure, a value or a range.
+
+    Attributes:
+        claim: its name. quantity: in words.
+        cohort: the study's name of the models. site: which of their sites.
+        expansion: of the dictionaries it is about; empty where it is about none, or about the run's.
+        low, high: the range printed; equal for a single value.
+        tolerance: how far beyond the range counts as the same.
+        printed: where.
+    """
+
+    claim: str
+    quantity: str
+    cohort: str
+    site: str
+    expansion: str
+    low: float
+    high: float
+    tolerance: float
+    printed: str
+
+    def met_by(self, value: float) -> bool:
+        return self.away(value) <= self.tolerance
+
+    def away(self, value: float) -> float:
+        """How far a value lies outside the range printed."""
+        return max(self.low - value, value - self.high, 0.0)
+
+
+Values = Callable[["Cells"], pd.DataFrame]
+
+
+class Wiring(NamedTuple):
+    """How a claim is measured.
+
+    Attributes:
+        as_published: values under the published protocol, a row a cell, with its seeds.
+        rigorous: values measured as they should be.
+        null: the same of the control, or of several, of which the one counts that comes closest to
+            the published figure.
+        control: ``falls``: explained where the rigorous measurement is no better than its null,
+            by `NOTICEABLE` and beyond its interval over seeds;
+            ``passes``: explained where the null itself meets the published figure;
+            ``leaves``: explained where the null does not: what it adds is what the figure shows;
+            ``control_p``: not reproduced where the calibrated test rejects, explained where the
+            control passes it too; ``never``: the figure is itself a failure or a control.
+        why: what the comparison shows, in a sentence.
+        needs: what a run without a value lacks.
+    """
+
+    as_published: Values
+    rigorous: Values
+    null: Values | tuple[Values, ...]
+    control: str
+    why: str
+    needs: str = "sites, or dictionaries with a shared start"
+
+
+class Cells(NamedTuple):
+    """The tables of a run, and which of their rows a claim is about.
+
+    Attributes:
+        tables: data frames by name. cohort: of the run. checkpoint: whose models are meant.
+        sites: of the cohort, as the claim means.
+        dictionary: the one that follows the published recipe.
+    """
+
+    tables: Mapping[str, pd.DataFrame]
+    cohort: str
+    checkpoint: str
+    sites: Sequence[str]
+    dictionary: str
+
+    def of(self, table: str, **wanted: Any) -> pd.DataFrame:
+        """Rows of a table about pairs of different seeds at the claim's sites: the seeds and the
+        ``value``, or the column that is wanted as ``value``."""
+        rows = self.tables.get(table, pd.DataFrame())
+        if rows.empty:
+            return pd.DataFrame(columns=SEED_VALUES)
+        rows = rows[(rows.cohort == self.cohort) & (rows.checkpoint == self.checkpoint)]
+        rows = rows[rows.site.isin(self.sites) & (rows.source_seed != rows.target_seed)]
+        return self._picked(rows, wanted)
+
+    def pooled(self, **wanted: Any) -> pd.DataFrame:
+        """Rows of the KS table about all sites and pairs of the cohort together."""
+        rows = self.tables.get("ks", pd.DataFrame())
+        if rows.empty:
+            return pd.DataFrame(columns=SEED_VALUES)
+        rows = rows[(rows.cohort == self.cohort) & (rows.checkpoint == self.checkpoint)]
+        rows = rows[rows.site == ALL_SITES]
+        return self._picked(rows.assign(source_seed=0, target_seed=0), wanted)
+
+    def moved(self, **wanted: Any) -> pd.DataFrame:
+        """Rows of the drift table about the last checkpoint beside the reference of its own seed."""
+        rows = self.tables.get("drift", pd.DataFrame())
+        if rows.empty:
+            return pd.DataFrame(columns=SEED_VALUES)
+        rows = rows[(rows.cohort == self.cohort) & rows.site.isin(self.sites)]
+        rows = rows[rows.comparison == "checkpoint"]
+        # Checkpoints stand in the order of training.
+        rows = rows[rows.checkpoint == rows.checkpoint.iloc[-1]] if len(rows) else rows
+        # Seeds are independent here: each is compared with itself.
+        return self._picked(rows.assign(source_seed=rows.seed, target_seed=rows.seed), wanted)
+
+    def own(self, table: str, **wanted: Any) -> pd.DataFrame:
+        """Rows of a table about single members."""
+        rows = self.tables.get(table, pd.DataFrame())
+        if rows.empty:
+            return pd.DataFrame(columns=SEED_VALUES)
+        rows = rows[(rows.cohort == self.cohort) & (rows.checkpoint == self.checkpoint)]
+        # Seeds are independent here: each is a model of its own.
+        rows = rows.assign(source_seed=rows.seed, target_seed=rows.seed, site="model")
+        return self._picked(rows, wanted)
+
+    @staticmethod
+    def _picked(rows: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
+        value = str(wanted.pop("value", "value"))
+        for name, what in wanted.items():
+            column = rows[name.removesuffix("_")]
+            rows = rows[column.isna() if what == "" else column == what]
+        found = rows[["site", "source_seed", "target_seed", value]].set_axis(SEED_VALUES, axis=1)
+        return found.dropna().astype({"source_seed": int, "target_seed": int, "value": float})
+
+
+def read(path: Path) -> list[Claim]:
+    """Published figures of a study.
+
+    Raises:
+        UserError: the file is missing, or a line is not as expected.
+    """
+    try:
+        with open(path, newline="", encoding="utf-8") as handle:
+            reader = csv.DictReader(handle)
+            if tuple(reader.fieldnames or ()) != FIELDS:
+                raise UserError(f"{path}: the header is {reader.fieldnames}, expected {FIELDS}")
+            rows = list(reader)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error})") from error
+    found = []
+    for number, row in enumerate(rows, start=2):
+        try:
+            numbers = {key: float(row[key]) for key in ("low", "high", "tolerance")}
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"{path}: line {number}: low, high and tolerance are numbers"
+            ) from error
+        found.append(Claim(**{**row, **numbers}))  # type: ignore[arg-type]
+    return found
+
+
+def chosen(site: str, sites: Sequence[str]) -> list[str]:
+    """The sites of a cohort that a claim's word for them means, in the order of the forward pass."""
+    words = {
+        "all": sites,
+        "input": sites[:1],
+        "internal": sites[1:],
+        "intermediate": sites[1:-1],
+        "last": sites[-1:],
+    }
+    return list(words.get(site, [site] if site in sites else []))
+
+
+def dictionary_of(claim: Claim, dictionary: str) -> str:
+    """The dictionaries that a claim is about: the run's own, or those of its variant with the
+    claim's expansion."""
+    variant, _, own = dictionary.rpartition("-x")
+    return f"{variant}-x{claim.expansion or own}"
+
+
+def less(values: Values, other: Values) -> Values:
+    """Cell by cell, one quantity less another."""
+
+    def difference(c: Cells) -> pd.DataFrame:
+        keys = SEED_VALUES[:-1]
+        both = values(c).merge(other(c), on=keys, suffixes=("", "_other"))
+        return both.assign(value=both.value - both.value_other)[SEED_VALUES]
+
+    return difference
+
+
+def none(c: Cells) -> pd.DataFrame:
+    return pd.DataFrame(columns=SEED_VALUES)

@@ -1,0 +1,147 @@
+"""Every published figure of a study beside what this run measures, and what its control does.
+
+A row a figure of `resources/published/*.csv`: ``as_published`` is measured under the published
+protocol (median, and range over pairs and sites; for drift, whose activations are never stored, with
+maps fitted on other tokens), ``rigorous`` as it should be (with its 95 %
+interval over seeds, ``low`` to ``high``), ``null`` is the same of its control, and ``margin`` how
+far the rigorous measurement lies above it. The verdict is one of `VERDICTS`; a figure whose cohort
+or study is not in the run says what it needs, never an empty pass.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from crossseed.claim_rule import ALPHA, NOTICEABLE
+from crossseed.claims import interventions, rotation
+from crossseed.claims.cells import Cells, Claim, Wiring
+from crossseed.metrics import Estimate, estimate
+from crossseed.over_seeds import resampled
+from crossseed.seeding import generator
+
+REPRODUCED = "reproduced"
+EXPLAINED = "reproduced but explained by its control"
+FAILED = "not reproduced"
+NOT_RUN = "not run here"
+VERDICTS = (REPRODUCED, EXPLAINED, FAILED, NOT_RUN)
+COLUMNS = (
+    "claim",
+    "quantity",
+    "cohort",
+    "site",
+    "published_low",
+    "published_high",
+    "tolerance",
+    "as_published",
+    "as_published_low",
+    "as_published_high",
+    "rigorous",
+    "low",
+    "high",
+    "null",
+    "margin",
+    "margin_low",
+    "margin_high",
+    "cells",
+    "verdict",
+    "why",
+    "printed",
+)
+
+
+# By the claim's name without the study's cohort.
+WIRED: dict[str, Wiring] = {**rotation.WIRED, **interventions.WIRED}
+# What is not a median over cells.
+SUMMARY: dict[str, str] = {"raw-ev-worst": "mean"}
+
+
+# Studies of which no version measures anything yet, by how their claims' names begin.
+ABSENT = {
+    "bar": "a study of the bars",
+    "decoy": "a study of the bars",
+}
+
+
+def name_of(claim: Claim) -> str:
+    """The claim's name without its cohort: ``toy-independent-raw-ev`` is ``raw-ev``."""
+    for prefix in (claim.cohort, claim.cohort.split("-")[0]):
+        if claim.claim.startswith(f"{prefix}-"):
+            return claim.claim.removeprefix(f"{prefix}-")
+    return claim.claim
+
+
+def judge(claim: Claim, cells: Cells | None, missing: str = "") -> dict[str, Any]:
+    """A row of `COLUMNS`.
+
+    Args:
+        cells: where the claim is measured; None where its cohort is not in the run.
+        missing: what a claim without cells needs.
+    """
+    row: dict[str, Any] = dict.fromkeys(COLUMNS, float("nan"))
+    row |= {
+        "claim": claim.claim,
+        "quantity": claim.quantity,
+        "cohort": cells.cohort if cells else "",
+        "site": claim.site,
+        "published_low": claim.low,
+        "published_high": claim.high,
+        "tolerance": claim.tolerance,
+        "printed": claim.printed,
+        "verdict": NOT_RUN,
+    }
+    name = name_of(claim)
+    wiring = WIRED.get(claim.claim) or WIRED.get(name)
+    if cells is None or wiring is None:
+        absent = ABSENT.get(name.split("-")[0], "a study")
+        return {**row, "why": f"needs {missing or absent + ', which this version does not have'}"}
+    nulls = wiring.null if isinstance(wiring.null, tuple) else (wiring.null,)
+    frames = [measure(cells) for measure in (wiring.as_published, wiring.rigorous, *nulls)]
+    if frames[0].empty:
+        return {**row, "why": "needs cells that this run does not have: " + wiring.needs}
+    how = SUMMARY.get(name, "median")
+    values = resampled(generator("claims", claim.claim), frames, how)
+    closest = min(values[2:], key=lambda null: np.nan_to_num(claim.away(null[0]), nan=np.inf))
+    as_published, rigorous, null = (estimate(v) for v in (values[0], values[1], closest))
+    margin = estimate(values[1] - closest)
+    spread = frames[0].value
+    row |= {
+        "as_published": as_published.value,
+        "as_published_low": float(spread.min()),
+        "as_published_high": float(spread.max()),
+        "rigorous": rigorous.value,
+        "low": rigorous.low,
+        "high": rigorous.high,
+        "null": null.value,
+        "margin": margin.value,
+        "margin_low": margin.low,
+        "margin_high": margin.high,
+        "cells": len(spread),
+        "why": wiring.why,
+    }
+    if not claim.met_by(as_published.value):
+        return {**row, "verdict": FAILED}
+    if np.isnan(margin.value if wiring.control == "falls" else null.value):
+        if wiring.control != "never":
+            return {**row, "why": "needs its control, which no cell of this run has"}
+    elif wiring.control == "control_p" and rigorous.value <= ALPHA:
+        why = "the figure is the same, but the calibrated test rejects what it was taken to show"
+        return {**row, "verdict": FAILED, "why": f"{why}; {wiring.why}"}
+    if wiring.control == "falls" and np.isnan(margin.low):
+        row["why"] += "; too few seeds for an interval"
+    explained = _explained(claim, wiring, null.value, margin)
+    return {**row, "verdict": EXPLAINED if explained else REPRODUCED}
+
+
+def _explained(claim: Claim, wiring: Wiring, null: float, margin: Estimate) -> bool:
+    """Whether the control accounts for a figure."""
+    if wiring.control == "passes":
+        return claim.met_by(null)
+    if wiring.control == "leaves":
+        return not claim.met_by(null)
+    if wiring.control == "control_p":
+        return null > ALPHA
+    if wiring.control == "falls":
+        return margin.value < NOTICEABLE or margin.low <= 0
+    return False
