@@ -33,13 +33,16 @@ KINDS = {
 TABLES = r"results/reports/smoke[a-z-]*/tables/(?:{})\.csv"
 PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|figures/.*)"
 OF_DICTIONARIES = "transfer|evidence|splice|decoder_cosine|over_seeds"
-OF_MAPS = "fits|directions|over_seeds|haar|ks|phases|cocycle"
+# Of what is carried: dictionaries, vectors, single latents.
+CARRIED = "ports|steering|features"
+OF_MAPS = f"fits|directions|over_seeds|haar|ks|phases|cocycle|{CARRIED}"
 PAIR_TABLES = TABLES.format(f"{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
+ATTRIBUTION_TABLES = TABLES.format("attribution|attribution_cells|claims")
 DRIFT_TABLE = TABLES.format("drift|claims")
 SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|claims")
 STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
 TRAINING_TABLES = TABLES.format("quality|training")
-MAPPED = "maps|fits|transfer|splice|decoder_cosine|haar"
+MAPPED = f"maps|fits|transfer|splice|decoder_cosine|haar|{CARRIED}"
 PAIRED = f"{MAPPED}|published"
 # Tests over all pairs of a site, or all seeds.
 POOLED = r"(?:across/.*|.*-ks\.csv)"
@@ -47,7 +50,8 @@ TOGETHER = rf"(?:{POOLED}|cocycle/.*)"
 NEW_WIDTH = (r"results/nulls/(?:power-)?d32-.*", TABLES.format("power"))
 OTHERS = r"seed(\d+)-seed(?!\1/)\d+/.*"
 STORED = f"activations|dictionaries|{PAIRED}"
-ANALYSIS = f"{STORED}|drift"
+READ = f"{STORED}|drift"
+ANALYSIS = f"{READ}|attribution"
 
 
 def one_cohort() -> dict[str, Any]:
@@ -95,7 +99,7 @@ def _training(cohort: str, key: str, value: Any) -> Case:
         f"training.{key}",
         value,
         f"models|{ANALYSIS}",
-        (TRAINING_TABLES, STUDY_TABLES, DRIFT_TABLE),
+        (TRAINING_TABLES, STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
         "the cohort's training and all that follows; not its token sets, no other cohort",
     )
 
@@ -106,7 +110,7 @@ def _tokens(cohort: str, key: str, value: Any) -> Case:
         f"tokens.{key}",
         value,
         f"tokens|{ANALYSIS}",
-        (STUDY_TABLES, DRIFT_TABLE),
+        (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
         "the cohort's token sets, activations and all that follows; no training",
     )
 
@@ -118,18 +122,29 @@ def _text(key: str, value: Any) -> Case:
         key,
         value,
         f"tokenizer|tokens|models|{ANALYSIS}",
-        (TRAINING_TABLES, STUDY_TABLES, DRIFT_TABLE),
+        (TRAINING_TABLES, STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
         "the cohort: tokenizer, token sets, training and all that follows",
     )
 
 
-def _reading(cohort: str, key: str, value: Any) -> Case:
+def _stored_as(cohort: str, value: str) -> Case:
     return _cohort(
         cohort,
-        key,
+        "activation_dtype",
         value,
-        ANALYSIS,
+        READ,
         (STUDY_TABLES, DRIFT_TABLE),
+        "the cohort's activations and all that follows; no attribution",
+    )
+
+
+def _precision(cohort: str) -> Case:
+    return _cohort(
+        cohort,
+        "precision",
+        "bfloat16",
+        ANALYSIS,
+        (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
         "the cohort's activations and all that follows",
     )
 
@@ -140,15 +155,21 @@ def _checked(key: str, value: Any) -> Case:
         f"model.{key}",
         value,
         f"checks|tokens|{ANALYSIS}",
-        (STUDY_TABLES, DRIFT_TABLE),
+        (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
         "the cohort: the check of its members, token sets, and all that follows",
     )
 
 
 def _sae(variant: str, key: str, value: Any) -> Case:
-    # Of the two variants, the drift study tries the TopK one, and the published recipe is the other.
+    # Of the two variants, drift, ports and single latents are of the TopK one, the published recipe is
+    # the other.
     also = (
-        (below("[^/]*", "drift"), DRIFT_TABLE)
+        (
+            below("[^/]*", "drift"),
+            below("[^/]*", "ports|features"),
+            DRIFT_TABLE,
+            TABLES.format("ports|features"),
+        )
         if variant == "topk"
         else (below("[^/]*", "published"), TABLES.format("published"))
     )
@@ -163,8 +184,8 @@ def _sae(variant: str, key: str, value: Any) -> Case:
             PAGE,
             *also,
         ),
-        "that variant's SAEs, transfer, splicing and cosines, and drift where it tries them; no "
-        "other variant, no map",
+        "that variant's SAEs, transfer, splicing and cosines, and drift, ports and single latents where "
+        "they are of it; no other variant, no map",
     )
 
 
@@ -180,13 +201,16 @@ def _new_seed(cohort: str, seeds: list[int], made: str) -> Case:
             below(cohort, made, f"seed{new}/.*"),
             below(cohort, PAIRED, rf"seed{anchor}-seed{new}/.*"),
             below(cohort, "haar", TOGETHER),
+            # The old pair now has another, whose rotation it is steered by.
+            below(cohort, "steering"),
             below(cohort, "drift", rf"seed{new}(?:/.*|\.csv)"),
             *tables,
             STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
-        "the new seed's cells, its pairs with the anchor, and the tests over all pairs",
+        "the new seed's cells, its pairs with the anchor, the tests over all pairs, and steering where the "
+        "rotation of another pair is now another's",
     )
 
 
@@ -198,8 +222,10 @@ def _new_checkpoint(cohort: str, new: str, *also: str) -> Case:
         [new, "final"],
         (
             below(cohort, STORED, rf"(?:.*/)?{new}(?:/.*|-shared\.csv|-ks\.csv)"),
+            below(cohort, "attribution", rf".*/{new}(?:-cells)?\.csv"),
             *also,
             STUDY_TABLES,
+            ATTRIBUTION_TABLES,
             PAGE,
         ),
         "the new checkpoint's cells",
@@ -237,7 +263,9 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
             below(cohort, "haar", TOGETHER),
             below(cohort, "activations", rf"(?!seed{anchor}/)[^/]*/step0/.*"),
             below(cohort, "drift"),
+            below(cohort, "attribution"),
             PAIR_TABLES,
+            ATTRIBUTION_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
@@ -282,7 +310,7 @@ CASES = [
         "cohorts.smoke-shared.anchor",
         1,
         (
-            below("smoke-shared", "models|activations|dictionaries|drift"),
+            below("smoke-shared", "models|activations|dictionaries|drift|attribution"),
             below("smoke-shared", PAIRED, "seed1-seed.*"),
             below("smoke-shared", "haar", TOGETHER),
             _ALL_TABLES,
@@ -314,7 +342,7 @@ CASES = [
             below("smoke-shared", PAIRED, "seed0-seed1/.*"),
             below("smoke-shared", "haar", TOGETHER),
             below("smoke-shared", "drift", r"seed1(?:/.*|\.csv)"),
-            _ALL_TABLES,
+            TABLES.format("(?!power|attribution).*"),
             PAGE,
         ),
         "every seed but the anchor, and their pairs",
@@ -361,7 +389,7 @@ CASES = [
             f"model.{key}",
             value,
             f"models|{ANALYSIS}",
-            (TRAINING_TABLES, STUDY_TABLES, DRIFT_TABLE),
+            (TRAINING_TABLES, STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
             "the cohort's training and all that follows; not its token sets, no other cohort",
         )
         for key, value in (("layers", 3), ("heads", 1), ("mlp_width", 48))
@@ -371,7 +399,7 @@ CASES = [
         "model.width",
         32,
         f"models|{ANALYSIS}",
-        (TRAINING_TABLES, STUDY_TABLES, DRIFT_TABLE, *NEW_WIDTH),
+        (TRAINING_TABLES, STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE, *NEW_WIDTH),
         "the cohort's training and all that follows, and the null draws of that width",
     ),
     *(
@@ -395,7 +423,7 @@ CASES = [
             f"corpus{key}",
             value,
             f"tokens|{ANALYSIS}",
-            (STUDY_TABLES, DRIFT_TABLE),
+            (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
             "the cohort's token sets, activations and all that follows; no training",
         )
         for key, value in (
@@ -411,7 +439,7 @@ CASES = [
         "tokens.context",
         15,
         f"checks|tokens|{ANALYSIS}",
-        (STUDY_TABLES, DRIFT_TABLE),
+        (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
         "the cohort: the check of its members, token sets, and all that follows",
     ),
     _checked("tokenizer", "org/tiny-seed2"),
@@ -422,7 +450,7 @@ CASES = [
             f"model.{key}",
             value,
             f"checks|tokens|{ANALYSIS}",
-            (STUDY_TABLES, DRIFT_TABLE),
+            (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
             "the cohort: the check of its members, and all that follows",
         )
         for key, value in (("family", "gpt_neox_sequential"), ("layers", 4))
@@ -432,20 +460,16 @@ CASES = [
         "model.width",
         32,
         f"checks|tokens|{ANALYSIS}",
-        (STUDY_TABLES, DRIFT_TABLE, *NEW_WIDTH),
+        (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE, *NEW_WIDTH),
         "the cohort: the check of its members, and all that follows; and the null draws of that "
         "width",
     ),
     Case(SMOKE_LM, "cohorts.smoke-hub.model.device_map", "auto", (), "nothing"),
-    _reading("smoke-shared", "activation_dtype", "float16"),
-    *(
-        _reading(cohort, key, value)
-        for cohort in ("smoke-neox", "smoke-hub")
-        for key, value in (
-            ("activation_dtype", "float16" if cohort == "smoke-neox" else "float32"),
-            ("precision", "bfloat16"),
-        )
-    ),
+    _stored_as("smoke-shared", "float16"),
+    _stored_as("smoke-neox", "float16"),
+    _stored_as("smoke-hub", "float32"),
+    _precision("smoke-neox"),
+    _precision("smoke-hub"),
     Case(
         SMOKE_LM,
         "cohorts.smoke-hub.model.id",
@@ -469,8 +493,9 @@ CASES = [
         (
             below("smoke-hub", "checks", r"1\.csv"),
             below("smoke-hub", STORED, r"(?:.*/)?final(?:/.*|-shared\.csv|-ks\.csv)"),
-            below("smoke-hub", "drift"),
+            below("smoke-hub", "drift|attribution"),
             STUDY_TABLES,
+            ATTRIBUTION_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
@@ -507,13 +532,18 @@ CASES = [
                 SAE_TABLES,
                 PAGE,
                 *(
-                    (below("[^/]*", "drift"), DRIFT_TABLE)
+                    (
+                        below("[^/]*", "drift"),
+                        below("[^/]*", "ports", r".*/topk-x3-.*"),
+                        DRIFT_TABLE,
+                        TABLES.format("ports"),
+                    )
                     if variant == "topk"
                     else (below("[^/]*", "published"), TABLES.format("published"))
                 ),
             ),
-            "the new size's SAEs, transfer, splicing and cosines, and drift or the published protocol "
-            "where they try them",
+            "the new size's SAEs, transfer, splicing and cosines, its ports, and drift or the published "
+            "protocol where they try them",
         )
         for variant in ("relu-l1", "topk")
     ),
@@ -527,13 +557,18 @@ CASES = [
                 TABLES.format("dictionaries|decoder_cosine|claims"),
                 PAGE,
                 *(
-                    (below("[^/]*", "drift", r"seed1(?:01)?(?:/.*|\.csv)"), DRIFT_TABLE)
+                    (
+                        below("[^/]*", "drift", r"seed1(?:01)?(?:/.*|\.csv)"),
+                        below("[^/]*", "ports|features"),
+                        DRIFT_TABLE,
+                        TABLES.format("ports|features"),
+                    )
                     if variant == "topk"
                     else ()
                 ),
             ),
-            "the cosines, and drift where it tried them; SAEs of other members are no longer "
-            "made, or are made anew",
+            "the cosines, and drift, ports and single latents where they are of that variant; SAEs of other "
+            "members are no longer made, or are made anew",
         )
         for variant in ("relu-l1", "topk")
     ),
@@ -546,7 +581,7 @@ CASES = [
             below("smoke-independent", PAIRED, "seed101-seed.*"),
             below("smoke-shared", "activations", "seed0/step0/.*"),
             below("smoke-independent", "activations", "seed100/step0/.*"),
-            TABLES.format(f"{OF_DICTIONARIES}|fits|directions|haar|published|claims"),
+            TABLES.format(f"{OF_DICTIONARIES}|fits|directions|haar|{CARRIED}|published|claims"),
             PAGE,
         ),
         "the new pairs",
@@ -556,8 +591,9 @@ CASES = [
         "transfer.resamples",
         101,
         (
-            below("[^/]*", "fits|transfer|splice"),
-            TABLES.format("fits|directions|transfer|evidence|splice|over_seeds|claims"),
+            below("[^/]*", f"fits|transfer|splice|attribution|{CARRIED}"),
+            TABLES.format(f"fits|directions|transfer|evidence|splice|over_seeds|{CARRIED}"),
+            ATTRIBUTION_TABLES,
             PAGE,
         ),
         "every table with intervals; no map, no SAE",
@@ -610,6 +646,77 @@ CASES = [
         21,
         ("results/nulls/power.*", TABLES.format("power"), PAGE),
         "the power table",
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"port.{key}",
+            value,
+            (below("[^/]*", "ports"), TABLES.format("ports"), PAGE),
+            "every ported dictionary",
+        )
+        for key, value in (("dictionaries", ["relu-l1"]), ("map", "scaled"), ("sequences", 9))
+    ),
+    *(
+        Case(
+            run,
+            f"steering.{key}",
+            value,
+            (
+                below("[^/]*", "steering|features"),
+                TABLES.format("steering|features" + ("|claims" if run == SMOKE else "")),
+                PAGE,
+            ),
+            "steering, and single latents, which are chosen by its concepts",
+        )
+        for run, key, value in (
+            (SMOKE, "concepts", ["depth_shift"]),
+            (SMOKE_LM, "prompts", ["recipient", "sentiment"]),
+            (SMOKE, "trials", 25),
+        )
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"steering.{key}",
+            value,
+            (below("[^/]*", "steering"), TABLES.format("steering|claims"), PAGE),
+            "steering",
+        )
+        for key, value in (("directions", 101), ("sequences", 5))
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"features.{key}",
+            value,
+            (below("[^/]*", "features"), TABLES.format("features"), PAGE),
+            "the study of single latents",
+        )
+        for key, value in (("dictionary", "relu-l1-x2"), ("latents", 3), ("sequences", 9))
+    ),
+    Case(
+        SMOKE,
+        "attribution.members",
+        "all",
+        (below("[^/]*", "attribution", r"seed1(?:01)?/.*"), ATTRIBUTION_TABLES, PAGE),
+        "attribution of the members that are new to it",
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"attribution.{key}",
+            value,
+            (below("[^/]*", "attribution"), ATTRIBUTION_TABLES, PAGE),
+            "attribution",
+        )
+        for key, value in (
+            ("right", [2]),
+            ("midpoint", [2, 4]),
+            ("gauss", [2, 4]),
+            ("batches", 3),
+            ("sequences", 3),
+        )
     ),
     Case(
         SMOKE,

@@ -3,7 +3,7 @@ judgement is a comparison of figures, so that another run may say the opposite."
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -11,7 +11,9 @@ from crossseed.claim_rule import ALPHA, NOTICEABLE
 from crossseed.claims.verdicts import NOT_RUN
 from crossseed.haar.power import IID, PULL
 from crossseed.haar.sizes import SMALLEST
+from crossseed.report import interventions
 from crossseed.report import tables as t
+from crossseed.report.spreads import Spread, spread
 
 NULLS = ("random", "shuffled", "covariance_random", "covariance_skewness", "gaussian")
 BASELINES = ("raw", "mean")
@@ -31,23 +33,6 @@ ARM_WORDS = {
     "shared": "one rotation for all sites of the pair",
     "resampled": "own activations, there and back by rotations of two halves of the tokens",
 }
-
-
-class Spread(NamedTuple):
-    """Median and range of a quantity over pairs and sites."""
-
-    median: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.low:.2f} to {self.high:.2f})"
-
-
-def spread(values: pd.Series) -> Spread | None:
-    if values.empty:
-        return None
-    return Spread(float(values.median()), float(values.min()), float(values.max()))
 
 
 def spreads(tables: t.Tables, cohort: str, dictionary: str, metric: str) -> dict[str, Spread]:
@@ -559,6 +544,11 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
         "sections": sections,
         "companions": companions(tables, cohort),
         "haar": haar(tables, cohort),
+        "ports": interventions.ports(tables, cohort),
+        "steering": interventions.steering(tables, cohort),
+        "regimes": interventions.regimes(tables, cohort),
+        "features": interventions.features(tables, cohort),
+        "attribution": interventions.attribution(tables, cohort),
         "drift": drift(tables, cohort, info),
         **info,
     }
