@@ -262,6 +262,10 @@ IMPORTED = {
     "train": "crossseed.cohorts.dyck.training",
     "extract": "crossseed.cohorts.dyck.members",
     "splice": "crossseed.cohorts.dyck.interventions",
+    "port": "crossseed.cohorts.dyck.interventions",
+    "steer": "crossseed.cohorts.dyck.interventions",
+    "features": "crossseed.cohorts.dyck.interventions",
+    "attribute": "crossseed.cohorts.dyck.interventions",
     "sae": "crossseed.sae.training",
 }
 # Stages whose name is not that of their verb.

@@ -45,6 +45,10 @@ def config():
         "transfer": {"pairs": "anchor", "resamples": 100, "directions": [1], "untrained": None},
         "splice": None,
         "haar": None,
+        "port": None,
+        "steering": None,
+        "features": None,
+        "attribution": None,
         "claims": None,
         "drift": {"reference": "final", "checkpoints": ["step10", "final"], "dictionaries": []},
     }
@@ -88,6 +92,23 @@ def test_untrained_targets_splicing_and_tests_are_counted_too(config):
     assert found["splice"].flop == 2 * SITES * ways * ROWS["eval"] * 2 * 12 * WIDTH**2 * 2
     config["cohorts"][NEOX]["checkpoints"] = ["step0", "final"]
     assert stages(config)["extract"].jobs == 2 * SEEDS
+
+
+def test_interventions_are_counted_by_hand(config):
+    config["port"] = {"dictionaries": ["relu-l1"], "map": "procrustes", "sequences": 4}
+    config["steering"] = {"concepts": [], "prompts": ["recipient"], "directions": 100}
+    config["steering"] |= {"trials": 4, "sequences": 2}
+    config["features"] = {"dictionary": "relu-l1-x2", "latents": 2, "sequences": 2}
+    config["attribution"] = {"members": "anchor", "right": [2], "midpoint": [], "gauss": [4]}
+    config["attribution"] |= {"batches": 2, "sequences": 2}
+    found = stages(config)
+    # Two targets and two inits.
+    assert found["port"].jobs == 2 * SITES * 2
+    assert found["steer"].jobs == found["features"].jobs == 2 * SITES
+    assert found["attribute"].jobs == 1
+    config["attribution"]["members"] = "all"
+    assert stages(config)["attribute"].jobs == SEEDS
+    assert all(stages(config)[name].flop > 0 for name in ("port", "steer", "features", "attribute"))
 
 
 def test_null_draws_on_disk_are_as_estimated(tmp_path):

@@ -26,7 +26,9 @@ TABLES = rf"results/reports/{GRID}/tables/(?:{{}})\.csv"
 REPORT = [PAGE, TABLES.format("(?!power).*")]
 OF_DICTIONARIES = [
     PAGE,
-    TABLES.format("dictionaries|transfer|evidence|splice|decoder_cosine|over_seeds|claims"),
+    TABLES.format(
+        "dictionaries|transfer|evidence|splice|decoder_cosine|over_seeds|ports|features|claims"
+    ),
 ]
 # No hub, and no way to another place either.
 OFFLINE = {
@@ -103,7 +105,7 @@ def written(path, config):
 
 ADDED = [
     ({"seeds": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}, r"/(?:seed\d+-)?seed10/"),
-    ({"checkpoints": ["step1000", "step143000"]}, r"/step1000(?:/|-shared|-ks)"),
+    ({"checkpoints": ["step1000", "step143000"]}, r"/step1000(?:/|-shared|-ks|-cells|\.csv)"),
 ]
 
 
@@ -118,7 +120,8 @@ def test_a_seed_or_checkpoint_more_adds_its_own_files_alone(tmp_path):
         assert not any(re.search(own, path) for path in old)
         rooms = {path.split("/")[2] for path in new - old}
         paired = {"maps", "fits", "transfer", "splice", "decoder_cosine", "haar", "published"}
-        assert rooms == {"activations", "dictionaries", *paired}
+        paired |= {"ports", "steering", "features"}
+        assert rooms == {"activations", "dictionaries", "attribution", *paired}
 
 
 def small(**keys):
@@ -165,13 +168,13 @@ def changes():
         # Where it stands in the list means nothing.
         "a checkpoint": (
             small(checkpoints=["step1000", "step143000"]),
-            [rf"results/{GRID}/.*/step1000(?:/.*|-(?:shared|ks)\.csv)", check, *REPORT],
+            [rf"results/{GRID}/.*/step1000(?:/.*|(?:-shared|-ks|-cells)?\.csv)", check, *REPORT],
         ),
         "a sparsity": (
             topk,
             [
                 rf"results/{GRID}/dictionaries/.*/topk-x8.*",
-                rf"results/{GRID}/(?:transfer|splice|decoder_cosine)/.*",
+                rf"results/{GRID}/(?:transfer|splice|decoder_cosine|ports|features)/.*",
                 *OF_DICTIONARIES,
             ],
         ),

@@ -3,12 +3,15 @@
 import csv
 import shutil
 
+import h5py
+import numpy as np
 import pytest
 import rerun
 import yaml
 from workflow_runs import N_WORKERS, ROOT, assert_exact_reruns, assert_nothing_to_do, snakemake
 
 from crossseed.alignment import ladder
+from crossseed.sae import formats
 
 SMOKE = yaml.safe_load((ROOT / rerun.SMOKE).read_text())
 pytestmark = pytest.mark.slow
@@ -27,7 +30,8 @@ def test_the_smoke_run_makes_its_report(smoke):
     page = (report / "index.html").read_text()
     assert "http" not in page.replace("http://www.w3.org", "")  # readable offline
     made = ("quality", "training", "dictionaries", "fits", "directions", "transfer", "evidence")
-    for name in (*made, "splice", "decoder_cosine", "haar", "ks", "phases", "power", "drift"):
+    made += ("splice", "decoder_cosine", "haar", "ks", "phases", "power", "drift")
+    for name in (*made, "ports", "steering", "features", "attribution", "attribution_cells"):
         assert (report / f"tables/{name}.csv").stat().st_size > 0
         assert f"tables/{name}.csv" in page
     figures = {path.name for path in (report / "figures").iterdir()}
@@ -35,6 +39,11 @@ def test_the_smoke_run_makes_its_report(smoke):
         "ev-relu-l1-x2",
         "firing-topk-x2",
         "decoder-cosine",
+        "steering-doses",
+        "steering-regimes",
+        "features",
+        "attribution",
+        "attribution-cost",
         "drift-checkpoint",
         "drift-seed",
         "training",
@@ -42,6 +51,42 @@ def test_the_smoke_run_makes_its_report(smoke):
         assert {f"{stem}.svg", f"{stem}.png"} <= figures
     assert not list(smoke.rglob("*.tmp"))
     assert not list(smoke.rglob("*.resume"))
+
+
+def test_steering_has_every_arm_side_by_side(smoke):
+    with open(smoke / "results/reports/smoke/tables/steering.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    slopes = [row for row in rows if row["metric"] == "slope"]
+    # Of two seeds no other pair could lend its rotation.
+    arms = {"native", "mapped", "raw", "shuffled", "random", "shaped"}
+    for cohort in SMOKE["cohorts"]:
+        for concept in SMOKE["steering"]["concepts"]:
+            of = [r for r in slopes if (r["cohort"], r["concept"]) == (cohort, concept)]
+            assert {row["arm"] for row in of} == arms
+            assert all(row["low"] and row["high"] for row in of)
+    page = (smoke / "results/reports/smoke/index.html").read_text()
+    for words in ("another seed's, rotated", "another seed's, raw", "native", "random directions"):
+        assert words.replace("'", "&#39;") in page
+
+
+def test_ported_dictionaries_score_what_their_cards_say(smoke):
+    """Read again from their folders, on the target's activations."""
+    cards = list(smoke.glob("results/*/ports/**/card.csv"))
+    assert len(cards) == 4
+    for path in cards:
+        found = formats.dictionary_of(formats.read(path.parent))
+        with open(path, newline="") as handle:
+            card = {
+                (r["arm"], r["metric"]): float(r["value"] or "nan") for r in csv.DictReader(handle)
+            }
+        cohort, _, pair, checkpoint, site = path.parts[-7:-2]
+        target = pair.split("-")[1]
+        activations = smoke / "results" / cohort / "activations" / target / checkpoint
+        with h5py.File(activations / f"{site}.h5") as file:
+            x = file["eval/activations"][:]
+        error = np.square(x - found.decode(found.encode(x))).sum()
+        ev = 1 - error / np.square(x - x.mean(axis=0)).sum()
+        assert ev == pytest.approx(card["ported", "ev"], abs=1e-4), (cohort, path)
 
 
 def test_transfer_table_has_every_arm_and_self(smoke):

@@ -175,6 +175,10 @@ def test_rules_that_compute_on_a_gpu_ask_for_one(tmp_path):
         "sae_relu_l1_x2",
         "sae_topk_x2",
         "splice",
+        "port",
+        "steer",
+        "features",
+        "attribute",
         "drift",
     }
 

@@ -46,18 +46,18 @@ def prompts_of(wildcards):
 
 
 def mismatched_of(wildcards):
-    """Moments of the source with the next target, whose rotation is of no use here; nothing where the
-    pair has no other."""
+    """Moments of the source with another target, whose rotation is of no use here: the first, or of
+    that one the second, so that targets added later change nothing; nothing where there is one.
+    """
     place = plan.Place(wildcards.cohort, wildcards.checkpoint, wildcards.site)
     others = [
         pair
         for pair in plan.crossed(RUN)
         if (pair.cohort, pair.checkpoint, pair.site) == place
         and pair.source == int(wildcards.source)
+        and pair.target != int(wildcards.target)
     ]
-    number = [str(pair.target) for pair in others].index(wildcards.target)
-    other = others[(number + 1) % len(others)]
-    return [] if len(others) < 2 else layout.MAPS.format(**other._asdict())
+    return [layout.MAPS.format(**pair._asdict()) for pair in others[:1]]
 
 
 def device_map_of(wildcards):
