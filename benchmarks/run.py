@@ -9,6 +9,7 @@ Only ratios within one run mean anything.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -17,10 +18,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+import h5py
 import numpy as np
 
 from crossseed import card
@@ -156,6 +159,38 @@ def check_saelens_reads_our_folders(peer: str, folder: Path) -> None:
         print(
             f"SAELens reads our {name} folders: largest difference {gap:.1e} of the largest value"
         )
+
+
+def check_cards(peer: str, results: Path, each: int) -> None:
+    """SAELens, without this project installed, scores ported dictionaries of a run on the models that they
+    are for as their cards do.
+
+    Args:
+        results: the run's; each: how many dictionaries of each cohort are loaded.
+    """
+    cards = sorted(results.glob("*/ports/*/*/*/*/card.csv"))
+    if not cards:
+        raise SystemExit(f"{results}: no ported dictionary lies there")
+    for cohort, found in groupby(cards, key=lambda path: str(path.parts[-7])):
+        for path in list(found)[:each]:
+            pair, checkpoint, site = path.parts[-5:-2]
+            room = results / cohort / "activations" / pair.split("-")[1] / checkpoint
+            with h5py.File(room / f"{site}.h5") as file, tempfile.TemporaryDirectory() as folder:
+                x = file["eval/activations"][:].astype(np.float32)
+                rows, out = Path(folder) / "rows.npy", Path(folder) / "out.npz"
+                np.save(rows, x)
+                script = HERE / "contestants" / "saelens_loads.py"
+                command = [str(part) for part in (peer, script, path.parent, rows, out)]
+                subprocess.run(command, check=True, capture_output=True)
+                theirs = np.load(out)
+                error = np.square(x - theirs["xhat"]).sum(dtype=float)
+            ev = 1 - error / np.square(x - x.mean(axis=0, dtype=float)).sum(dtype=float)
+            with open(path, newline="") as handle:
+                said = {(r["arm"], r["metric"]): r["value"] for r in csv.DictReader(handle)}
+            told = float(said["ported", "ev"])
+            if abs(ev - told) > 1e-3 or str(theirs["site"]) != site:
+                raise SystemExit(f"{path}: the card says {told}, SAELens {ev} at {theirs['site']}")
+            print(f"{path.parent}: explained variance {ev:.4f} in SAELens, {told:.4f} on the card")
 
 
 def sae_training(
@@ -307,7 +342,7 @@ def stages(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def default_run(cores: int) -> list[dict[str, Any]]:
+def default_run(cores: int, peer: str | None) -> list[dict[str, Any]]:
     """The default run in an empty folder, a row a stage, and the plan of a rerun without change.
 
     A job's start is its process and imports, measured by importing what its verb imports; the
@@ -326,6 +361,8 @@ def default_run(cores: int) -> list[dict[str, Any]]:
         wall = time.perf_counter() - began
         replan = seconds_of([*command, "--cores", str(cores), "--dry-run"])
         found = stages(Path(folder))
+        if peer:
+            check_cards(peer, Path(folder) / "results", each=2)
     work = sum(row["work_seconds"] for row in found)
     found.append(
         {
@@ -543,10 +580,21 @@ def main() -> None:
     parser.add_argument("--peer", help="Python of the environment in which SAELens is installed")
     parser.add_argument("--only", nargs="*", choices=BENCHMARKS, help="leave out the others")
     parser.add_argument("--repeats", type=int, default=REPEATS, help="runs a contestant")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        help="no benchmark: score the ported dictionaries of a run in SAELens, beside their cards",
+    )
+    parser.add_argument("--each", type=int, default=2, help="of each cohort, with --results")
     args = parser.parse_args()
     only = args.only or BENCHMARKS
+    if args.results is not None:
+        if not args.peer:
+            parser.error("--results wants --peer, the Python in which SAELens is installed")
+        check_cards(args.peer, args.results, args.each)
+        return
     if "run" in only:
-        write_table(HERE / "results/default_run.csv", RUN_COLUMNS, default_run(cores=2))
+        write_table(HERE / "results/default_run.csv", RUN_COLUMNS, default_run(2, args.peer))
     if "planning" in only:
         write_table(HERE / "results/planning.csv", PLAN_COLUMNS, planning())
     if "memory" in only:

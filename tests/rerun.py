@@ -143,9 +143,9 @@ def _precision(cohort: str) -> Case:
         cohort,
         "precision",
         "bfloat16",
-        ANALYSIS,
-        (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
-        "the cohort's activations and all that follows",
+        READ,
+        (STUDY_TABLES, DRIFT_TABLE),
+        "the cohort's activations and all that follows; no attribution",
     )
 
 

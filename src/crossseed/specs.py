@@ -208,6 +208,13 @@ def _member(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
     return {k: v for k, v in _reading(run, cohort, seed, checkpoint).items() if k != "dtype"}
 
 
+def _exact(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    """A member that is run whole in float32, whatever its activations are read in: effects of single
+    latents and gradients drown in the rounding of half precision."""
+    found = _member(run, cohort, seed, checkpoint)
+    return {**found, **({"precision": "float32"} if "precision" in found else {})}
+
+
 def port(
     run: RunConfig,
     cohort: str,
@@ -243,7 +250,7 @@ def _steered(
         "resamples": transfer(run, cohort, source, target, checkpoint, site)["resamples"],
         "kind": config.kind,
         "members": {
-            role: _member(run, cohort, seed, checkpoint)
+            role: _exact(run, cohort, seed, checkpoint)
             for role, seed in (("source", source), ("target", target))
         },
         "text": config.text_spec(),
@@ -286,7 +293,7 @@ def attribute(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
         "seed": seed,
         "checkpoint": checkpoint,
         "kind": run.cohorts[cohort].kind,
-        "member": _member(run, cohort, seed, checkpoint),
+        "member": _exact(run, cohort, seed, checkpoint),
         "points": {rule: list(getattr(study, rule)) for rule in ("right", "midpoint", "gauss")},
         "batches": study.batches,
         "sequences": study.sequences,

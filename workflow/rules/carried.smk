@@ -68,7 +68,8 @@ def device_map_of(wildcards):
 def memory_of_interventions(wildcards):
     """Main memory of a job that runs two whole models and predicts at every position, in MB."""
     config = RUN.cohorts[wildcards.cohort]
-    return estimate.memory_mb(config, models=2) + estimate.predictions_mb(config)
+    # Loaded in float32, twice what half precision takes.
+    return estimate.memory_mb(config, models=4) + estimate.predictions_mb(config)
 
 
 def memory_of_port(wildcards):

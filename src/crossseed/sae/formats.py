@@ -121,6 +121,12 @@ def fetch(name: str) -> Path:
     return Path(root) / (inside or "")
 
 
+def commit_of(folder: Path) -> str | None:
+    """The commit of a folder that `fetch` gave; None for any other."""
+    parts = folder.parts
+    return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
+
+
 def cfg_of(found: Foreign, site: str | None, about: Mapping[str, Any]) -> dict[str, Any]:
     """Content of SAELens's cfg.json; `about` goes to the project's own part of its metadata."""
     fields: dict[str, Any] = {

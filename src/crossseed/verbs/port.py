@@ -22,7 +22,7 @@ from crossseed.alignment.maps import AffineMap
 from crossseed.cohorts.base import Subject, TokenSet
 from crossseed.errors import UserError
 from crossseed.sae import formats
-from crossseed.store import header, open_h5, write_table, write_text
+from crossseed.store import arrays_digest, header, open_h5, write_table, write_text
 from crossseed.verbs import models, options
 
 CARD, EVIDENCE = "card.csv", "card-evidence.csv"
@@ -97,7 +97,8 @@ def run(args: argparse.Namespace) -> None:
         vector = vectors.read(args.vector)
         _vector(args, vector, _pair(args, source, target))
         return
-    found = formats.read(_folder(args.sae))
+    folder = _folder(args.sae)
+    found = formats.read(folder)
     _check_origin(args.sae, found, args.source, source)
     own = None
     if args.own:
@@ -128,6 +129,8 @@ def run(args: argparse.Namespace) -> None:
         "from": {name: source[name] for name in MEMBER},
         "map": how,
         "sae": str(args.sae),
+        "sae_digest": arrays_digest(found.arrays),
+        "commit": formats.commit_of(folder),
         "written_by": found.origin,
         "measured_on_eval": measured,
     }
