@@ -52,13 +52,23 @@ def test_effects_are_those_of_ablating_to_the_mean(toy_rows):
     mean = start.value_ntd.numpy()[fit.keep_nt[some]].mean(axis=0)
     start = subject.start(batch.tokens, place)
     value = start.value_ntd.clone()
-    expected = -float(batch.losses(start, value).mean())
+    before = batch.losses(start, value)
     value[:] = ablation.torch.from_numpy(mean)
-    expected += float(batch.losses(start, value).mean())
+    after = batch.losses(start, value)
+    expected = float(after[0] - before[0])
     (row,) = (
         r for r in rows if (r["component"], r["batch"], r["method"]) == (place, 0, a.PATCHING)
     )
     assert row["measured_nats"] == pytest.approx(expected, rel=1e-4)
+    # One sequence alone: the ablation of a batch that holds no other.
+    (alone,) = (
+        r for r in rows if (r["component"], r["batch"], r["method"]) == (place, 0, a.ONE_SEQUENCE)
+    )
+    single = ablation.Batch(subject, sets["eval"], chosen[:1])
+    start = subject.start(single.tokens, place)
+    effect = ablation.ablated(single, start, ablation.torch.from_numpy(mean))
+    assert alone["predicted_nats"] == pytest.approx(effect.measured, rel=1e-3, abs=1e-5)
+    assert alone["passes"] == pytest.approx(1 / 3)
 
 
 def test_integrated_gradients_reach_completeness(toy_rows):
@@ -94,9 +104,10 @@ def test_baselines_are_what_they_say(toy_rows):
     rows, summary = toy_rows
     measured = {(r["component"], r["batch"]): r["measured_nats"] for r in rows}
     for row in rows:
-        if row["method"] == a.OTHER_BATCHES:
-            others = [measured[row["component"], b] for b in range(5) if b != row["batch"]]
-            assert row["predicted_nats"] == pytest.approx(np.mean(others))
+        if row["method"] == a.OTHER_BATCH:
+            other = measured[row["component"], (row["batch"] - 1) % 5]
+            assert row["predicted_nats"] == other
+            assert row["passes"] == 1
         if row["method"] in (a.SIZE, a.GRADIENT_SIZE):
             assert row["predicted_nats"] >= 0
     ranked = {r["method"] for r in summary if r["metric"] == "relative_error"}

@@ -96,17 +96,32 @@ def test_a_change_at_resid_mid_reaches_the_sum_and_the_norm(folder, name):
     assert torch.allclose(post, mlp, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["neox", "llama"])
-def test_heads_and_mlp_add_up_to_the_contribution_of_their_block(folder, name):
-    """To first order, changes at all heads and the MLP are the same change of the contribution."""
+@pytest.mark.parametrize("name", ["neox", "llama", "gpt2"])
+def test_an_mlp_taken_out_is_taken_out_of_its_blocks_contribution(folder, name):
     subject = interventions.load_source(source(folder, name), "float32", "cpu")
     layer = LAYERS - 1
     block = subject.start(TOKENS_NT, f"blocks.{layer}.hook_contribution")
     mlp = subject.start(TOKENS_NT, f"blocks.{layer}.hook_mlp_out")
-    gone = block.value_ntd - mlp.value_ntd
-    (without,) = block.logits(gone)
+    (without,) = block.logits(block.value_ntd - mlp.value_ntd)
     (same,) = mlp.logits(torch.zeros_like(mlp.value_ntd))
     assert torch.allclose(without, same, atol=2e-5)
+
+
+@pytest.mark.parametrize("name", ["neox", "llama", "gpt2"])
+def test_heads_together_make_up_attention(folder, name):
+    """Taken out one by one, what they write is, up to the bias, the whole of attention's output."""
+    subject = interventions.load_source(source(folder, name), "float32", "cpu")
+    layer = LAYERS - 1
+    site = f"blocks.{layer}.hook_attn_out"
+    whole = subject.start(TOKENS_NT, site).value_ntd
+    left = torch.zeros_like(whole)
+    for head in range(subject.n_heads):
+        place = subject._place(f"blocks.{layer}.attn.hook_z.{head}")
+        with subject.tapped(place, torch.zeros_like):
+            left += whole - subject.reader.activations_on_device(TOKENS_NT, [site])[site]
+    # The bias of the output matrix stays whatever heads are out.
+    constant = (whole - left).flatten(0, 1)
+    assert torch.allclose(constant, constant[:1].expand_as(constant), atol=2e-5)
 
 
 def test_gradients_are_those_of_small_changes(folder):

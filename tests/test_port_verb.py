@@ -10,7 +10,7 @@ import torch
 from safetensors.numpy import load_file
 from test_transfer import RELU, D, planted_dictionary, rotated
 
-from crossseed import cli, vectors
+from crossseed import cli, pairs, vectors
 from crossseed.activations import ACTIVATIONS_SCHEMA
 from crossseed.alignment.ladder import NULLS
 from crossseed.errors import UserError
@@ -106,6 +106,23 @@ def test_vectors_and_probes_arrive(models, suffix):
     bias = about["bias"]
     read = rotated(rows)["eval"] @ vectors.read(folder / f"p{suffix}") + bias
     assert read == pytest.approx(rows["eval"] @ v + 0.5, abs=1e-3)
+
+
+def test_a_map_of_other_models_is_refused_by_both_names(models, capsys):
+    folder, a, b, rows = models
+    made = {"source": f"origin0:{SITE}", "target": f"origin7:{SITE}"}
+    spec = {"cohort": "c", "source_seed": 0, "target_seed": 7, "checkpoint": "final", "site": SITE}
+    other = activations(folder / "other.h5", rotated(rows), 7)
+    with pairs.open_readers("fit", a, other, None, made) as readers:
+        pair = pairs.fit(readers, {**spec, "activations": made}, *spec.values())
+    pairs.write(folder / "maps.h5", pair, {})
+    options = ("--from", a, "--to", b, "--maps", folder / "maps.h5", "--out", folder / "x")
+    vectors.write(folder / "v.npy", np.ones(D, np.float32))
+    for what in (("--sae", folder / "sae"), ("--vector", folder / "v.npy")):
+        assert port(*what, *options) == 2
+        said = capsys.readouterr().err
+        assert "between c seed 0 and seed 7" in said
+        assert "its target is not c seed 1 final" in said
 
 
 def test_what_does_not_fit_is_refused_by_name(models, capsys):

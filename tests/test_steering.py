@@ -70,7 +70,10 @@ def assert_planted(found, measure):
     assert found[s.RAW, measure, "p_random", None]["value"] > 0.01
     native = found[s.NATIVE, measure, "slope", None]
     assert native["low"] > 0 or native["high"] < 0
+    n = {row["n"] for row in found.values()}
+    assert min(n) > 0
     for dose in s.DOSES:
+        assert found[s.NATIVE, "", "ce_added", dose]["low"] is not None
         same = (found[arm, "", "ce_added", dose]["value"] for arm in (s.MAPPED, s.NATIVE))
         assert next(same) == pytest.approx(next(same), abs=2e-3)
 
@@ -96,6 +99,14 @@ def test_a_turned_toy_answers_to_the_rotated_vector_alone(name):
     # What a copy loses to the published vector is another thing than what the source loses.
     assert (s.WITHIN, "", "accuracy_drop", 4.0) in found
     assert (s.AS_PUBLISHED, "", "kl", 4.0) in found
+    for metric in ("kl", "accuracy_drop"):
+        published, within = (
+            found[arm, "", metric, 4.0]["value"] for arm in (s.AS_PUBLISHED, s.WITHIN)
+        )
+        ratio = found.get((s.AS_PUBLISHED, "", f"{metric}_ratio", 4.0))
+        assert ratio is None or ratio["value"] == pytest.approx(published / within)
+    # The copy's other heads lose as much as the source's would.
+    assert found[s.MAPPED, "", "kl_ratio", 1.0]["value"] > 0
 
 
 def lm_concept(seed=0):
@@ -168,7 +179,7 @@ def test_a_ratio_to_nothing_is_undefined():
     slopes = {s.NATIVE: s._slopes(response, weights)}
     slopes |= dict.fromkeys(s.NULLS, np.zeros((1, 100, 3)))
     table = s._Table("c")
-    s._against(table, s.NATIVE, slopes, np.ones(4), np.ones((1, 4)))
+    s._against(table, s.NATIVE, slopes, np.ones(4), response)
     ratios = [row["value"] for row in table.rows if row["metric"] == "ratio"]
     covered = [row["low"] <= 0 <= row["high"] for row in table.rows if row["metric"] == "slope"]
     assert any(covered)

@@ -28,21 +28,24 @@ class Batch:
     def n_tokens(self) -> int:
         return int(self.keep.sum())
 
-    def losses(self, start: Start, value: Tensor) -> Tensor:
-        """Loss of each sequence and change, (k, sequences), such that their mean over sequences is that
-        of the batch: the sum over heads of the mean over its predictions."""
-        n = len(self.tokens)
-        total: Tensor | None = None
+    def losses(self, start: Start, value: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss of the batch and of each of its sequences alone, (k,) and (k, sequences): the sum over
+        heads of the mean over scored predictions."""
+        whole: Tensor | None = None
+        alone: Tensor | None = None
         for logits, target in zip(start.logits(value), self.targets, strict=True):
             target = target.to(logits.device)
             scored = self.keep.to(logits.device) & (target >= 0)
             logits = logits.view(-1, *target.shape, logits.shape[-1])
             index = target.clamp(min=0)[None, ..., None].expand(len(logits), -1, -1, 1)
             loss = -logits.log_softmax(-1).gather(-1, index)[..., 0]
-            mean = torch.where(scored, loss, 0.0).sum(dim=2) * (n / scored.sum())
-            total = mean if total is None else total + mean
-        assert total is not None
-        return total
+            sums = torch.where(scored, loss, 0.0).sum(dim=2)
+            mean, each = sums.sum(dim=1) / scored.sum(), sums / scored.sum(dim=1)
+            whole = mean if whole is None else whole + mean
+            alone = each if alone is None else alone + each
+        assert whole is not None
+        assert alone is not None
+        return whole, alone
 
 
 def means(
@@ -76,7 +79,7 @@ def gradients(batch: Batch, start: Start, mean_d: Tensor, at: np.ndarray) -> np.
         t = torch.from_numpy(at[part].astype(np.float32)).to(own.device)
         points = (own[None] + (1 - t)[:, None, None, None] * step).flatten(0, 1)
         points.requires_grad_(True)
-        loss = batch.losses(start, points).mean(dim=1).sum()
+        loss = batch.losses(start, points)[0].sum()
         (gradient,) = torch.autograd.grad(loss, points)
         gradient = gradient.view(len(t), *own.shape)
         found.append((gradient * step).sum(dim=(1, 2, 3)).double().cpu().numpy())
@@ -85,18 +88,17 @@ def gradients(batch: Batch, start: Start, mean_d: Tensor, at: np.ndarray) -> np.
 
 
 class Effects(NamedTuple):
-    """What ablating a component does to each sequence of a batch, and the clean loss of the batch."""
+    """What ablating a component adds to the loss of a batch, and of its first sequence alone; and the
+    clean loss of the batch; in nats."""
 
-    by_sequence: np.ndarray
+    measured: float
+    first: float
     clean: float
-
-    @property
-    def measured(self) -> float:
-        return float(self.by_sequence.mean())
 
 
 def ablated(batch: Batch, start: Start, mean_d: Tensor) -> Effects:
+    """The effect of replacing a component by its mean."""
     own = start.value_ntd.float()
     replaced = mean_d.to(own.device).expand_as(own)
-    losses = batch.losses(start, torch.cat([own, replaced])).double().cpu().numpy()
-    return Effects(losses[1] - losses[0], float(losses[0].mean()))
+    whole, alone = (v.double().cpu() for v in batch.losses(start, torch.cat([own, replaced])))
+    return Effects(float(whole[1] - whole[0]), float(alone[1, 0] - alone[0, 0]), float(whole[0]))

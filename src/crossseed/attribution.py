@@ -61,10 +61,10 @@ COLUMNS = (
 )
 PATCHING, RIGHT, MIDPOINT, GAUSS = "patching", "right", "midpoint", "gauss"
 RULES = (RIGHT, MIDPOINT, GAUSS)
-ONE_SEQUENCE, OTHER_BATCHES = "one_sequence", "other_batches"
+ONE_SEQUENCE, OTHER_BATCH = "one_sequence", "other_batch"
 SIZE, GRADIENT_SIZE = "size", "gradient_size"
 # What has the unit of the effect; the others can only rank.
-IN_NATS = (PATCHING, *RULES, ONE_SEQUENCE, OTHER_BATCHES)
+IN_NATS = (PATCHING, *RULES, ONE_SEQUENCE, OTHER_BATCH)
 # Components that the study calls so, and what it called components in language models.
 PARTS, RESIDUAL = ("head", "mlp"), ("residual",)
 GROUPS = (PARTS, ("block",), RESIDUAL)
@@ -129,11 +129,14 @@ def study(
         measured = np.array([effect.measured for effect in effects])
         for index, (batch, effect) in enumerate(zip(parts, effects, strict=True)):
             along = found[index]
+            # Of a batch of one sequence that is the measurement itself.
+            n_sequences = len(batch.tokens)
+            alone = {(ONE_SEQUENCE, 0, 1 / n_sequences): effect.first} if n_sequences > 1 else {}
             predicted = {
                 # The last point is the clean end.
                 (PATCHING, 1, 2 / len(places)): along[-2],
-                (ONE_SEQUENCE, 0, 1 / len(batch.tokens)): effect.by_sequence[0],
-                (OTHER_BATCHES, 0, 1.0): np.delete(measured, index).mean(),
+                **alone,
+                (OTHER_BATCH, 0, 1.0): measured[index - 1],
                 (SIZE, 0, 0.0): sizes[index],
                 (GRADIENT_SIZE, 1, 2 / len(places)): along[-1],
             }

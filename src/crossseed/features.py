@@ -61,7 +61,7 @@ Row = dict[str, Any]
 
 
 class Chosen(NamedTuple):
-    """A latent, and why it is looked at: ``energy`` or a concept's name."""
+    """A latent, and why it is looked at: ``energy``, concepts' names, or several of them."""
 
     latent: int
     by: str
@@ -88,7 +88,7 @@ def choose(
     concepts: Sequence[Concept],
     n: int,
 ) -> list[Chosen]:
-    """The latents that are looked at: those whose contributions are largest, and those that tell the
+    """The latents that are looked at, each once: those whose contributions are largest, and those that tell the
     classes of a concept apart (by |Pearson r| of latent and class over the positions that show one).
 
     Args:
@@ -98,7 +98,7 @@ def choose(
     h = latents_at(subject, site, dictionary, tokens.tokens_nt[some])[tokens.keep_nt[some]]
     energy = np.square(h).sum(axis=0) * np.square(dictionary.W_dec).sum(axis=1)
     order = np.argsort(-energy, kind="stable")
-    found = [Chosen(int(latent), ENERGY) for latent in order[:n] if energy[latent] > 0]
+    why = {int(latent): [ENERGY] for latent in order[:n] if energy[latent] > 0}
     for concept in concepts:
         classes = [
             latents_at(subject, site, dictionary, e.tokens_nt)[e.weight_nt > 0]
@@ -111,8 +111,9 @@ def choose(
         with np.errstate(invalid="ignore", divide="ignore"):
             r = np.abs((label - label.mean()) @ centred) / deviation
         best = np.argsort(-np.nan_to_num(r), kind="stable")[:BY_CONCEPT]
-        found += [Chosen(int(latent), concept.name) for latent in best if r[latent] > 0]
-    return found
+        for latent in best[r[best] > 0]:
+            why.setdefault(int(latent), []).append(concept.name)
+    return [Chosen(latent, " ".join(names)) for latent, names in why.items()]
 
 
 def ported(dictionary: Dictionary, maps: Mapping[str, AffineMap]) -> dict[str, Dictionary]:
@@ -148,7 +149,7 @@ def patching(
 
     Args:
         dictionary: of the source. carried: for the target, from `ported`.
-        chosen: from `choose`. tokens: the `eval` split.
+        chosen: from `choose`; no rows where nothing fires. tokens: the `eval` split.
         sequences: how many are run. resamples: behind each interval.
         cell: names the cell.
     """
@@ -157,6 +158,8 @@ def patching(
 
     from crossseed.predictions import Predictions
 
+    if not chosen:
+        return []
     picked = np.array([one.latent for one in chosen])
     run_on = spread(len(tokens.tokens_nt), sequences)
     document = tokens.document_n[run_on]
@@ -192,7 +195,7 @@ def patching(
             id(model): Predictions(model, models.site, tokens, run_on[part])
             for model in (models.source, models.target)
         }
-        counts = blocks[id(models.source)].counts
+        counts = blocks[id(models.source)].counts.sum(axis=1).astype(int)
         np.add.at(n, unit[part], counts)
         # Units of whole sequences, cut where the block is.
         first = np.flatnonzero(np.r_[True, np.diff(unit[part]) > 0])
@@ -206,10 +209,11 @@ def patching(
             for number in range(len(picked)):
                 step = torch.from_numpy(h[..., number, None] * directions[number]).to(block.own)
                 for strength in strengths.get(arm, (OUT,)):
-                    _, (divergence,) = block.sums(block.own - strength * step)
+                    scores = block.score(block.own - strength * step)
+                    (divergence,) = scores.by_sequence()[1].sum(axis=2)
                     np.add.at(kl[arm, strength][number], unit[part], divergence)
-                (out,), (clean,) = (block.losses(v) for v in (block.own - step, block.own))
-                found.append(out - clean)
+                    if strength == OUT:
+                        found.append(block.each(scores.loss - block.clean.loss)[0])
             fingerprints[arm] = np.stack(found, axis=1)
         of_source = fingerprints.pop(SOURCE)
         of_next = np.roll(of_source, 1, axis=1)
@@ -220,7 +224,9 @@ def patching(
         _add_product(other, unit[part][first], local, of_next, fingerprints[PORTED])
         progress.update(part.stop, "sequences")
     progress.close()
-    return _patched_rows(chosen, kl, n, weights, {**alike, OTHER: other})
+    # One latent alone has no other.
+    others = {OTHER: other} if len(picked) > 1 else {}
+    return _patched_rows(chosen, kl, n, weights, {**alike, **others})
 
 
 def _add(sums: LatentSums, units: np.ndarray, starts: np.ndarray, values: np.ndarray) -> None:
@@ -323,7 +329,7 @@ def substitution(
     """Rows of `COLUMNS`, without the cell's, dictionary and init; see `patching`.
 
     Args:
-        own: the target's dictionary of the same recipe.
+        own: the target's dictionary of the same recipe; no rows where none of it fires.
     """
     # Imported here: PyTorch, which those who read the table do without.
     from crossseed.predictions import Predictions
@@ -341,6 +347,8 @@ def substitution(
     weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
     rng = generator("permuted-partners", *cell)
     n_live = len(matching.own)
+    if not n_live:
+        return []
     tops = [max(1, round(share * n_live)) for share in COVERAGES]
     # Within the latents covered, so that what is put in place has the right sizes and wrong owners.
     orders = [rng.permutation(top) for top in tops]
@@ -349,11 +357,11 @@ def substitution(
         for arm in (*carried, PERMUTED, "out")
         for share in COVERAGES
     }
-    n = 0
+    n = 0.0
     size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
     for part in batches(len(run_on), size):
         block = Predictions(models.target, models.site, tokens, run_on[part])
-        n += int(block.counts.sum())
+        n += float(block.counts.sum())
         keep = tokens.keep_nt[run_on[part]]
         b = block.own.cpu().numpy()[keep]
         start = models.source.start(tokens.tokens_nt[run_on[part]], models.site)
@@ -363,17 +371,21 @@ def substitution(
             mine, partner = matching.own[:top], matching.partner[:top]
             without = b - h_b[:, mine] @ own.W_dec[mine]
             tried = {arm: h_a[:, partner] @ one.W_dec[partner] for arm, one in carried.items()}
-            wrong = _wrong(order, partner)
-            tried[PERMUTED] = h_a[:, wrong] @ carried[PORTED].W_dec[partner]
+            if top > 1:
+                wrong = _wrong(order, partner)
+                tried[PERMUTED] = h_a[:, wrong] @ carried[PORTED].W_dec[partner]
             tried["out"] = np.zeros_like(without)
             for arm, added in tried.items():
-                _, (divergence,) = block.sums(block.with_rows(without + added))
+                scores = block.score(block.with_rows(without + added))
+                (divergence,) = scores.by_sequence()[1].sum(axis=2)
                 np.add.at(kl[arm, share], unit[part], divergence)
     rows = []
     for arm in (*carried, PERMUTED):
         curve = []
-        for share in COVERAGES:
+        for share, top in zip(COVERAGES, tops, strict=True):
             quality = 1 - (weights @ kl[arm, share]) / (weights @ kl["out", share])
+            if arm == PERMUTED and top < 2:
+                quality = np.full_like(quality, np.nan)
             curve.append(quality)
             rows.append(_row(arm, "quality", estimate(quality), n, coverage=share))
         grid = np.array((0.0, *COVERAGES))

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from crossseed.cohorts.base import Subject, TokenSet
+
+
+class Scores(NamedTuple):
+    """In nats, 0 where nothing is scored, each (k, sequences, positions, heads).
+
+    Attributes:
+        loss: cross-entropy. divergence: KL from the clean run.
+    """
+
+    loss: Tensor
+    divergence: Tensor
+
+    def by_sequence(self) -> tuple[np.ndarray, np.ndarray]:
+        """Loss and divergence summed over positions, each (k, sequences, heads)."""
+        loss, divergence = (values.sum(dim=2).numpy() for values in self)
+        return loss, divergence
 
 
 class Predictions:
@@ -31,15 +49,14 @@ class Predictions:
             for t in subject.targets(self.tokens, labels)
         ]
         # Scored where activations are read: elsewhere nothing was replaced.
-        self.scored = [self.keep & (target >= 0) for target in self.targets]
-        self.clean = self._predicted(self.own)
+        self.scored = torch.stack([self.keep & (target >= 0) for target in self.targets], dim=-1)
+        self._clean = self._predicted(self.own)
+        self.clean = self._scores(self._clean)
 
     @property
     def counts(self) -> np.ndarray:
-        """Scored predictions of each sequence, all heads together, (sequences,)."""
-        total = sum(scored.sum(dim=1) for scored in self.scored)
-        assert isinstance(total, Tensor)
-        return total.cpu().numpy()
+        """Scored predictions of each sequence and head, (sequences, heads)."""
+        return self.scored.sum(dim=1).double().cpu().numpy()
 
     def _predicted(self, value: Tensor) -> list[Tensor]:
         """Log-probabilities of every head with `value` at the place."""
@@ -51,37 +68,22 @@ class Predictions:
         value[self.keep] = torch.from_numpy(np.ascontiguousarray(rows_nd)).to(value)
         return value
 
-    def sums(self, value: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """Cross-entropy and divergence from the clean run with `value` at the place, in nats.
+    def score(self, value: Tensor) -> Scores:
+        """How predictions do with `value` at the place, (k · sequences, positions, width)."""
+        return self._scores(self._predicted(value))
 
-        Args:
-            value: (k · sequences, positions, width).
+    def _scores(self, predicted: list[Tensor]) -> Scores:
+        losses, divergences = [], []
+        for found, clean, target in zip(predicted, self._clean, self.targets, strict=True):
+            found = found.view(-1, *clean.shape)
+            index = target.clamp(min=0)[None, ..., None].expand(len(found), -1, -1, 1)
+            losses.append(-found.gather(-1, index)[..., 0])
+            divergences.append((clean.exp() * (clean - found)).sum(-1))
+        zero = torch.zeros((), device=self.scored.device)
+        both = (torch.stack(v, dim=-1) for v in (losses, divergences))
+        return Scores(*(torch.where(self.scored, v, zero).double().cpu() for v in both))
 
-        Returns:
-            Sums over scored predictions of all heads, each (k, sequences).
-        """
-        n = len(self.tokens)
-        k = len(value) // n
-        loss = torch.zeros(k, n, dtype=torch.float64)
-        divergence = torch.zeros(k, n, dtype=torch.float64)
-        for found, clean, target, scored in zip(
-            self._predicted(value), self.clean, self.targets, self.scored, strict=True
-        ):
-            found = found.view(k, *clean.shape)
-            index = target.clamp(min=0)[None, ..., None].expand(k, -1, -1, 1)
-            picked = found.gather(-1, index)[..., 0]
-            kl = (clean.exp() * (clean - found)).sum(-1)
-            loss += torch.where(scored, -picked, 0.0).sum(dim=2).double().cpu()
-            divergence += torch.where(scored, kl, 0.0).sum(dim=2).double().cpu()
-        return loss.numpy(), divergence.numpy()
-
-    def losses(self, value: Tensor) -> np.ndarray:
-        """Cross-entropy of every scored prediction with `value` at the place, (k, predictions), those of
-        a sequence together."""
-        k = len(value) // len(self.tokens)
-        found = []
-        for logits, target in zip(self._predicted(value), self.targets, strict=True):
-            index = target.clamp(min=0)[None, ..., None].expand(k, -1, -1, 1)
-            found.append(-logits.view(k, *target.shape, -1).gather(-1, index)[..., 0])
-        chosen = torch.stack(self.scored, dim=-1)
-        return torch.stack(found, dim=-1)[:, chosen].double().cpu().numpy()
+    def each(self, values: Tensor) -> np.ndarray:
+        """What stands at every scored prediction, (k, predictions), those of a sequence together."""
+        found: np.ndarray = values[:, self.scored.cpu()].numpy()
+        return found

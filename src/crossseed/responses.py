@@ -48,18 +48,13 @@ def responses(
     site: str,
     concept: Concept,
     vectors: np.ndarray,
-    published: bool = False,
 ) -> Responses:
-    """How a model's predictions move along some vectors.
-
-    Args:
-        vectors: (directions, width), each of the length that dose 1 stands for.
-        published: whether the published measure is wanted too.
-    """
+    """How a model's predictions move along some vectors, (directions, width), each of the length that
+    dose 1 stands for."""
     trials = concept.trials
     n, length = trials.tokens_nt.shape
     at = trials.at_nt
-    about = concept.published if published else None
+    about = concept.published
     either = at if about is None else at | about.at_nt
     which = subject.heads.index(trials.head)
     m, doses = len(vectors), np.array(DOSES)
@@ -199,28 +194,49 @@ def _by_sequence(values: np.ndarray, sequence: np.ndarray, n: int) -> np.ndarray
     return np.asarray(values @ chosen)
 
 
-class OnText:
-    """What steering does to text that has nothing to do with it."""
+class Damage(NamedTuple):
+    """What steering does to text that has nothing to do with it, summed over its sequences.
 
-    def __init__(self, subject: Subject, site: str, tokens: TokenSet, chosen: np.ndarray) -> None:
-        size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
-        self.blocks = [
-            Predictions(subject, site, tokens, chosen[part]) for part in batches(len(chosen), size)
-        ]
-        self.n = sum(float(block.counts.sum()) for block in self.blocks)
-        self.clean = sum(float(block.sums(block.own)[0].sum()) for block in self.blocks)
+    Attributes:
+        ce_added: cross-entropy added, by heads other than the concept's where a model has some,
+            (vectors, doses, sequences). n_ce: their scored predictions, (sequences,).
+        kl: divergence from the clean run, all heads, likewise. n_kl: scored predictions.
+    """
 
-    def damage(self, vectors: np.ndarray) -> list[tuple[float, np.ndarray, np.ndarray]]:
-        """At each dose, the cross-entropy added and the divergence from the clean run of each vector,
-        in nats a prediction."""
-        found = []
-        for dose in DOSES:
-            ce, kl = np.zeros(len(vectors)), np.zeros(len(vectors))
-            for number, v in enumerate(vectors):
-                for block in self.blocks:
-                    step = torch.from_numpy((dose * v).astype(np.float32)).to(block.own.device)
-                    loss, divergence = block.sums(block.own + step)
-                    ce[number] += loss.sum()
-                    kl[number] += divergence.sum()
-            found.append((dose, (ce - self.clean) / self.n, kl / self.n))
-        return found
+    ce_added: np.ndarray
+    n_ce: np.ndarray
+    kl: np.ndarray
+    n_kl: np.ndarray
+
+
+def damage(
+    subject: Subject,
+    site: str,
+    tokens: TokenSet,
+    chosen: np.ndarray,
+    vectors: np.ndarray,
+    head: str,
+) -> Damage:
+    """Steers a model on some sequences of a split.
+
+    Args:
+        chosen: numbers of the sequences. vectors: (vectors, width), each at dose 1.
+        head: what the concept is about.
+    """
+    others = [name != head for name in subject.heads]
+    counted = np.array(others if any(others) else [True])
+    ce, kl = np.zeros((2, len(vectors), len(DOSES), len(chosen)))
+    n_ce, n_kl = np.zeros((2, len(chosen)))
+    size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
+    for part in batches(len(chosen), size):
+        block = Predictions(subject, site, tokens, chosen[part])
+        n_ce[part] = block.counts[:, counted].sum(axis=1)
+        n_kl[part] = block.counts.sum(axis=1)
+        (clean,) = block.clean.by_sequence()[0]
+        for number, v in enumerate(vectors):
+            for j, dose in enumerate(DOSES):
+                step = torch.from_numpy((dose * v).astype(np.float32)).to(block.own.device)
+                (loss,), (divergence,) = block.score(block.own + step).by_sequence()
+                ce[number, j, part] = (loss - clean)[:, counted].sum(axis=1)
+                kl[number, j, part] = divergence.sum(axis=1)
+    return Damage(ce, n_ce, kl, n_kl)

@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from torch import Tensor
 
 from crossseed import claim_rule
 from crossseed.activations import SplitReader, check_paired
@@ -22,7 +21,7 @@ from crossseed.carried import PROCRUSTES, Carried
 from crossseed.cohorts.base import FORWARD_TOKENS, Subject, TokenSet, batches, spread
 from crossseed.metrics import estimate, resample_weights, unit_starts
 from crossseed.pairs import Readers
-from crossseed.predictions import Predictions
+from crossseed.predictions import Predictions, Scores
 from crossseed.progress import Progress
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
@@ -49,12 +48,12 @@ class _Scores:
         self.n_units = n_units
         self.by_way: dict[Way, _Sums] = {}
 
-    def add(self, way: Way, unit_s: np.ndarray, block: Predictions, value: Tensor) -> None:
-        """Adds what some sequences give with `value` at the site."""
+    def add(self, way: Way, unit_s: np.ndarray, scores: Scores) -> None:
+        """Adds what some sequences give, all heads together."""
         if way not in self.by_way:
             self.by_way[way] = _Sums(np.zeros(self.n_units), np.zeros(self.n_units))
-        for total, (values,) in zip(self.by_way[way], block.sums(value), strict=True):
-            np.add.at(total, unit_s, values)
+        for total, (values,) in zip(self.by_way[way], scores.by_sequence(), strict=True):
+            np.add.at(total, unit_s, values.sum(axis=1))
 
 
 def splice(
@@ -121,14 +120,14 @@ def values(
     progress = Progress("splice", len(chosen))
     for part in batches(len(chosen), size):
         block = Predictions(subject, site, tokens, chosen[part])
-        np.add.at(scores.n, unit[part], block.counts)
+        np.add.at(scores.n, unit[part], block.counts.sum(axis=1))
 
         def run(
             way: Way, rows_nd: np.ndarray, block: Predictions = block, part: slice = part
         ) -> None:
-            scores.add(way, unit[part], block, block.with_rows(rows_nd))
+            scores.add(way, unit[part], block.score(block.with_rows(rows_nd)))
 
-        scores.add(("", "", "clean"), unit[part], block, block.own)
+        scores.add(("", "", "clean"), unit[part], block.clean)
         rows = [slice(first_row[s], first_row[s + 1]) for s in chosen[part]]
         a, b = _rows(readers.source, rows), _rows(readers.target, rows)
         before = _rows(readers.untrained, rows) if readers.untrained is not None else None

@@ -20,7 +20,8 @@ rotation page.
 
 What arXiv 2605.24577 measured stands beside it under its own name: vectors of their own length
 (``as_published`` in the target, ``within`` in the source they are of), the accuracy lost
-(``accuracy_drop``) and the divergence on neutral text (``kl``). Neither has a sign.
+(``accuracy_drop``), the divergence on other text (``kl``), and their ratios to those ``within``. None has a
+sign.
 """
 
 from __future__ import annotations
@@ -185,7 +186,8 @@ def study(
     Args:
         source, target: the two models and their own vectors of the concept.
         tried: unit directions by arm, from `arms`.
-        neutral: text that has nothing to do with the concept; on it the damage is measured.
+        neutral: text that the damage is measured on: of other heads than the concept's, where a model
+            has some.
         sequences: how many of its sequences are run.
         resamples: bootstrap resamples behind each interval.
         cell: names the cell.
@@ -194,42 +196,56 @@ def study(
         UserError: nothing can be scored.
     """
     # Imported here: PyTorch, which those who read the table do without.
-    from crossseed.responses import OnText, responses
+    from crossseed.responses import damage, responses
 
     length = float(np.linalg.norm(target.vector))
-    weights = resample_weights(
-        generator("bootstrap", *cell, concept.name), len(concept.trials.tokens_nt), resamples
-    )
+    drawn = generator("bootstrap", *cell, concept.name)
+    weights = resample_weights(drawn, len(concept.trials.tokens_nt), resamples)
     chosen = spread(len(neutral.tokens_nt), sequences)
-    on_text = OnText(target.subject, site, neutral, chosen)
+    text_weights = resample_weights(drawn, len(chosen), resamples)
     table = _Table(concept.name)
-    progress = Progress(f"steer {concept.name}", len(tried))
+    vectors = {arm: directions * length for arm, directions in tried.items()}
+    # As the study has it: at the vector's own length.
+    own = source.vector[None]
+    progress = Progress(f"steer {concept.name}", len(tried) + 2)
     found = {}
-    for number, (arm, directions) in enumerate(tried.items()):
-        vectors = directions * length
-        found[arm] = responses(target.subject, site, concept, vectors, True)
-        for dose, ce, kl in on_text.damage(vectors[:ON_TEXT]):
-            table.spread(arm, "", "ce_added", dose, ce)
-            table.spread(arm, "", "kl", dose, kl)
+    for number, (arm, tried_vectors) in enumerate(vectors.items()):
+        found[arm] = responses(target.subject, site, concept, tried_vectors)
         progress.update(number + 1, "arms")
+    asked = {**{arm: v[:ON_TEXT] for arm, v in vectors.items()}, AS_PUBLISHED: own}
+    head = concept.trials.head
+    everything = np.concatenate(list(asked.values()))
+    on_text = damage(target.subject, site, neutral, chosen, everything, head)
+    progress.update(len(tried) + 1, "arms")
+    within = damage(source.subject, site, neutral, chosen, own, head)
     progress.close()
+    bounds = np.cumsum([0, *(len(v) for v in asked.values())])
+    harm = {
+        arm: on_text._replace(ce_added=on_text.ce_added[a:b], kl=on_text.kl[a:b])
+        for arm, a, b in zip(asked, bounds, bounds[1:], strict=False)
+    }
     native = found[NATIVE]
-    table.n = int(native.n_u.sum())
     slopes = {arm: _slopes(r, weights) for arm, r in found.items()}
     for arm, response in found.items():
         _respond(table, arm, response, weights)
-        _against(table, arm, slopes, native.slopes[0], response.slopes)
-        table.spread(arm, "", "cosine_native", None, tried[arm] @ tried[NATIVE][0])
-    # The published measures, at the vectors' own length.
-    both = ((AS_PUBLISHED, target.subject, on_text), (WITHIN, source.subject, None))
-    for arm, subject, text in both:
-        vectors = source.vector[None]
-        _dropped(table, arm, responses(subject, site, concept, vectors, True), weights)
-        text = text or OnText(subject, site, neutral, chosen)
-        for dose, _, kl in text.damage(vectors):
-            table.spread(arm, "", "kl", dose, kl)
+        _against(table, arm, slopes, native.slopes[0], response)
+        n = int(response.n_u.sum())
+        table.spread(arm, "", "cosine_native", None, tried[arm] @ tried[NATIVE][0], n)
+    published = {
+        AS_PUBLISHED: responses(target.subject, site, concept, own),
+        WITHIN: responses(source.subject, site, concept, own),
+    }
+    for arm, response in {**found, **published}.items():
+        _published(table, arm, "accuracy_drop", _dropped(response, weights),
+                   _dropped(published[WITHIN], weights), int(response.right_n.sum()))  # fmt: skip
+    diverged = _mean(within.kl, within.n_kl, text_weights)
+    for arm, hurt in {**harm, WITHIN: within}.items():
+        _published(table, arm, "kl", _mean(hurt.kl, hurt.n_kl, text_weights), diverged, int(hurt.n_kl.sum()))  # fmt: skip
+        added = _mean(hurt.ce_added, hurt.n_ce, text_weights)
+        for j, dose in enumerate(DOSES):
+            table.sampled(arm, "", "ce_added", dose, added[:, :, j], int(hurt.n_ce.sum()))
     norms = np.linalg.norm(source.vector) / length if length else np.nan
-    table.add(RAW, "", "norm_ratio", None, Estimate(float(norms)))
+    table.add(RAW, "", "norm_ratio", None, Estimate(float(norms)), int(native.n_u.sum()))
     return table.rows
 
 
@@ -251,14 +267,14 @@ def regime(
     """
     share, dimensions = pinned_share(v_b, pinned_nd)
     table = _Table(concept.name)
-    table.n = int(concept.trials.at_nt.sum())
+    n = int(concept.trials.at_nt.sum())
     both = _unit(v_a[None]) @ _unit(port.direction(v_a, maps[MAPPED])[None]).T
     for metric, value in (
         ("pinned_share", share),
         ("pinned_share_random", dimensions / len(v_b)),
         ("kept_by_map", float(both[0, 0])),
     ):
-        table.add(NATIVE, "", metric, None, Estimate(value))
+        table.add(NATIVE, "", metric, None, Estimate(value), n)
     return table.rows
 
 
@@ -266,84 +282,92 @@ class _Table:
     """Rows of one concept."""
 
     def __init__(self, concept: str) -> None:
-        self.concept, self.n = concept, 0
+        self.concept = concept
         self.rows: list[Row] = []
 
-    def add(self, arm: str, measure: str, metric: str, dose: float | None, value: Estimate) -> None:
+    def add(
+        self, arm: str, measure: str, metric: str, dose: float | None, value: Estimate, n: int
+    ) -> None:
         row = {"concept": self.concept, "arm": arm, "measure": measure, "metric": metric}
-        self.rows.append({**row, "dose": dose, **value._asdict(), "n": self.n})
+        self.rows.append({**row, "dose": dose, **value._asdict(), "n": n})
 
     def spread(
-        self, arm: str, measure: str, metric: str, dose: float | None, values: np.ndarray
+        self, arm: str, measure: str, metric: str, dose: float | None, values: np.ndarray, n: int
     ) -> None:
         """One value, or of random directions their mean and the band that holds 95 % of them."""
         if len(values) == 1:
-            self.add(arm, measure, metric, dose, Estimate(float(values[0])))
+            self.add(arm, measure, metric, dose, Estimate(float(values[0])), n)
         elif not np.isnan(values).all():
             low, high = np.nanquantile(values, BAND)
-            self.add(arm, measure, metric, dose, Estimate(float(np.nanmean(values)), low, high))
+            self.add(arm, measure, metric, dose, Estimate(float(np.nanmean(values)), low, high), n)
+
+    def sampled(
+        self, arm: str, measure: str, metric: str, dose: float | None, values: np.ndarray, n: int
+    ) -> None:
+        """Of (resamples, directions): of one direction its interval, of random ones their band."""
+        if np.isnan(values[0]).all():
+            return
+        if values.shape[1] == 1:
+            self.add(arm, measure, metric, dose, estimate(values[:, 0]), n)
+        else:
+            self.spread(arm, measure, metric, dose, values[0], n)
 
 
-def _mean(sums_su: np.ndarray, n_u: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Means over scored positions, (resamples, ...), of sums by sequence (..., sequences)."""
+def _mean(sums: np.ndarray, n_u: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Means over what is scored, (resamples, ...), of sums by sequence (..., sequences)."""
     n = weights @ n_u
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.moveaxis(sums_su @ weights.T, -1, 0) / n.reshape(-1, *[1] * (sums_su.ndim - 1))
+        return np.moveaxis(sums @ weights.T, -1, 0) / n.reshape(-1, *[1] * (sums.ndim - 1))
 
 
 def _slopes(response: Responses, weights: np.ndarray) -> np.ndarray:
     """β of each direction and measure, (resamples, directions, measures)."""
     doses = np.array(DOSES)
     moved = np.einsum("ijku,j->iku", response.moved, doses) / np.sum(doses**2)
-    if len(moved) > 1:
-        weights = weights[:1]
-    return _mean(moved, response.n_u, weights)
+    return _mean(moved, response.n_u, weights if len(moved) == 1 else weights[:1])
 
 
 def _respond(table: _Table, arm: str, response: Responses, weights: np.ndarray) -> None:
     """What the predictions do dose by dose."""
-    single = len(response.moved) == 1
-    w = weights if single else weights[:1]
-    shifts = _mean(response.moved, response.n_u, w)
+    weights = weights if len(response.moved) == 1 else weights[:1]
+    n = int(response.n_u.sum())
+    shifts = _mean(response.moved, response.n_u, weights)
     shares = {
-        "intended_share": _mean(response.intended, response.n_u, w),
-        "old_share": _mean(response.old, response.n_u, w),
+        "intended_share": _mean(response.intended, response.n_u, weights),
+        "old_share": _mean(response.old, response.n_u, weights),
     }
-
-    def put(measure: str, metric: str, dose: float, values: np.ndarray) -> None:
-        if np.isnan(values[0]).all():
-            return
-        if single:
-            table.add(arm, measure, metric, dose, estimate(values[:, 0]))
-        else:
-            table.spread(arm, measure, metric, dose, values[0])
-
     for j, dose in enumerate(DOSES):
         for k, measure in enumerate(MEASURES):
-            put(measure, "shift", dose, shifts[:, :, j, k])
+            table.sampled(arm, measure, "shift", dose, shifts[:, :, j, k], n)
         for metric, values in shares.items():
-            put("", metric, dose, values[:, :, j])
+            table.sampled(arm, "", metric, dose, values[:, :, j], n)
     if arm == NATIVE:
         for metric, hits in zip(shares, response.clean, strict=True):
-            values = _mean(hits[None], response.n_u, w)
-            table.add(arm, "", metric, 0.0, estimate(values[:, 0]))
-    _dropped(table, arm, response, w)
+            values = _mean(hits[None], response.n_u, weights)
+            table.sampled(arm, "", metric, 0.0, values, n)
 
 
-def _dropped(table: _Table, arm: str, response: Responses, weights: np.ndarray) -> None:
-    """The published measure: accuracy lost at the published positions."""
+def _dropped(response: Responses, weights: np.ndarray) -> np.ndarray:
+    """Accuracy lost at the published positions, (resamples, directions, doses)."""
     if response.right is None:
-        return
-    single = len(response.right) == 1
-    right = _mean(response.right, response.right_n, weights if single else weights[:1])
+        return np.full((len(weights), 1, len(DOSES)), np.nan)
+    right = _mean(response.right, response.right_n, weights)
+    found: np.ndarray = right[:, :, :1] - right[:, :, 1:]
+    return found
+
+
+def _published(
+    table: _Table, arm: str, metric: str, values: np.ndarray, within: np.ndarray, n: int
+) -> None:
+    """A published measure, and its ratio to that of the source's own vector in the source; both
+    (resamples, directions, doses)."""
     for j, dose in enumerate(DOSES):
-        drop = right[:, :, 0] - right[:, :, 1 + j]
-        if np.isnan(drop[0]).all():
-            continue
-        if single:
-            table.add(arm, "", "accuracy_drop", dose, estimate(drop[:, 0]))
-        else:
-            table.spread(arm, "", "accuracy_drop", dose, drop[0])
+        table.sampled(arm, "", metric, dose, values[:, :, j], n)
+        if arm != WITHIN:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                ratio = values[:, :, j] / within[:, :, j]
+            finite = np.where(np.isfinite(ratio), ratio, np.nan)
+            table.sampled(arm, "", f"{metric}_ratio", dose, finite, n)
 
 
 def _against(
@@ -351,31 +375,30 @@ def _against(
     arm: str,
     slopes: Mapping[str, np.ndarray],
     native_effect: np.ndarray,
-    effects: np.ndarray,
+    response: Responses,
 ) -> None:
     """Slopes, beside the native one and beside those of random directions."""
     own, native = slopes[arm], slopes[NATIVE]
+    n = int(response.n_u.sum())
     for k, measure in enumerate(MEASURES):
         if np.isnan(native[0, 0, k]):
             continue
         reference = estimate(native[:, 0, k])
         # Without a native response there is nothing to be a share of.
         defined = reference.low > 0 or reference.high < 0
-        if own.shape[1] > 1:
-            table.spread(arm, measure, "slope", None, own[0, :, k])
+        table.sampled(arm, measure, "slope", None, own[:, :, k], n)
+        if arm in NULLS:
             if defined:
-                table.spread(arm, measure, "ratio", None, own[0, :, k] / reference.value)
+                table.spread(arm, measure, "ratio", None, own[0, :, k] / reference.value, n)
             continue
-        table.add(arm, measure, "slope", None, estimate(own[:, 0, k]))
-        if defined:
-            table.add(arm, measure, "ratio", None, estimate(own[:, 0, k] / native[:, 0, k]))
-        else:
-            table.add(arm, measure, "ratio", None, Estimate(float("nan")))
+        ratio = own[:, 0, k] / native[:, 0, k]
+        undefined = Estimate(float("nan"))
+        table.add(arm, measure, "ratio", None, estimate(ratio) if defined else undefined, n)
         sign = np.sign(reference.value)
         for null in NULLS:
             drawn = slopes[null][0, :, k]
             beyond = np.sum(sign * drawn >= sign * own[0, 0, k])
             p = Estimate((1 + float(beyond)) / (1 + len(drawn)))
-            table.add(arm, measure, f"p_{null}", None, p)
-    cosine = _unit(effects) @ _unit(native_effect[None])[0]
-    table.spread(arm, "", "effect_cosine", None, cosine)
+            table.add(arm, measure, f"p_{null}", None, p, n)
+    cosine = _unit(response.slopes) @ _unit(native_effect[None])[0]
+    table.spread(arm, "", "effect_cosine", None, cosine, n)

@@ -29,12 +29,8 @@ def _over_within(arm: str, metric: str, concept: str | None, dose: float | None)
     """A published measure of an arm over that of the source's own vector in the source."""
 
     def ratio(c: Cells) -> pd.DataFrame:
-        both = _rows(c, arm, metric, concept).merge(
-            _rows(c, s.WITHIN, metric, concept), on=KEYS, suffixes=("", "_within")
-        )
-        both = both[(both.dose == dose) | (dose is None)]
-        both = both[both.value_within != 0]
-        return both.assign(value=both.value / both.value_within)[SEED_VALUES]
+        rows = _rows(c, arm, f"{metric}_ratio", concept)
+        return rows[(rows.dose == dose) | (dose is None)][SEED_VALUES].dropna()
 
     return ratio
 
@@ -120,10 +116,10 @@ def _integrated(published: tuple[str, ...], rigorous: tuple[str, ...]) -> Wiring
         _attributed(a.RIGHT, rigorous, "pearson", PUBLISHED_POINTS),
         (
             _attributed(a.ONE_SEQUENCE, rigorous, "pearson"),
-            _attributed(a.OTHER_BATCHES, rigorous, "pearson"),
+            _attributed(a.OTHER_BATCH, rigorous, "pearson"),
         ),
         "falls",
-        "over all cells, against ablating one sequence of the batch, or other batches: integrated gradients "
+        "over all cells, against ablating one sequence of the batch, or another batch: integrated gradients "
         "converge to the effect that they are compared with, at many times the passes of measuring it",
         "a study of attribution with 32 points of the right Riemann sum",
     )
@@ -133,9 +129,9 @@ def _patching(published: tuple[str, ...], rigorous: tuple[str, ...]) -> Wiring:
     return Wiring(
         _attributed(a.PATCHING, published, "pearson_by_batch"),
         _attributed(a.PATCHING, rigorous, "pearson"),
-        _attributed(a.OTHER_BATCHES, rigorous, "pearson"),
+        _attributed(a.OTHER_BATCH, rigorous, "pearson"),
         "never",
-        "over all cells, beside the effect measured on other batches",
+        "over all cells, beside the effect measured on another batch",
         "a study of attribution",
     )
 

@@ -61,6 +61,7 @@ SUMMARY: dict[str, str] = {"raw-ev-worst": "mean"}
 ABSENT = {
     "bar": "a study of the bars",
     "decoy": "a study of the bars",
+    "weight": "a study of weight edits",
 }
 
 
@@ -93,9 +94,11 @@ def judge(claim: Claim, cells: Cells | None, missing: str = "") -> dict[str, Any
     }
     name = name_of(claim)
     wiring = WIRED.get(claim.claim) or WIRED.get(name)
+    absent = ABSENT.get(name.split("-")[0])
+    if wiring is None and absent is not None:
+        return {**row, "why": f"needs {absent}, which this version does not have"}
     if cells is None or wiring is None:
-        absent = ABSENT.get(name.split("-")[0], "a study")
-        return {**row, "why": f"needs {missing or absent + ', which this version does not have'}"}
+        return {**row, "why": f"needs {missing or 'a study, which this version does not have'}"}
     nulls = wiring.null if isinstance(wiring.null, tuple) else (wiring.null,)
     frames = [measure(cells) for measure in (wiring.as_published, wiring.rigorous, *nulls)]
     if frames[0].empty:

@@ -274,6 +274,13 @@ class RunConfig(Model):
                     f"features.dictionary {self.features.dictionary!r} is not made by this run; choose "
                     f"from {', '.join(known)}"
                 )
+        for cohort, config in self.cohorts.items() if self.attribution else ():
+            asked = self.attribution.batches * self.attribution.sequences
+            if asked > config.sequences_of("eval"):
+                raise ValueError(
+                    f"attribution asks for {asked} sequences (batches × sequences), but cohorts.{cohort}."
+                    f"tokens.eval has {config.sequences_of('eval')}; lower one, or make the split larger"
+                )
         for cohort, config in self.cohorts.items() if self.steering else ():
             said = config.why_not_steered
             if said:

@@ -41,7 +41,7 @@ METHODS = {
     a.MIDPOINT: (GREEN, "midpoint", "s"),
     a.GAUSS: (PINK, "Gauss–Legendre", "^"),
     a.ONE_SEQUENCE: (AMBER, "ablating one sequence", "D"),
-    a.OTHER_BATCHES: (BLACK, "ablating other batches", "x"),
+    a.OTHER_BATCH: (BLACK, "ablating another batch", "x"),
 }
 FEATURE_ARMS = {
     f.PORTED: (BLUE, "rotated"),
@@ -131,6 +131,7 @@ def regimes(tables: t.Tables, info: dict[str, Any]) -> Figure:
     figure, axes = panels(len(info), height=3.4)
     for axis, cohort in zip(axes, info, strict=True):
         rows = tables.steering[tables.steering.cohort == cohort]
+        rows = rows[~rows.site.isin(t.same_sites(tables.fits, cohort))]
         pins = rows[rows.metric == "pinned_share_random"].value.max() > 0
         metric = "pinned_share" if pins else "kept_by_map"
         keys = [*t.PAIR, "concept"]

@@ -93,6 +93,7 @@ def _lines(rows: pd.DataFrame, ratios: dict[str, pd.DataFrame]) -> list[dict[str
                 "cosine": of("effect_cosine"),
                 "share": of("intended_share", dose=TOLD),
                 "damage": of("ce_added", dose=TOLD),
+                "kl": of("kl_ratio", dose=TOLD),
             }
         )
     return found
@@ -103,9 +104,12 @@ def regimes(tables: t.Tables, cohort: str) -> list[str]:
     rows = tables.steering[tables.steering.cohort == cohort]
     if rows.empty:
         return []
+    rows = rows[~rows.site.isin(t.same_sites(tables.fits, cohort))]
     keys = [*t.PAIR, "concept"]
     wide = rows[rows.arm == s.NATIVE].pivot_table(index=keys, columns="metric", values="value")
     raw = rows[(rows.arm == s.RAW) & (rows.metric == "ratio")].dropna(subset=["value"])
+    if raw.empty:
+        return []
     raw = pd.concat([part[part.measure == measure_of(part)] for _, part in raw.groupby("concept")])
     wide = wide.join(raw.set_index(keys).value.rename("raw"), how="inner")
     shared = wide.pinned_share_random.max() > 0
@@ -180,14 +184,11 @@ def attribution(tables: t.Tables, cohort: str) -> list[str]:
             f"{str(kinds).replace('+', ' and ')} ({part.n_cells.max():.0f} cells a member): attribution patching "
             f"correlates with measured effects at {of('pearson', a.PATCHING)}, integrated gradients with {most:.0f} "
             f"points of the right Riemann sum at {of('pearson', a.RIGHT, most)}, its error "
-            f"{of('relative_error', a.RIGHT, most)} of the effects; Gauss–Legendre has {fewer} points. Ablating other "
-            f"batches, one pass, correlates at {of('pearson', a.OTHER_BATCHES)}, with an error of "
-            f"{of('relative_error', a.OTHER_BATCHES)}."
+            f"{of('relative_error', a.RIGHT, most)} of the effects; Gauss–Legendre has {fewer} points. Ablating another "
+            f"batch, one pass, correlates at {of('pearson', a.OTHER_BATCH)}, with an error of "
+            f"{of('relative_error', a.OTHER_BATCH)}."
         )
     return sentences
-
-
-PORT_ARMS = (card.PORTED, card.OWN, card.SOURCE, "raw")
 
 
 def ports(tables: t.Tables, cohort: str) -> list[dict[str, Any]]:
@@ -201,15 +202,12 @@ def ports(tables: t.Tables, cohort: str) -> list[dict[str, Any]]:
         nulls = [arm for arm in (*ladder.NULLS, pairs.SHUFFLED_LIKE) if arm in set(part.arm)]
         cells = []
         for metric in ("ev", "firing_r", "ce_recovered"):
-            line = [
-                _value(by, arm, metric)
-                for arm in (card.PORTED, "raw", None, card.OWN, card.SOURCE)
-                if arm
-            ]
             best = [by.value.get((arm, metric)) for arm in nulls]
             known = [float(v) for v in best if v is not None and not pd.isna(v)]
-            line.insert(2, f"{max(known):.2f}" if known else "–")
-            cells.append(line)
+            ported, raw, own, source = (
+                _value(by, arm, metric) for arm in (card.PORTED, "raw", card.OWN, card.SOURCE)
+            )
+            cells.append([ported, raw, f"{max(known):.2f}" if known else "–", own, source])
         found.append({**named, "cells": cells})
     return found
 

@@ -223,9 +223,11 @@ def _pair(args: argparse.Namespace, source: dict[str, Any], target: dict[str, An
         made = pair.spec["activations"]
         for role, member in (("source", source), ("target", target)):
             if made[role] != made_from[role]:
+                of = pair.spec
                 raise UserError(
-                    f"{args.maps} is a map of other models: its {role} is made from {made[role]}, not from "
-                    f"{made_from[role]} ({_told(member)}); give the moments of this pair, or leave out --maps"
+                    f"{args.maps} is a map between {of['cohort']} seed {of['source_seed']} and seed "
+                    f"{of['target_seed']}, {of['checkpoint']}, {of['site']}, and its {role} is not "
+                    f"{_told(member)} as it is now; give the moments of this pair, or leave out --maps"
                 )
         return pair
     # The names that a pair of the workflow has, so that the random arms are the same.

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from crossseed import pairs, steering
-from crossseed.activations import read_tokens
+from crossseed.activations import check_source, read_tokens
 from crossseed.cohorts.base import module_of
+from crossseed.errors import UserError
 from crossseed.seeding import generator
 from crossseed.store import check_cell, write_table
 from crossseed.verbs import models, options
@@ -43,8 +44,18 @@ def run(args: argparse.Namespace) -> None:
     maps = {steering.MAPPED: carried["procrustes"], steering.SHUFFLED: carried["shuffled"]}
     if args.mismatched is not None:
         other = pairs.read(args.mismatched)
-        named = {"site": site, "cohort": spec["cohort"], "source_seed": spec["source_seed"]}
+        named = {name: spec[name] for name in pairs.CELL if name != "target_seed"}
         check_cell(args.mismatched, other.spec, named)
+        check_source(
+            args.mismatched,
+            {"source": other.spec["activations"]["source"]},
+            spec["activations"]["source"],
+        )
+        if other.spec["target_seed"] == spec["target_seed"]:
+            raise UserError(
+                f"{args.mismatched} is of seed {spec['target_seed']} too; a mismatched rotation is that of "
+                "another target, or none is given"
+            )
         maps[steering.MISMATCHED] = other.arms([])["procrustes"]
     sets, _ = read_tokens(args.tokens)
     told = {"concepts": spec["concepts"], "trials": spec["trials"], **spec["text"]}

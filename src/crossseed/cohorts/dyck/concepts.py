@@ -164,19 +164,19 @@ def _concept(name: str, recipe: _Recipe, examples: _View, trials: _View) -> Conc
 
 
 def pinned(subject: Subject, shared: Sequence[str], width: int) -> np.ndarray:
-    """Rows that span what tensors shared by all members fix of the residual stream, (rows, width).
+    """Rows that span what all members have in common in the residual stream, (rows, width): the fixed
+    positional table, and tensors that they share.
 
-    Of embeddings, those of tokens in use and the positional table; of unembeddings, differences of
-    rows, since a softmax sees no more.
+    Of embeddings, those of tokens in use; of unembeddings, differences of rows, since a softmax sees no
+    more.
     """
     assert isinstance(subject, DyckSubject)
-    tensors = subject.model.state_dict()
+    tensors = {
+        name: tensor.double().cpu().numpy() for name, tensor in subject.model.state_dict().items()
+    }
     used = task.FIRST_BRACKET + task.N_BRACKETS
-    rows = [np.zeros((0, width))]
+    rows = [tensors["W_pos"]]
     for name in shared:
-        tensor = tensors[name].double().cpu().numpy()
-        if name == "W_E":
-            rows += [tensor[:used], tensors["W_pos"].double().cpu().numpy()]
-        else:
-            rows.append(tensor[1:used] - tensor[:1])
+        tensor = tensors[name][:used] if name in ("W_E", "W_U_tok") else tensors[name]
+        rows.append(tensor if name == "W_E" else tensor[1:] - tensor[:1])
     return np.concatenate(rows)

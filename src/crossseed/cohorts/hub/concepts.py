@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from crossseed.cohorts.base import Concept, Subject, TokenSet
+from crossseed.cohorts.base import Concept, TokenSet
 from crossseed.cohorts.hub.loading import Source, load_tokenizer
 from crossseed.cohorts.text import prompts
+from crossseed.cohorts.text.prompts import pinned
+
+__all__ = ["make", "pinned"]
 
 
 def make(
@@ -22,8 +23,3 @@ def make(
     """See `crossseed.cohorts.base`."""
     found = load_tokenizer(Source(spec["tokenizer"], spec["folder"]))
     return prompts.concepts(files, found, spec["trials"])
-
-
-def pinned(subject: Subject, shared: Sequence[str], width: int) -> np.ndarray:
-    """Nothing: the models are not known to share weights."""
-    return np.zeros((0, width))

@@ -100,7 +100,8 @@ class HubStart:
             if at_nt is not None:
                 wanted = torch.from_numpy(at_nt).to(hidden.device)
                 hidden = hidden.view(changes, *self.tokens.shape, -1)[:, wanted]
-            return [subject.predict(hidden).float()]
+            # Of a model spread over devices the head may lie on another one.
+            return [subject.predict(hidden).float().to(self.value_ntd.device)]
 
 
 class HubSubject:

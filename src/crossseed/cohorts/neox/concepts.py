@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from crossseed.cohorts.base import Concept, Subject, TokenSet
+from crossseed.cohorts.base import Concept, TokenSet
 from crossseed.cohorts.neox.tokenizer import load
 from crossseed.cohorts.text import prompts
+from crossseed.cohorts.text.prompts import pinned
+
+__all__ = ["make", "pinned"]
 
 
 def make(
@@ -21,8 +22,3 @@ def make(
 ) -> list[Concept]:
     """See `crossseed.cohorts.base`."""
     return prompts.concepts(files, load(tokenizer), spec["trials"])
-
-
-def pinned(subject: Subject, shared: Sequence[str], width: int) -> np.ndarray:
-    """Nothing: the models share no weights."""
-    return np.zeros((0, width))

@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from pydantic import Field, ValidationError
 
-from crossseed.cohorts.base import Concept, Examples, Trials
+from crossseed.cohorts.base import Concept, Examples, Subject, Trials
 from crossseed.config.fields import Distinct, Model, NonEmpty
 from crossseed.errors import UserError
 from crossseed.seeding import generator
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # Distinct prompts a class, at least: fewer would make a vector of their fillers.
 LEAST = 40
-Words = Annotated[list[str], Distinct, NonEmpty]
+Words = Annotated[list[Annotated[str, NonEmpty]], Distinct, NonEmpty]
 
 
 class PromptSet(Model):
@@ -69,7 +69,8 @@ def read(path: Path) -> Prompts:
 
     Raises:
         UserError: not YAML or not of this form; a class is missing, has fewer than `LEAST` distinct
-            prompts, or shares one with another class or the other split; a placeholder has no filler.
+            prompts, or shares one with another class or the other split; the splits share a template or
+            a filler; a placeholder has no filler.
     """
     try:
         file = PromptFile.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
@@ -90,6 +91,7 @@ def read(path: Path) -> Prompts:
                 f"{path}: {where} has {', '.join(named) or 'no class'}, expected {file.toward} and "
                 f"{file.away}, the classes of `toward` and `away`"
             )
+    _check_held_out(path, file)
     filled = {
         split: {name: _filled(path, split, prompts, name) for name in classes}
         for split, prompts in (("vector", file.vector), ("trials", file.trials))
@@ -112,13 +114,32 @@ def read(path: Path) -> Prompts:
     return Prompts(Path(path).stem, file, **filled)
 
 
+def _check_held_out(path: Path, file: PromptFile) -> None:
+    """Refuses templates, and fillers that are not of a class, that stand in both splits."""
+    vector, trials = file.vector, file.trials
+    both = [("template", set(vector.templates) & set(trials.templates))]
+    for name in set(vector.fillers) & set(trials.fillers):
+        both.append((f"filler of {name}", set(vector.fillers[name]) & set(trials.fillers[name])))
+    for what, common in both:
+        if common:
+            raise UserError(
+                f"{path}: {sorted(common)[0]!r} is a {what} of both vector and trials; what scores a vector must "
+                "not have made it"
+            )
+
+
 def _filled(path: Path, split: str, prompts: PromptSet, name: str) -> list[str]:
     fillers = {**prompts.fillers, **prompts.classes[name]}
     found = []
     for template in prompts.templates:
-        wanted = [
-            field for _, field, _, _ in string.Formatter().parse(template) if field is not None
-        ]
+        try:
+            parts = list(string.Formatter().parse(template))
+        except ValueError as error:
+            raise UserError(
+                f"{path}: {split}: {template!r} is no template ({error}); write {{name}} for a filler, and "
+                "{{ for a brace"
+            ) from error
+        wanted = [field for _, field, _, _ in parts if field is not None]
         missing = sorted(set(wanted) - set(fillers))
         if missing:
             raise UserError(
@@ -163,6 +184,11 @@ def concept(prompts: Prompts, tokenizer: PreTrainedTokenizerBase, trials: int) -
     intended, old = (np.tile(targets[name], (len(chosen), 1)) for name in classes)
     scored = Trials(tokens_nt, last_nt, "token", intended, old)
     return Concept(prompts.name, toward, away, scored, None)
+
+
+def pinned(subject: Subject, shared: Sequence[str], width: int) -> np.ndarray:
+    """Nothing: the models are not known to share weights, (0, width)."""
+    return np.zeros((0, width))
 
 
 def concepts(
