@@ -116,7 +116,7 @@ def test_a_map_of_other_models_is_refused_by_both_names(models, capsys):
     with pairs.open_readers("fit", a, other, None, made) as readers:
         pair = pairs.fit(readers, {**spec, "activations": made}, *spec.values())
     pairs.write(folder / "maps.h5", pair, {})
-    options = ("--from", a, "--to", b, "--maps", folder / "maps.h5", "--out", folder / "x")
+    options = ("--from", a, "--to", b, "--maps", folder / "maps.h5", "--out", folder / "x.npy")
     vectors.write(folder / "v.npy", np.ones(D, np.float32))
     for what in (("--sae", folder / "sae"), ("--vector", folder / "v.npy")):
         assert port(*what, *options) == 2

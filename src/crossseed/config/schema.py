@@ -274,8 +274,9 @@ class RunConfig(Model):
                     f"features.dictionary {self.features.dictionary!r} is not made by this run; choose "
                     f"from {', '.join(known)}"
                 )
-        for cohort, config in self.cohorts.items() if self.attribution else ():
-            asked = self.attribution.batches * self.attribution.sequences
+        study = self.attribution
+        asked = study.batches * study.sequences if study else 0
+        for cohort, config in self.cohorts.items():
             if asked > config.sequences_of("eval"):
                 raise ValueError(
                     f"attribution asks for {asked} sequences (batches × sequences), but cohorts.{cohort}."
