@@ -32,6 +32,21 @@ def changed(path, value):
 
 COHORT = ("cohorts", "smoke-shared")
 CASES = [
+    (("port", "dictionaries"), ["gated"], "top level", "port.dictionaries names 'gated'"),
+    (("port", "map"), "raw", "port.map = 'raw'", "'procrustes'"),
+    (("splice",), {"sequences": 0}, "splice.sequences = 0", "greater than"),
+    (("steering",), None, "top level", "features takes concepts from steering"),
+    (
+        ("steering", "concepts"),
+        [],
+        "config",
+        "steering.concepts is empty, but cohorts.smoke-",
+    ),
+    (("steering", "concepts"), ["rudeness"], "steering.concepts[0] = 'rudeness'", "'depth_shift'"),
+    (("steering", "directions"), 99, "steering.directions = 99", "greater than or equal to 100"),
+    (("features", "dictionary"), "topk-x9", "top level", "choose from relu-l1-x2, topk-x2"),
+    (("attribution", "sequences"), 99, "top level", "attribution asks for 198 sequences"),
+    (("attribution", "right"), [2, 2], "attribution.right = [2, 2]", "2 listed twice"),
     (("cohort",), {}, "cohort", "did you mean 'cohorts'"),
     ((*COHORT, "sede"), [1], "cohorts.smoke-shared.sede", "did you mean 'seeds'"),
     (

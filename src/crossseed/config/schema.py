@@ -274,8 +274,8 @@ class RunConfig(Model):
                     f"features.dictionary {self.features.dictionary!r} is not made by this run; choose "
                     f"from {', '.join(known)}"
                 )
-        study = self.attribution
-        asked = study.batches * study.sequences if study else 0
+        attribution = self.attribution
+        asked = attribution.batches * attribution.sequences if attribution else 0
         for cohort, config in self.cohorts.items():
             if asked > config.sequences_of("eval"):
                 raise ValueError(
