@@ -39,7 +39,7 @@ CASES = [
     (
         ("steering", "concepts"),
         [],
-        "config",
+        "top level",
         "steering.concepts is empty, but cohorts.smoke-",
     ),
     (("steering", "concepts"), ["rudeness"], "steering.concepts[0] = 'rudeness'", "'depth_shift'"),
