@@ -49,7 +49,7 @@ from crossseed.progress import Progress
 from crossseed.seeding import generator
 
 if TYPE_CHECKING:
-    from crossseed.responses import Responses
+    from crossseed.responses import Damage, Responses
 
 # In lengths of the vector.
 DOSES = (-4.0, -2.0, -1.0, -0.5, 0.5, 1.0, 2.0, 4.0)
@@ -231,19 +231,11 @@ def study(
         _against(table, arm, slopes, native.slopes[0], response)
         n = int(response.n_u.sum())
         table.spread(arm, "", "cosine_native", None, tried[arm] @ tried[NATIVE][0], n)
-    published = {
+    own_length = {
         AS_PUBLISHED: responses(target.subject, site, concept, own),
         WITHIN: responses(source.subject, site, concept, own),
     }
-    for arm, response in {**found, **published}.items():
-        _published(table, arm, "accuracy_drop", _dropped(response, weights),
-                   _dropped(published[WITHIN], weights), int(response.right_n.sum()))  # fmt: skip
-    diverged = _mean(within.kl, within.n_kl, text_weights)
-    for arm, hurt in {**harm, WITHIN: within}.items():
-        _published(table, arm, "kl", _mean(hurt.kl, hurt.n_kl, text_weights), diverged, int(hurt.n_kl.sum()))  # fmt: skip
-        added = _mean(hurt.ce_added, hurt.n_ce, text_weights)
-        for j, dose in enumerate(DOSES):
-            table.sampled(arm, "", "ce_added", dose, added[:, :, j], int(hurt.n_ce.sum()))
+    _published_rows(table, {**found, **own_length}, weights, {**harm, WITHIN: within}, text_weights)
     norms = np.linalg.norm(source.vector) / length if length else np.nan
     table.add(RAW, "", "norm_ratio", None, Estimate(float(norms)), int(native.n_u.sum()))
     return table.rows
@@ -354,6 +346,27 @@ def _dropped(response: Responses, weights: np.ndarray) -> np.ndarray:
     right = _mean(response.right, response.right_n, weights)
     found: np.ndarray = right[:, :, :1] - right[:, :, 1:]
     return found
+
+
+def _published_rows(
+    table: _Table,
+    found: Mapping[str, Responses],
+    weights: np.ndarray,
+    harm: Mapping[str, Damage],
+    text_weights: np.ndarray,
+) -> None:
+    """Accuracy lost, divergence, and loss added on other text, by arm; ``within`` among them."""
+    lost = _dropped(found[WITHIN], weights)
+    for arm, response in found.items():
+        n = int(response.right_n.sum())
+        _published(table, arm, "accuracy_drop", _dropped(response, weights), lost, n)
+    diverged = _mean(harm[WITHIN].kl, harm[WITHIN].n_kl, text_weights)
+    for arm, hurt in harm.items():
+        kl = _mean(hurt.kl, hurt.n_kl, text_weights)
+        _published(table, arm, "kl", kl, diverged, int(hurt.n_kl.sum()))
+        added = _mean(hurt.ce_added, hurt.n_ce, text_weights)
+        for j, dose in enumerate(DOSES):
+            table.sampled(arm, "", "ce_added", dose, added[:, :, j], int(hurt.n_ce.sum()))
 
 
 def _published(
