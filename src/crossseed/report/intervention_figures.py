@@ -231,7 +231,7 @@ def _substitution(axis: Axes, rows: pd.DataFrame) -> None:
     axis.set_xlim(0, 1.4)
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axis.set_ylim(floor - 0.05, 1.05)
-    axis.set_xlabel("coverage: share of the target's live latents, best matched first")
+    axis.set_xlabel("share of the target's live latents replaced, best matched first", fontsize=8)
     for height, (word, colour) in zip(spread_labels(ends, 0.11), names, strict=True):
         axis.annotate(word, (1.02, height), color=colour, va="center", fontsize=7.5)
 
@@ -263,7 +263,7 @@ def attribution(tables: t.Tables, info: dict[str, Any]) -> Figure:
                 )
                 r = np.corrcoef(shown.measured_nats, shown.predicted_nats)[0, 1]
                 axis.annotate(
-                    f"{word}{f', {points} points' if points > 1 else ''}: r = {r:.3f}",
+                    f"{word}{f', {points} points' if points > 1 else ''}: r = {r:.4f}",
                     (0.02, 0.97 if method == a.PATCHING else 0.89), xycoords="axes fraction",
                     va="top", color=colour, fontsize=7.5,
                 )  # fmt: skip

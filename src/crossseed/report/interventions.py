@@ -178,14 +178,20 @@ def attribution(tables: t.Tables, cohort: str) -> list[str]:
             chosen = chosen if points is None else chosen[chosen.points == points]
             return _text(chosen.value)
 
+        def r(method: str, points: float | None = None, part: pd.DataFrame = part) -> str:
+            chosen = part[(part.metric == "pearson") & (part.method == method)]
+            chosen = chosen if points is None else chosen[chosen.points == points]
+            low, high = chosen.value.min(), chosen.value.max()
+            return f"{chosen.value.median():.4f} ({low:.4f} to {high:.4f})"
+
         gauss = sorted(part[part.method == a.GAUSS].points.unique())
         fewer = ", ".join(f"{of('relative_error', a.GAUSS, n)} with {n:.0f}" for n in gauss[-2:])
         sentences.append(
             f"{str(kinds).replace('+', ' and ')} ({part.n_cells.max():.0f} cells a member): attribution patching "
-            f"correlates with measured effects at {of('pearson', a.PATCHING)}, integrated gradients with {most:.0f} "
-            f"points of the right Riemann sum at {of('pearson', a.RIGHT, most)}, its error "
+            f"correlates with measured effects at {r(a.PATCHING)}, integrated gradients with {most:.0f} "
+            f"points of the right Riemann sum at {r(a.RIGHT, most)}, its error "
             f"{of('relative_error', a.RIGHT, most)} of the effects; Gauss–Legendre has {fewer} points. Ablating another "
-            f"batch, one pass, correlates at {of('pearson', a.OTHER_BATCH)}, with an error of "
+            f"batch, one pass, correlates at {r(a.OTHER_BATCH)}, with an error of "
             f"{of('relative_error', a.OTHER_BATCH)}."
         )
     return sentences
