@@ -1,6 +1,7 @@
 """The workflow on the toy: the smoke run end to end, nothing twice, exactly what a change touches."""
 
 import csv
+import shlex
 import shutil
 
 import h5py
@@ -10,6 +11,7 @@ import rerun
 import yaml
 from workflow_runs import N_WORKERS, ROOT, assert_exact_reruns, assert_nothing_to_do, snakemake
 
+from crossseed import cli
 from crossseed.alignment import ladder
 from crossseed.sae import formats
 
@@ -67,6 +69,17 @@ def test_steering_has_every_arm_side_by_side(smoke):
     page = (smoke / "results/reports/smoke/index.html").read_text()
     for words in ("another seed's, rotated", "another seed's, raw", "native", "random directions"):
         assert words.replace("'", "&#39;") in page
+
+
+def test_a_rotation_of_the_same_pair_is_no_mismatched_one(smoke, monkeypatch, capsys):
+    """A job of the run by hand, its own moments given for those of another pair."""
+    log = next(smoke.glob("results/*/logs/steer/*/final/*.log"))
+    command = shlex.split(log.read_text().splitlines()[0])[2:]
+    maps = command[command.index("--maps") + 1]
+    monkeypatch.chdir(smoke)
+    at = command.index("--mismatched") + 1
+    assert cli.main([*command[:at], maps, *command[at:]]) == 2
+    assert "a mismatched rotation is that of another target" in capsys.readouterr().err
 
 
 def test_ported_dictionaries_score_what_their_cards_say(smoke):
