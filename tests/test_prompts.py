@@ -121,3 +121,18 @@ def test_targets_that_begin_alike_are_left_out_or_refused(tmp_path, tokenizer):
         prompts.concept(prompts.read(changed(tmp_path, one_word)), tokenizer, 4)
     found = prompts.concept(prompts.read(SENTIMENT), tokenizer, 4)
     assert np.unique(found.trials.tokens_nt, axis=0).shape[0] == 8
+
+
+def test_where_all_targets_begin_alike_the_trials_go_on_by_that():
+    """Letters alone: every word begins with the space, and differs in its next token."""
+    letters = train_tokenizer(["a b"], 258)
+    found = prompts.read(next(path for path in SHIPPED if path.stem == "recipient"))
+    concept = prompts.concept(found, letters, 4)
+    ends = concept.trials.at_nt.argmax(axis=1)
+    said = [
+        letters.decode(row[: end + 1])
+        for row, end in zip(concept.trials.tokens_nt, ends, strict=True)
+    ]
+    assert all(text.endswith(" to ") for text in said)
+    assert [letters.decode([int(t)]) for t in concept.trials.intended[0]] == ["M"]
+    assert [letters.decode([int(t)]) for t in concept.trials.old[0]] == ["J"]

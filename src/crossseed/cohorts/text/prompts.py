@@ -160,11 +160,18 @@ def concept(prompts: Prompts, tokenizer: PreTrainedTokenizerBase, trials: int) -
         trials: prompts a class that score it, drawn by the name of the file.
 
     Raises:
-        UserError: the words of the two classes begin with the same tokens for this tokenizer.
+        UserError: the words of a class go on as those of the other for this tokenizer.
     """
     file = prompts.file
     classes = (file.toward, file.away)
-    first = {name: _first_tokens(tokenizer, file.targets[name]) for name in classes}
+    words = {
+        name: [tokenizer.encode(word, add_special_tokens=False) for word in file.targets[name]]
+        for name in classes
+    }
+    # Where all begin alike, such as with a token of the space alone, trials go on by that.
+    steps = zip(*(ids[:-1] for found in words.values() for ids in found), strict=False)
+    begun = [step[0] for step in itertools.takewhile(lambda step: len(set(step)) == 1, steps)]
+    first = {name: [ids[len(begun)] for ids in found] for name, found in words.items()}
     common = set(first[file.toward]) & set(first[file.away])
     targets = {name: sorted(set(tokens) - common) for name, tokens in first.items()}
     for name, tokens in targets.items():
@@ -180,7 +187,7 @@ def concept(prompts: Prompts, tokenizer: PreTrainedTokenizerBase, trials: int) -
         picked = np.sort(rng.permutation(len(found))[:trials])
         chosen += [found[i] for i in picked]
     toward, away = (_examples(tokenizer, prompts.vector[name], file.read) for name in classes)
-    tokens_nt, last_nt = _tokenised(tokenizer, chosen)
+    tokens_nt, last_nt = _tokenised(tokenizer, chosen, begun)
     intended, old = (np.tile(targets[name], (len(chosen), 1)) for name in classes)
     scored = Trials(tokens_nt, last_nt, "token", intended, old)
     return Concept(prompts.name, toward, away, scored, None)
@@ -209,15 +216,12 @@ def _examples(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], how: s
     return Examples(tokens_nt, weight)
 
 
-def _first_tokens(tokenizer: PreTrainedTokenizerBase, words: Sequence[str]) -> list[int]:
-    return [tokenizer.encode(word, add_special_tokens=False)[0] for word in words]
-
-
 def _tokenised(
-    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], begun: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Token ids filled up on the right, and where each prompt ends; causal models see no filling."""
-    encoded = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in prompts]
+    """Token ids filled up on the right, and where each prompt, gone on by `begun`, ends; causal models
+    see no filling."""
+    encoded = [[*tokenizer.encode(p, add_special_tokens=False), *begun] for p in prompts]
     longest = max(len(ids) for ids in encoded)
     tokens = np.zeros((len(encoded), longest), dtype=np.int64)
     last = np.zeros((len(encoded), longest), dtype=bool)
