@@ -57,9 +57,14 @@ def _concept(concept: str, rows: pd.DataFrame) -> dict[str, Any]:
         sentences.append(
             f"Another seed's vector has {_text(by[s.MAPPED].value)} of that effect after the rotation and "
             f"{_text(by[s.RAW].value)} raw; 95 % of random directions lie between {band.low.median():.2f} and "
-            f"{band.high.median():.2f} (medians). {_beyond(of, works, s.MAPPED)} of {len(works)} rotated and "
-            f"{_beyond(of, works, s.RAW)} raw vectors do more than random directions at p ≤ {ALPHA:g}."
+            f"{band.high.median():.2f} (medians). {_beyond(of, works, s.NATIVE)} of {len(works)} native, "
+            f"{_beyond(of, works, s.MAPPED)} rotated and {_beyond(of, works, s.RAW)} raw vectors do more than "
+            f"random directions at p ≤ {ALPHA:g}."
         )
+        if not _beyond(of, works, s.NATIVE):
+            sentences.append(
+                "Native vectors that do no more than random ones leave nothing to carry."
+            )
     return {"concept": concept, "sentences": sentences, "rows": _lines(rows, by)}
 
 
