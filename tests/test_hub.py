@@ -347,7 +347,7 @@ def test_the_last_hidden_state_of_transformers_is_not_the_residual_stream(folder
 def test_layers_above_the_highest_site_are_not_loaded(folder, name):
     low = "blocks.1.hook_attn_out"
     member = load(folder, name, [low])
-    assert len(member._reader._blocks) == 2
+    assert len(member._reader.blocks) == 2
     assert not any("pooler" in key for key in member.model.state_dict())
     full = load(folder, name)
     np.testing.assert_array_equal(
@@ -365,7 +365,7 @@ def test_layers_above_the_highest_site_are_not_loaded(folder, name):
 def test_layers_above_the_highest_site_are_not_run(folder, name):
     member = load(folder, name)
     calls = []
-    for number, block in enumerate(member._reader._blocks):
+    for number, block in enumerate(member._reader.blocks):
         block.register_forward_hook(lambda *_, number=number: calls.append(number))
     member.activations(TOKENS_NT, ["blocks.0.hook_resid_pre"])
     assert calls == [0]
