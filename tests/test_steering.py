@@ -11,7 +11,7 @@ from crossseed import responses as r
 from crossseed import steering as s
 from crossseed.alignment import maps as m
 from crossseed.alignment.moments import Moments
-from crossseed.cohorts.base import Concept, Examples, TokenSet, Trials
+from crossseed.cohorts.base import Concept, Examples, Published, TokenSet, Trials
 from crossseed.cohorts.dyck import concepts, sites, task
 from crossseed.cohorts.dyck.interventions import DyckSubject
 from crossseed.cohorts.hub import interventions
@@ -121,7 +121,8 @@ def lm_concept(seed=0):
     last[:, -1] = True
     classes = [Examples(prompts(40, token), last / 40) for token in (3, 7)]
     trials = Trials(prompts(40, 5), last, "token", np.full((40, 2), (9, 11)), np.full((40, 1), 13))
-    return Concept("planted", *classes, trials, None)
+    nowhere = Published(np.zeros_like(last), np.zeros(0, dtype=np.int64))
+    return Concept("planted", *classes, trials, nowhere)
 
 
 def test_a_turned_language_model_answers_to_the_rotated_vector_alone(folder):

@@ -36,7 +36,7 @@ from crossseed.metrics import (
     LatentSums,
     estimate,
     resample_weights,
-    unit_starts,
+    unit_of,
 )
 from crossseed.pairs import CELL
 from crossseed.progress import Progress
@@ -162,10 +162,9 @@ def patching(
         return []
     picked = np.array([one.latent for one in chosen])
     run_on = spread(len(tokens.tokens_nt), sequences)
-    document = tokens.document_n[run_on]
-    starts = unit_starts(document)
-    unit = np.searchsorted(starts, np.arange(len(run_on)), side="right") - 1
-    weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
+    unit = unit_of(tokens.document_n[run_on])
+    n_units = int(unit[-1]) + 1
+    weights = resample_weights(generator("bootstrap", *cell), n_units, resamples)
     rng = generator("patched-direction", *cell)
     width = dictionary.W_dec.shape[1]
     drawn = rng.standard_normal((len(picked), width))
@@ -177,16 +176,16 @@ def patching(
     ways[DIRECTION] = (models.target, carried[PORTED], (drawn * lengths).astype(np.float32))
     strengths = dict.fromkeys((SOURCE, PORTED, RAW, DIRECTION), (OUT, PUBLISHED))
     kl = {
-        (arm, s): np.zeros((len(picked), len(starts)))
+        (arm, s): np.zeros((len(picked), n_units))
         for arm in ways
         for s in strengths.get(arm, (OUT,))
     }
-    n = np.zeros(len(starts))
+    n = np.zeros(n_units)
     # Fingerprints: of the source once for each arm that is compared with it.
-    reference = LatentSums(len(starts), len(picked))
+    reference = LatentSums(n_units, len(picked))
     alike = {arm: FiringSums(reference) for arm in (*carried, DIRECTION)}
     # Every fingerprint beside that of the next latent: as many pairs, none of them true.
-    shifted = LatentSums(len(starts), len(picked))
+    shifted = LatentSums(n_units, len(picked))
     other = FiringSums(shifted)
     size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
     progress = Progress("patch", len(run_on))
@@ -197,7 +196,8 @@ def patching(
         }
         counts = blocks[id(models.source)].counts.sum(axis=1).astype(int)
         np.add.at(n, unit[part], counts)
-        # Units of whole sequences, cut where the block is.
+        # Whole sequences; a unit may go on in the next block.
+        units = slice(unit[part][0], unit[part][-1] + 1)
         first = np.flatnonzero(np.r_[True, np.diff(unit[part]) > 0])
         local = np.r_[0, np.cumsum(counts)][first]
         fingerprints = {}
@@ -218,29 +218,15 @@ def patching(
         of_source = fingerprints.pop(SOURCE)
         of_next = np.roll(of_source, 1, axis=1)
         for sums, values in ((reference, of_source), (shifted, of_next)):
-            _add(sums, unit[part][first], local, values)
+            sums.add(units, local, values)
         for arm, values in fingerprints.items():
-            _add_product(alike[arm], unit[part][first], local, of_source, values)
-        _add_product(other, unit[part][first], local, of_next, fingerprints[PORTED])
+            alike[arm].add(units, local, of_source, values)
+        other.add(units, local, of_next, fingerprints[PORTED])
         progress.update(part.stop, "sequences")
     progress.close()
     # One latent alone has no other.
     others = {OTHER: other} if len(picked) > 1 else {}
     return _patched_rows(chosen, kl, n, weights, {**alike, **others})
-
-
-def _add(sums: LatentSums, units: np.ndarray, starts: np.ndarray, values: np.ndarray) -> None:
-    bounds = np.r_[starts, len(values)]
-    for unit, low, high in zip(units, bounds[:-1], bounds[1:], strict=True):
-        sums.add(slice(unit, unit + 1), np.array([0]), values[low:high])
-
-
-def _add_product(
-    sums: FiringSums, units: np.ndarray, starts: np.ndarray, a: np.ndarray, b: np.ndarray
-) -> None:
-    bounds = np.r_[starts, len(a)]
-    for unit, low, high in zip(units, bounds[:-1], bounds[1:], strict=True):
-        sums.add(slice(unit, unit + 1), np.array([0]), a[low:high], b[low:high])
 
 
 def _row(arm: str, metric: str, value: Estimate, n: float, **more: Any) -> Row:
@@ -342,9 +328,9 @@ def substitution(
         latents_at(models.target, models.site, own, fit_tokens)[fit_keep],
     )
     run_on = spread(len(tokens.tokens_nt), sequences)
-    starts = unit_starts(tokens.document_n[run_on])
-    unit = np.searchsorted(starts, np.arange(len(run_on)), side="right") - 1
-    weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
+    unit = unit_of(tokens.document_n[run_on])
+    n_units = int(unit[-1]) + 1
+    weights = resample_weights(generator("bootstrap", *cell), n_units, resamples)
     rng = generator("permuted-partners", *cell)
     n_live = len(matching.own)
     if not n_live:
@@ -353,7 +339,7 @@ def substitution(
     # Within the latents covered, so that what is put in place has the right sizes and wrong owners.
     orders = [rng.permutation(top) for top in tops]
     kl = {
-        (arm, share): np.zeros(len(starts))
+        (arm, share): np.zeros(n_units)
         for arm in (*carried, PERMUTED, "out")
         for share in COVERAGES
     }

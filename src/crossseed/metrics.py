@@ -38,6 +38,13 @@ def unit_starts(document_n: np.ndarray) -> np.ndarray:
     return first[np.arange(n_units) * len(first) // n_units]
 
 
+def unit_of(document_n: np.ndarray) -> np.ndarray:
+    """The unit that each sequence (or token) belongs to, from 0 on, non-decreasing; see `unit_starts`."""
+    starts = unit_starts(document_n)
+    found: np.ndarray = np.searchsorted(starts, np.arange(len(document_n)), side="right") - 1
+    return found
+
+
 def unit_blocks(starts: np.ndarray, n: int, rows: int) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Cuts n rows into blocks of whole units, each of about `rows` rows at most.
 

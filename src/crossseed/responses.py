@@ -11,8 +11,10 @@ from torch import Tensor
 from crossseed.cohorts.base import (
     FORWARD_TOKENS,
     Concept,
+    Published,
     Subject,
     TokenSet,
+    Trials,
     batches,
 )
 from crossseed.errors import UserError
@@ -30,7 +32,7 @@ class Responses(NamedTuple):
             sequences); clean: the same without steering, (2, sequences).
         slopes: Σ α Δ(mean centred logits) / Σ α² of each direction, (directions, classes of all heads).
         right: published positions predicted rightly, (directions, doses, sequences), clean first among
-            the doses; None where nothing is published. right_n: how many there are of each sequence.
+            the doses. right_n: how many there are of each sequence.
     """
 
     n_u: np.ndarray
@@ -39,7 +41,7 @@ class Responses(NamedTuple):
     old: np.ndarray
     clean: np.ndarray
     slopes: np.ndarray
-    right: np.ndarray | None
+    right: np.ndarray
     right_n: np.ndarray
 
 
@@ -51,20 +53,21 @@ def responses(
 ) -> Responses:
     """How a model's predictions move along some vectors, (directions, width), each of the length that
     dose 1 stands for."""
-    trials = concept.trials
+    trials, published = concept.trials, concept.published
     n, length = trials.tokens_nt.shape
     at = trials.at_nt
-    about = concept.published
-    either = at if about is None else at | about.at_nt
+    either = at | published.at_nt
     which = subject.heads.index(trials.head)
     m, doses = len(vectors), np.array(DOSES)
     moved = np.zeros((m, len(doses), len(MEASURES), n))
     hits = np.zeros((2, m, len(doses), n))
     clean_hits = np.zeros((2, n))
-    right = None if about is None else np.zeros((m, 1 + len(doses), n))
-    slopes: Tensor | None = None
-    rows_before = np.r_[0, np.cumsum(at.sum(axis=1))]
-    published_before = None if about is None else np.r_[0, np.cumsum(about.at_nt.sum(axis=1))]
+    right = np.zeros((m, 1 + len(doses), n))
+    effects: Tensor | None = None
+    first, first_published = (
+        np.r_[0, np.cumsum(where.sum(axis=1))] for where in (at, published.at_nt)
+    )
+    changes = np.array([(i, j) for i in range(m) for j in range(len(doses))])
     size = max(1, FORWARD_TOKENS // length)
     for part in batches(n, size):
         tokens = trials.tokens_nt[part]
@@ -72,45 +75,38 @@ def responses(
             continue
         start = subject.start(tokens, site)
         own = start.value_ntd.float()
-        rows = slice(rows_before[part.start], rows_before[part.stop])
+        rows, of_study = (slice(f[part.start], f[part.stop]) for f in (first, first_published))
         scorer = _Scorer(
-            at[part], either[part], trials.intended[rows], trials.old[rows], own.device
+            Trials(tokens, at[part], trials.head, trials.intended[rows], trials.old[rows]),
+            Published(published.at_nt[part], published.label_n[of_study]),
+            own.device,
         )
-        clean_heads = start.logits(own, either[part])
-        (clean,) = clean_heads[which]
-        before = scorer.measures(clean[None])
-        clean_hits[:, part] = scorer.by_sequence(scorer.hits(clean[None]))[:, 0]
-        if about is not None and right is not None and published_before is not None:
-            found = slice(published_before[part.start], published_before[part.stop])
-            scorer.publish(about.at_nt[part], about.label_n[found])
-            right[:, 0, part] = scorer.right(clean[None])
+        clean = start.logits(own, either[part])
+        before, effect = scorer.measures(clean[which]), scorer.effect(clean)
+        clean_hits[:, part] = scorer.by_sequence(scorer.hits(clean[which]))[:, 0]
+        right[:, 0, part] = scorer.right(clean[which])
         alongside = max(1, FORWARD_TOKENS // (len(tokens) * length))
-        changes = [(i, j) for i in range(m) for j in range(len(doses))]
         for group in batches(len(changes), alongside):
-            index = np.array(changes[group])
-            steps = doses[index[:, 1]][:, None] * vectors[index[:, 0]]
-            change = torch.from_numpy(steps.astype(np.float32)).to(own.device)
+            i, j = changes[group].T
+            steps = (doses[j][:, None] * vectors[i]).astype(np.float32)
+            change = torch.from_numpy(steps).to(own.device)
             steered = (own[None] + change[:, None, None]).flatten(0, 1)
             heads = start.logits(steered, either[part])
-            logits = heads[which]
-            i, j = index.T
-            moved[i, j, :, part] = scorer.by_sequence(scorer.measures(logits) - before).transpose(
-                1, 0, 2
-            )
-            hits[:, i, j, part] = scorer.by_sequence(scorer.hits(logits))
-            if right is not None:
-                right[i, 1 + j, part] = scorer.right(logits)
-            shifts = scorer.effect(heads) - scorer.effect(clean_heads)
-            if slopes is None:
-                slopes = torch.zeros(m, shifts.shape[-1], device=shifts.device)
-            dose = torch.from_numpy(doses[j].astype(np.float32)).to(shifts.device)
-            slopes.index_add_(0, torch.from_numpy(i).to(shifts.device), dose[:, None] * shifts)
-    if slopes is None:
+            shifts = scorer.by_sequence(scorer.measures(heads[which]) - before)
+            moved[i, j, :, part] = shifts.transpose(1, 0, 2)
+            hits[:, i, j, part] = scorer.by_sequence(scorer.hits(heads[which]))
+            right[i, 1 + j, part] = scorer.right(heads[which])
+            changed = scorer.effect(heads) - effect
+            if effects is None:
+                effects = torch.zeros(m, changed.shape[-1], device=changed.device)
+            dose = torch.from_numpy(doses[j].astype(np.float32)).to(changed.device)
+            effects.index_add_(0, torch.from_numpy(i).to(changed.device), dose[:, None] * changed)
+    if effects is None:
         raise UserError(
             f"concept {concept.name}: no position of the trials can be scored; draw more or longer "
             "sequences, or leave the concept out"
         )
-    effects = slopes / (int(at.sum()) * float(np.sum(doses**2)))
+    effects /= int(at.sum()) * float(np.sum(doses**2))
     return Responses(
         at.sum(axis=1).astype(float),
         moved,
@@ -119,32 +115,26 @@ def responses(
         clean_hits,
         effects.double().cpu().numpy(),
         right,
-        np.zeros(n) if about is None else about.at_nt.sum(axis=1).astype(float),
+        published.at_nt.sum(axis=1).astype(float),
     )
 
 
 class _Scorer:
-    """Scores logits at the positions of some trials.
+    """Scores logits at the positions of some trials, and at those of the study, in sequence order.
 
     Args:
-        at_nt: positions scored. either_nt: positions that logits are given for, those among them.
-        intended, old: classes of each scored position.
+        trials: on some sequences. published: where the study scores them.
     """
 
-    def __init__(
-        self,
-        at_nt: np.ndarray,
-        either_nt: np.ndarray,
-        intended: np.ndarray,
-        old: np.ndarray,
-        device: torch.device,
-    ) -> None:
-        self.device, self.either = device, either_nt
-        self.n = len(at_nt)
-        self.scored = torch.from_numpy(at_nt[either_nt]).to(device)
-        self.sequence = np.nonzero(at_nt)[0]
-        self.intended = torch.from_numpy(intended).to(device)
-        self.old = torch.from_numpy(old).to(device)
+    def __init__(self, trials: Trials, published: Published, device: torch.device) -> None:
+        at, of_study = trials.at_nt, published.at_nt
+        either = at | of_study
+        self.scored = torch.from_numpy(at[either]).to(device)
+        self.published = torch.from_numpy(of_study[either]).to(device)
+        self.intended = torch.from_numpy(trials.intended).to(device)
+        self.old = torch.from_numpy(trials.old).to(device)
+        self.label = torch.from_numpy(published.label_n.astype(np.int64)).to(device)
+        self._of_sequence, self._of_study = (_membership(where) for where in (at, of_study))
 
     def measures(self, logits: Tensor) -> Tensor:
         """`MEASURES` at each scored position, (measures, changes, scored)."""
@@ -174,24 +164,20 @@ class _Scorer:
 
     def by_sequence(self, values: Tensor) -> np.ndarray:
         """Sums over the scored positions of each sequence, (..., changes, sequences)."""
-        return _by_sequence(values.double().cpu().numpy(), self.sequence, self.n)
-
-    def publish(self, at_nt: np.ndarray, label_n: np.ndarray) -> None:
-        """Also score the published positions."""
-        self.published = torch.from_numpy(at_nt[self.either]).to(self.device)
-        self.published_sequence = np.nonzero(at_nt)[0]
-        self.label = torch.from_numpy(label_n.astype(np.int64)).to(self.device)
+        found: np.ndarray = values.double().cpu().numpy() @ self._of_sequence
+        return found
 
     def right(self, logits: Tensor) -> np.ndarray:
         """Published positions predicted rightly, (changes, sequences)."""
         hit = logits[:, self.published].argmax(-1) == self.label
-        return _by_sequence(hit.double().cpu().numpy(), self.published_sequence, self.n)
+        found: np.ndarray = hit.double().cpu().numpy() @ self._of_study
+        return found
 
 
-def _by_sequence(values: np.ndarray, sequence: np.ndarray, n: int) -> np.ndarray:
-    chosen = np.zeros((len(sequence), n))
-    chosen[np.arange(len(sequence)), sequence] = 1.0
-    return np.asarray(values @ chosen)
+def _membership(where_nt: np.ndarray) -> np.ndarray:
+    """1 where a marked position is of a sequence, (marked positions, sequences)."""
+    found: np.ndarray = np.eye(len(where_nt))[np.nonzero(where_nt)[0]]
+    return found
 
 
 class Damage(NamedTuple):
@@ -227,16 +213,20 @@ def damage(
     counted = np.array(others if any(others) else [True])
     ce, kl = np.zeros((2, len(vectors), len(DOSES), len(chosen)))
     n_ce, n_kl = np.zeros((2, len(chosen)))
+    changes = np.array([(i, j) for i in range(len(vectors)) for j in range(len(DOSES))])
     size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
     for part in batches(len(chosen), size):
         block = Predictions(subject, site, tokens, chosen[part])
         n_ce[part] = block.counts[:, counted].sum(axis=1)
         n_kl[part] = block.counts.sum(axis=1)
         (clean,) = block.clean.by_sequence()[0]
-        for number, v in enumerate(vectors):
-            for j, dose in enumerate(DOSES):
-                step = torch.from_numpy((dose * v).astype(np.float32)).to(block.own.device)
-                (loss,), (divergence,) = block.score(block.own + step).by_sequence()
-                ce[number, j, part] = (loss - clean)[:, counted].sum(axis=1)
-                kl[number, j, part] = divergence.sum(axis=1)
+        alongside = max(1, FORWARD_TOKENS // block.tokens.size)
+        for group in batches(len(changes), alongside):
+            i, j = changes[group].T
+            steps = (np.array(DOSES)[j][:, None] * vectors[i]).astype(np.float32)
+            step = torch.from_numpy(steps).to(block.own.device)
+            steered = (block.own[None] + step[:, None, None]).flatten(0, 1)
+            loss, divergence = block.score(steered).by_sequence()
+            ce[i, j, part] = (loss - clean)[:, :, counted].sum(axis=2)
+            kl[i, j, part] = divergence.sum(axis=2)
     return Damage(ce, n_ce, kl, n_kl)

@@ -19,7 +19,7 @@ from crossseed import claim_rule
 from crossseed.activations import SplitReader, check_paired
 from crossseed.carried import PROCRUSTES, Carried
 from crossseed.cohorts.base import FORWARD_TOKENS, Subject, TokenSet, batches, spread
-from crossseed.metrics import estimate, resample_weights, unit_starts
+from crossseed.metrics import estimate, resample_weights, unit_of
 from crossseed.pairs import Readers
 from crossseed.predictions import Predictions, Scores
 from crossseed.progress import Progress
@@ -110,10 +110,9 @@ def values(
         if reader is not None:
             check_paired(readers.source, reader)
     chosen = spread(len(tokens.tokens_nt), sequences)
-    document = tokens.document_n[chosen]
-    starts = unit_starts(document)
-    unit = np.searchsorted(starts, np.arange(len(chosen)), side="right") - 1
-    scores = _Scores(len(starts))
+    unit = unit_of(tokens.document_n[chosen])
+    n_units = int(unit[-1]) + 1
+    scores = _Scores(n_units)
     rng = generator("gaussian", *cell)
     first_row = np.r_[0, np.cumsum(tokens.keep_nt.sum(axis=1))]
     size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
@@ -142,7 +141,7 @@ def values(
                 run((name, init, arm), dictionary.decode(dictionary.encode(x)))
         progress.update(part.stop, "sequences")
     progress.close()
-    weights = resample_weights(generator("bootstrap", *cell), len(starts), resamples)
+    weights = resample_weights(generator("bootstrap", *cell), n_units, resamples)
     return _metrics(scores, weights), int(scores.n.sum())
 
 

@@ -341,8 +341,6 @@ def _respond(table: _Table, arm: str, response: Responses, weights: np.ndarray) 
 
 def _dropped(response: Responses, weights: np.ndarray) -> np.ndarray:
     """Accuracy lost at the published positions, (resamples, directions, doses)."""
-    if response.right is None:
-        return np.full((len(weights), 1, len(DOSES)), np.nan)
     right = _mean(response.right, response.right_n, weights)
     found: np.ndarray = right[:, :, :1] - right[:, :, 1:]
     return found

@@ -333,7 +333,7 @@ class Trials(NamedTuple):
 
 class Published(NamedTuple):
     """Where the study that is reproduced counts lost accuracy: positions of the trials' sequences, and the
-    right class at each."""
+    right class at each; nowhere for language models."""
 
     at_nt: np.ndarray
     label_n: np.ndarray
@@ -346,7 +346,7 @@ class Concept(NamedTuple):
     toward: Examples
     away: Examples
     trials: Trials
-    published: Published | None
+    published: Published
 
 
 class Start(Protocol):

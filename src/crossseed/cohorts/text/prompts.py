@@ -17,7 +17,7 @@ import numpy as np
 import yaml
 from pydantic import Field, ValidationError
 
-from crossseed.cohorts.base import Concept, Examples, Subject, Trials
+from crossseed.cohorts.base import Concept, Examples, Published, Subject, Trials
 from crossseed.config.fields import Distinct, Model, NonEmpty
 from crossseed.errors import UserError
 from crossseed.seeding import generator
@@ -190,7 +190,8 @@ def concept(prompts: Prompts, tokenizer: PreTrainedTokenizerBase, trials: int) -
     tokens_nt, last_nt = _tokenised(tokenizer, chosen, begun)
     intended, old = (np.tile(targets[name], (len(chosen), 1)) for name in classes)
     scored = Trials(tokens_nt, last_nt, "token", intended, old)
-    return Concept(prompts.name, toward, away, scored, None)
+    nowhere = Published(np.zeros_like(last_nt), np.zeros(0, dtype=np.int64))
+    return Concept(prompts.name, toward, away, scored, nowhere)
 
 
 def pinned(subject: Subject, shared: Sequence[str], width: int) -> np.ndarray:
