@@ -13,23 +13,6 @@ if not workflow.overwrite_configfiles:
     configfile: "config/config.yaml"
 
 
-wildcard_constraints:
-    run=r"[a-z0-9_-]+",
-    cohort=r"[a-z0-9_-]+",
-    seed=r"\d+",
-    source=r"\d+",
-    target=r"\d+",
-    checkpoint=r"final|step\d+",
-    site=r"[a-z0-9_.]+",
-    table=r"(?!claims|over_seeds)[a-z_]+",
-    number=r"\d+",
-    width=r"\d+",
-    draws=r"\d+",
-    power_draws=r"\d+",
-    dictionary=r"[a-z0-9-]+-x\d+",
-    init=r"shared|independent",
-
-
 include: "workflow/rules/common.smk"
 include: "workflow/rules/members.smk"
 include: "workflow/rules/cells.smk"
@@ -57,6 +40,8 @@ include: "workflow/rules/maps.smk"
 include: "workflow/rules/transfer.smk"
 include: "workflow/rules/interventions.smk"
 include: "workflow/rules/effects.smk"
+include: "workflow/rules/constructive.smk"
+include: "workflow/rules/lenses.smk"
 include: "workflow/rules/haar.smk"
 include: "workflow/rules/across.smk"
 include: "workflow/rules/drift.smk"

@@ -50,7 +50,9 @@ MEMORY_COLUMNS = (
     "tokens_factor", "tokens", "width", "sites", "peak_mb", "ratio_to_1x",
     "stored_activations_of_both_mb", "machine",
 )  # fmt: skip
-BENCHMARKS = ("run", "planning", "memory", "haar", "power", "interventions", "sae")
+BENCHMARKS = (
+    *("run", "planning", "memory", "haar", "power", "interventions", "constructive", "sae"),
+)
 HAAR_COLUMNS = ("what", "d", "size", "seconds", "against", "ratio", "repeats", "machine")
 INTERVENTION_COLUMNS = (
     *("what", "device", "changes", "seconds", "one_by_one_seconds", "ratio", "largest_difference"),
@@ -305,6 +307,7 @@ IMPORTED = {
     "steer": "crossseed.cohorts.dyck.interventions",
     "features": "crossseed.cohorts.dyck.interventions",
     "attribute": "crossseed.cohorts.dyck.interventions",
+    "causes": "crossseed.cohorts.dyck.paths",
     "sae": "crossseed.sae.training",
 }
 # Stages whose name is not that of their verb.
@@ -705,6 +708,11 @@ def main() -> None:
     if "interventions" in only:
         rows = interventions("cpu") + (interventions("cuda") if n_gpus() else [])
         write_table(HERE / "results/interventions.csv", INTERVENTION_COLUMNS, rows)
+    if "constructive" in only:
+        import constructive
+
+        rows = constructive.alignment(fastest, machine()) + constructive.stream(machine())
+        write_table(HERE / "results/constructive.csv", constructive.COLUMNS, rows)
     if "sae" not in only:
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -38,6 +38,10 @@ CARRIED = "ports|steering|features"
 OF_MAPS = f"fits|directions|over_seeds|haar|ks|phases|cocycle|{CARRIED}"
 PAIR_TABLES = TABLES.format(f"{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
 ATTRIBUTION_TABLES = TABLES.format("attribution|attribution_cells|claims")
+# Of whole models, which read no stored activations.
+MODEL_TABLES = TABLES.format(
+    "attribution|attribution_cells|weights|joint|causes|bars|lenses|claims"
+)
 DRIFT_TABLE = TABLES.format("drift|claims")
 SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|claims")
 STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
@@ -51,7 +55,10 @@ NEW_WIDTH = (r"results/nulls/(?:power-)?d32-.*", TABLES.format("power"))
 OTHERS = r"seed(\d+)-seed(?!\1/)\d+/.*"
 STORED = f"activations|dictionaries|{PAIRED}"
 READ = f"{STORED}|drift"
-ANALYSIS = f"{READ}|attribution"
+# Of members whose symmetries are known.
+CONSTRUCTIVE = "weights|causes|bars|lenses"
+CONSTRUCTIVE_TABLES = TABLES.format("weights|joint|causes|bars|claims")
+ANALYSIS = f"{READ}|attribution|{CONSTRUCTIVE}"
 
 
 def one_cohort() -> dict[str, Any]:
@@ -64,6 +71,11 @@ def one_cohort() -> dict[str, Any]:
 
 def below(cohort: str, folders: str, rest: str = ".*") -> str:
     return rf"results/{cohort}/(?:{folders})/{rest}"
+
+
+def toy(cohort: str, *patterns: str) -> tuple[str, ...]:
+    """Patterns over what is made of members whose symmetries are known; none for other kinds."""
+    return patterns if KINDS[cohort] == "dyck" else ()
 
 
 class Case(NamedTuple):
@@ -99,7 +111,7 @@ def _training(cohort: str, key: str, value: Any) -> Case:
         f"training.{key}",
         value,
         f"models|{ANALYSIS}",
-        (TRAINING_TABLES, STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
+        (TRAINING_TABLES, STUDY_TABLES, MODEL_TABLES, DRIFT_TABLE),
         "the cohort's training and all that follows; not its token sets, no other cohort",
     )
 
@@ -110,7 +122,7 @@ def _tokens(cohort: str, key: str, value: Any) -> Case:
         f"tokens.{key}",
         value,
         f"tokens|{ANALYSIS}",
-        (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
+        (STUDY_TABLES, MODEL_TABLES, DRIFT_TABLE),
         "the cohort's token sets, activations and all that follows; no training",
     )
 
@@ -122,7 +134,7 @@ def _text(key: str, value: Any) -> Case:
         key,
         value,
         f"tokenizer|tokens|models|{ANALYSIS}",
-        (TRAINING_TABLES, STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
+        (TRAINING_TABLES, STUDY_TABLES, MODEL_TABLES, DRIFT_TABLE),
         "the cohort: tokenizer, token sets, training and all that follows",
     )
 
@@ -155,7 +167,7 @@ def _checked(key: str, value: Any) -> Case:
         f"model.{key}",
         value,
         f"checks|tokens|{ANALYSIS}",
-        (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
+        (STUDY_TABLES, MODEL_TABLES, DRIFT_TABLE),
         "the cohort: the check of its members, token sets, and all that follows",
     )
 
@@ -204,6 +216,12 @@ def _new_seed(cohort: str, seeds: list[int], made: str) -> Case:
             # The old pair now has another, whose rotation it is steered by.
             below(cohort, "steering"),
             below(cohort, "drift", rf"seed{new}(?:/.*|\.csv)"),
+            *toy(
+                cohort,
+                below(cohort, "causes", f"seed{new}/.*"),
+                below(cohort, "weights|bars", rf"seed\d+-seed{new}/.*"),
+                CONSTRUCTIVE_TABLES,
+            ),
             *tables,
             STUDY_TABLES,
             DRIFT_TABLE,
@@ -223,9 +241,10 @@ def _new_checkpoint(cohort: str, new: str, *also: str) -> Case:
         (
             below(cohort, STORED, rf"(?:.*/)?{new}(?:/.*|-shared\.csv|-ks\.csv)"),
             below(cohort, "attribution", rf".*/{new}(?:-cells)?\.csv"),
+            *toy(cohort, below(cohort, CONSTRUCTIVE, rf".*/{new}[-.].*")),
             *also,
             STUDY_TABLES,
-            ATTRIBUTION_TABLES,
+            MODEL_TABLES,
             PAGE,
         ),
         "the new checkpoint's cells",
@@ -243,6 +262,12 @@ def _new_site(cohort: str, sites: list[str]) -> Case:
             below(cohort, STORED, rf".*{new}.*"),
             below(cohort, "fits|transfer|haar", r".*-(?:shared|ks)\.csv"),
             below(cohort, "splice|drift"),
+            *toy(
+                cohort,
+                below(cohort, "weights"),
+                below(cohort, "bars", OTHERS),
+                TABLES.format("weights|joint|bars|claims"),
+            ),
             STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
@@ -264,8 +289,14 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
             below(cohort, "activations", rf"(?!seed{anchor}/)[^/]*/step0/.*"),
             below(cohort, "drift"),
             below(cohort, "attribution"),
+            *toy(
+                cohort,
+                below(cohort, "weights|bars", rf"seed{anchor}-seed(?!{anchor}/).*"),
+                below(cohort, "lenses"),
+            ),
             PAIR_TABLES,
-            ATTRIBUTION_TABLES,
+            # Effects of cuts are each member's own.
+            TABLES.format("attribution|attribution_cells|weights|joint|bars|lenses|claims"),
             DRIFT_TABLE,
             PAGE,
         ),
@@ -310,7 +341,9 @@ CASES = [
         "cohorts.smoke-shared.anchor",
         1,
         (
-            below("smoke-shared", "models|activations|dictionaries|drift|attribution"),
+            below(
+                "smoke-shared", f"models|activations|dictionaries|drift|attribution|{CONSTRUCTIVE}"
+            ),
             below("smoke-shared", PAIRED, "seed1-seed.*"),
             below("smoke-shared", "haar", TOGETHER),
             _ALL_TABLES,
@@ -342,7 +375,9 @@ CASES = [
             below("smoke-shared", PAIRED, "seed0-seed1/.*"),
             below("smoke-shared", "haar", TOGETHER),
             below("smoke-shared", "drift", r"seed1(?:/.*|\.csv)"),
-            TABLES.format("(?!power|attribution).*"),
+            below("smoke-shared", "causes", "seed1/.*"),
+            below("smoke-shared", "weights|bars", "seed[01]-seed1/.*"),
+            TABLES.format("(?!power|attribution|lenses).*"),
             PAGE,
         ),
         "every seed but the anchor, and their pairs",
@@ -389,7 +424,7 @@ CASES = [
             f"model.{key}",
             value,
             f"models|{ANALYSIS}",
-            (TRAINING_TABLES, STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
+            (TRAINING_TABLES, STUDY_TABLES, MODEL_TABLES, DRIFT_TABLE),
             "the cohort's training and all that follows; not its token sets, no other cohort",
         )
         for key, value in (("layers", 3), ("heads", 1), ("mlp_width", 48))
@@ -399,7 +434,7 @@ CASES = [
         "model.width",
         32,
         f"models|{ANALYSIS}",
-        (TRAINING_TABLES, STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE, *NEW_WIDTH),
+        (TRAINING_TABLES, STUDY_TABLES, MODEL_TABLES, DRIFT_TABLE, *NEW_WIDTH),
         "the cohort's training and all that follows, and the null draws of that width",
     ),
     *(
@@ -423,7 +458,7 @@ CASES = [
             f"corpus{key}",
             value,
             f"tokens|{ANALYSIS}",
-            (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
+            (STUDY_TABLES, MODEL_TABLES, DRIFT_TABLE),
             "the cohort's token sets, activations and all that follows; no training",
         )
         for key, value in (
@@ -439,7 +474,7 @@ CASES = [
         "tokens.context",
         15,
         f"checks|tokens|{ANALYSIS}",
-        (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
+        (STUDY_TABLES, MODEL_TABLES, DRIFT_TABLE),
         "the cohort: the check of its members, token sets, and all that follows",
     ),
     _checked("tokenizer", "org/tiny-seed2"),
@@ -450,7 +485,7 @@ CASES = [
             f"model.{key}",
             value,
             f"checks|tokens|{ANALYSIS}",
-            (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE),
+            (STUDY_TABLES, MODEL_TABLES, DRIFT_TABLE),
             "the cohort: the check of its members, and all that follows",
         )
         for key, value in (("family", "gpt_neox_sequential"), ("layers", 4))
@@ -460,7 +495,7 @@ CASES = [
         "model.width",
         32,
         f"checks|tokens|{ANALYSIS}",
-        (STUDY_TABLES, ATTRIBUTION_TABLES, DRIFT_TABLE, *NEW_WIDTH),
+        (STUDY_TABLES, MODEL_TABLES, DRIFT_TABLE, *NEW_WIDTH),
         "the cohort: the check of its members, and all that follows; and the null draws of that "
         "width",
     ),
@@ -591,8 +626,8 @@ CASES = [
         "transfer.resamples",
         101,
         (
-            below("[^/]*", f"fits|transfer|splice|attribution|{CARRIED}"),
-            TABLES.format(f"fits|directions|transfer|evidence|splice|over_seeds|{CARRIED}"),
+            below("[^/]*", f"fits|transfer|splice|attribution|bars|{CARRIED}"),
+            TABLES.format(f"fits|directions|transfer|evidence|splice|over_seeds|bars|{CARRIED}"),
             ATTRIBUTION_TABLES,
             PAGE,
         ),
@@ -717,6 +752,83 @@ CASES = [
             ("batches", 3),
             ("sequences", 3),
         )
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"weights.{key}",
+            value,
+            (
+                below("[^/]*", "weights"),
+                below("[^/]*", "bars", OTHERS),
+                TABLES.format("weights|joint|bars|claims"),
+                PAGE,
+            ),
+            "the alignment of weights, and the bars between members",
+        )
+        for key, value in (
+            ("starts", 3),
+            ("sweeps", 3),
+            ("published_starts", 2),
+            ("draws", 3),
+            ("lambdas", 4),
+        )
+    ),
+    Case(
+        SMOKE,
+        "weights.untrained",
+        None,
+        (
+            below("[^/]*", "weights|bars"),
+            TABLES.format("weights|joint|bars|claims"),
+            PAGE,
+        ),
+        "the alignment of weights, and the bars",
+    ),
+    Case(
+        SMOKE,
+        "lenses.members",
+        "all",
+        (below("[^/]*", "lenses", r"seed1(?:01)?/.*"), TABLES.format("lenses"), PAGE),
+        "lenses of the members that are new to them",
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"lenses.{key}",
+            value,
+            (below("[^/]*", "lenses"), TABLES.format("lenses"), PAGE),
+            "the lenses",
+        )
+        for key, value in (
+            ("components", ["mlp"]),
+            ("transcoder.expansions", [3]),
+            ("transcoder.l1", 2e-3),
+            ("transcoder.lr", 2e-3),
+            ("transcoder.steps", 9),
+            ("thresholds", [0.02]),
+            ("rows", 9),
+        )
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"bars.{key}",
+            value,
+            (below("[^/]*", "bars"), TABLES.format("bars|claims"), PAGE),
+            "the bars",
+        )
+        for key, value in (("sequences", 200), ("batch_rows", 32), ("orders", 3))
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"bars.{key}",
+            value,
+            (below("[^/]*", "causes|bars"), TABLES.format("causes|bars|claims"), PAGE),
+            "the effects of components and edges, and the bars",
+        )
+        for key, value in (("batches", 3), ("rows", 5), ("points", 3))
     ),
     Case(
         SMOKE,

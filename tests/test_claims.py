@@ -79,9 +79,9 @@ def test_a_claim_without_its_cohort_study_or_cells_says_what_it_needs():
     empty = claims.judge(known, cells())
     assert empty["verdict"] == claims.NOT_RUN
     assert "needs cells" in empty["why"]
-    unknown = claims.judge(claim("bar-causal", 0.5, 0.7), cells())
+    unknown = claims.judge(claim("weight-edits", 0.5, 0.7), cells())
     assert unknown["verdict"] == claims.NOT_RUN
-    assert unknown["why"] == "needs a study of the bars, which this version does not have"
+    assert unknown["why"] == "needs a study of weight edits, which this version does not have"
     assert set(absent) == set(empty) == set(claims.COLUMNS)
 
 

@@ -49,6 +49,9 @@ def config():
         "steering": None,
         "features": None,
         "attribution": None,
+        "weights": None,
+        "bars": None,
+        "lenses": None,
         "claims": None,
         "drift": {"reference": "final", "checkpoints": ["step10", "final"], "dictionaries": []},
     }

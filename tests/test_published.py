@@ -14,8 +14,12 @@ from crossseed.published import spectrum, transfer
 
 ROOT = Path(crossseed.__file__).parent
 # The power table and the KS table show the published test beside the calibrated one, the drift table
-# the published distance under that name; the list of tables knows the columns.
-ALLOWED = {"drift.py", "haar/power.py", "haar/study.py", "tables.py", "verbs/published.py"}
+# the published distance under that name, alignment and bars the published search; the list of tables
+# knows the columns.
+ALLOWED = {
+    *("drift.py", "haar/power.py", "haar/study.py", "tables.py", "verbs/published.py"),
+    *("gauge/study.py", "verbs/bars.py"),
+}
 
 
 def imports(path: Path) -> set[str]:

@@ -33,7 +33,8 @@ def test_the_smoke_run_makes_its_report(smoke):
     assert "http" not in page.replace("http://www.w3.org", "")  # readable offline
     made = ("quality", "training", "dictionaries", "fits", "directions", "transfer", "evidence")
     made += ("splice", "decoder_cosine", "haar", "ks", "phases", "power", "drift")
-    for name in (*made, "ports", "steering", "features", "attribution", "attribution_cells"):
+    made += ("ports", "steering", "features", "attribution", "attribution_cells")
+    for name in (*made, "weights", "joint", "causes", "bars", "lenses"):
         assert (report / f"tables/{name}.csv").stat().st_size > 0
         assert f"tables/{name}.csv" in page
     figures = {path.name for path in (report / "figures").iterdir()}
@@ -46,6 +47,10 @@ def test_the_smoke_run_makes_its_report(smoke):
         "features",
         "attribution",
         "attribution-cost",
+        "weights",
+        "weights-joint",
+        "bars",
+        "edges",
         "drift-checkpoint",
         "drift-seed",
         "training",
@@ -69,6 +74,24 @@ def test_steering_has_every_arm_side_by_side(smoke):
     page = (smoke / "results/reports/smoke/index.html").read_text()
     for words in ("another seed's, rotated", "another seed's, raw", "native", "random directions"):
         assert words.replace("'", "&#39;") in page
+
+
+def test_bars_have_every_candidate_by_both_protocols(smoke):
+    with open(smoke / "results/reports/smoke/tables/bars.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    candidates = {"itself", "sibling", "averaged", "swapped", "split", "program"}
+    for cohort in SMOKE["cohorts"]:
+        of = [row for row in rows if row["cohort"] == cohort]
+        assert {row["candidate"] for row in of} == candidates
+        # The program has no components in common with the model.
+        for candidate in candidates - {"program"}:
+            judged = {(r["bar"], r["protocol"]) for r in of if r["candidate"] == candidate}
+            assert judged == {
+                (b, p) for b in ["B", "P", "C", "Pr"] for p in ("published", "rigorous")
+            }
+    page = (smoke / "results/reports/smoke/index.html").read_text()
+    for words in ("best of all symmetries", "the hand-compiled program", "Five lenses"):
+        assert words in page
 
 
 def test_a_rotation_of_the_same_pair_is_no_mismatched_one(smoke, monkeypatch, capsys):

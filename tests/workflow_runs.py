@@ -27,15 +27,26 @@ def snakemake(folder, *args, config=None, hash_seed="0"):
     )
 
 
-def _planned(folder, config, hash_seed):
-    """Output files of the plan: all of them, and those to be made again."""
-    found = snakemake(folder, "--detailed-summary", config=config, hash_seed=hash_seed)
-    assert found.returncode == 0, found.stderr
-    table = found.stdout[found.stdout.index("output_file\t") :]
+def _planned(text):
+    """Output files of a plan: all of them, and those to be made again."""
+    table = text[text.index("output_file\t") :]
     rows = list(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE))
     everything = {row["output_file"] for row in rows}
     pending = {row["output_file"] for row in rows if row["plan"] != "no update"}
     return everything, pending
+
+
+def _planner(folder, hash_seed):
+    """A process that plans one configuration after another; see `planner`."""
+    command = [sys.executable, Path(__file__).parent / "planner.py", "--nolock"]
+    command += ["--snakefile", ROOT / "Snakefile", "--directory", folder]
+    return subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
+    )
 
 
 def assert_nothing_to_do(folder, config):
@@ -60,19 +71,33 @@ def assert_exact_reruns(folder, run, tmp_path):
     """For every leaf: the plan after changing it holds the expected files and no others, under
     another hash seed than that of the run."""
 
-    def check(numbered):
-        number, case = numbered
-        config = tmp_path / f"{number}.yaml"
+    cases = [case for case in rerun.CASES if case.run == run]
+    assert cases
+
+    def check(worker):
+        # Another hash seed than the run's, and than the other workers'.
+        with _planner(folder, worker + 1) as planner:
+            return [
+                found
+                for number, case in list(enumerate(cases))[worker::N_WORKERS]
+                if (found := problem(planner, number, case))
+            ]
+
+    def problem(planner, number, case):
+        config, out = tmp_path / f"{number}.yaml", tmp_path / f"{number}.txt"
         config.write_text(yaml.safe_dump(_changed(case)))
-        everything, pending = _planned(folder, config, hash_seed=str(number + 1))
+        planner.stdin.write(f"{config} {out}\n")
+        planner.stdin.flush()
+        said = planner.stdout.readline().strip()
+        if said != "done":
+            return f"{case.path}: {said}: {out.read_text()[-2000:]}"
+        everything, pending = _planned(out.read_text())
         expected = {path for path in everything if any(re.fullmatch(p, path) for p in case.outputs)}
         matched = all(any(re.fullmatch(p, path) for path in everything) for p in case.outputs)
         if pending != expected or not matched:
             return f"{case.path}: also {sorted(pending - expected)[:4]}, not {sorted(expected - pending)[:4]}"
         return None
 
-    cases = [case for case in rerun.CASES if case.run == run]
-    assert cases
     with ThreadPoolExecutor(N_WORKERS) as pool:
-        problems = [found for found in pool.map(check, enumerate(cases)) if found]
+        problems = [found for part in pool.map(check, range(N_WORKERS)) for found in part]
     assert not problems, "\n".join(problems)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -29,11 +29,19 @@ class Batch:
         return int(self.keep.sum())
 
     def losses(self, start: Start, value: Tensor) -> tuple[Tensor, Tensor]:
+        """`scored` of what the model predicts with `value` at the place of `start`."""
+        return self.scored(start.logits(value))
+
+    def scored(self, predicted: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Loss of the batch and of each of its sequences alone, (k,) and (k, sequences): the sum over
-        heads of the mean over scored predictions."""
+        heads of the mean over scored predictions.
+
+        Args:
+            predicted: of each head, logits of shape (k · sequences, positions, classes).
+        """
         whole: Tensor | None = None
         alone: Tensor | None = None
-        for logits, target in zip(start.logits(value), self.targets, strict=True):
+        for logits, target in zip(predicted, self.targets, strict=True):
             target = target.to(logits.device)
             scored = self.keep.to(logits.device) & (target >= 0)
             logits = logits.view(-1, *target.shape, logits.shape[-1])

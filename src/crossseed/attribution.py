@@ -12,8 +12,8 @@ nats). It is predicted by
     gauss        the same at the nodes of Gauss and Legendre
 
 and, since integrated gradients cost more passes than the ablation that they predict, by baselines of equal
-or lower cost: ``one_sequence``, the ablation of one sequence of the batch; ``other_batches``, its mean
-measured on the other batches; ``size``, ‖mean − value‖, and ``gradient_size``, that times the length of the
+or lower cost: ``one_sequence``, the ablation of one sequence of the batch; ``other_batch``, the effect
+measured on another batch; ``size``, ‖mean − value‖, and ``gradient_size``, that times the length of the
 gradient, which know no sign.
 
 Integrated gradients are complete: with enough points they give the measured effect itself, so their error
@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from crossseed.cohorts.base import Subject, TokenSet, spread
-from crossseed.metrics import estimate
+from crossseed.metrics import estimate, pearson
 from crossseed.progress import Progress
 from crossseed.seeding import generator
 
@@ -85,6 +85,15 @@ def nodes(rule: str, points: int) -> tuple[np.ndarray, np.ndarray]:
     return (x + 1) / 2, weights / 2
 
 
+def path(
+    points: Mapping[str, Sequence[int]],
+) -> tuple[dict[tuple[str, int], tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    """`nodes` of every rule and number of points, and where gradients are taken for all of them: equal
+    points once, the clean end, which attribution patching takes, last."""
+    wanted = {(rule, n): nodes(rule, n) for rule in RULES for n in points.get(rule, [])}
+    return wanted, np.unique(np.concatenate([[1.0], *(t for t, _ in wanted.values())]))
+
+
 def study(
     subject: Subject,
     sets: Mapping[str, TokenSet],
@@ -112,9 +121,7 @@ def study(
     parts = [
         ablation.Batch(subject, sets["eval"], rows) for rows in np.array_split(chosen, n_batches)
     ]
-    wanted = {(rule, n): nodes(rule, n) for rule in RULES for n in points.get(rule, [])}
-    # Clean end first, which attribution patching takes; equal points once.
-    at = np.unique(np.concatenate([[1.0], *(t for t, _ in wanted.values())]))
+    wanted, at = path(points)
     rows: list[Row] = []
     progress = Progress("attribution", len(places) * len(parts))
     for number, (place, kind) in enumerate(places.items()):
@@ -158,6 +165,16 @@ def study(
 # --- how well --------------------------------------------------------------------------------
 
 
+def two_way(
+    rng: np.random.Generator, rows: int, columns: int, resamples: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows and columns of a table both drawn anew, `resamples` times; first, all of them as they are."""
+    drawn = [
+        (rng.integers(0, rows, rows), rng.integers(0, columns, columns)) for _ in range(resamples)
+    ]
+    return [(np.arange(rows), np.arange(columns)), *drawn]
+
+
 def summary(rows: Sequence[Row], resamples: int, *cell: object) -> list[Row]:
     """Rows of `COLUMNS`, without the member's: every method over the cells of each group of kinds.
 
@@ -167,6 +184,9 @@ def summary(rows: Sequence[Row], resamples: int, *cell: object) -> list[Row]:
     Intervals are 95 % of bootstrap resamples of components and of batches, both drawn anew: the cells
     of one component are no independent ones.
     """
+    # Imported here: SciPy, which those who plan a run do without.
+    from scipy.stats import rankdata
+
     found: list[Row] = []
     for kinds in GROUPS:
         chosen = [row for row in rows if row["kind"] in kinds]
@@ -175,14 +195,7 @@ def summary(rows: Sequence[Row], resamples: int, *cell: object) -> list[Row]:
         components = list(dict.fromkeys(row["component"] for row in chosen))
         n_batches = 1 + max(row["batch"] for row in chosen)
         rng = generator("attribution", *cell, *kinds)
-        draws = [
-            (
-                rng.integers(0, len(components), len(components)),
-                rng.integers(0, n_batches, n_batches),
-            )
-            for _ in range(resamples)
-        ]
-        draws.insert(0, (np.arange(len(components)), np.arange(n_batches)))
+        draws = two_way(rng, len(components), n_batches, resamples)
         methods = list(dict.fromkeys((r["method"], r["points"], r["passes"]) for r in chosen))
         for method, n, passes in methods:
             grid = np.full((2, len(components), n_batches), np.nan)
@@ -192,10 +205,10 @@ def summary(rows: Sequence[Row], resamples: int, *cell: object) -> list[Row]:
                     grid[:, place, row["batch"]] = row["predicted_nats"], row["measured_nats"]
             drawn = [grid[:, c][:, :, b] for c, b in draws]
             metrics = {
-                "pearson": [_pearson(*g.reshape(2, -1)) for g in drawn],
-                "spearman": [_pearson(*(_ranks(x) for x in g.reshape(2, -1))) for g in drawn],
+                "pearson": [pearson(*g.reshape(2, -1)) for g in drawn],
+                "spearman": [pearson(*rankdata(g.reshape(2, -1), axis=1)) for g in drawn],
                 "pearson_by_batch": [
-                    float(np.mean([_pearson(g[0, :, b], g[1, :, b]) for b in range(n_batches)]))
+                    float(np.mean([pearson(g[0, :, b], g[1, :, b]) for b in range(n_batches)]))
                     for g in drawn
                 ],
             }
@@ -210,21 +223,4 @@ def summary(rows: Sequence[Row], resamples: int, *cell: object) -> list[Row]:
                 row = {"kinds": "+".join(kinds), "method": method, "points": n, "passes": passes}
                 value = estimate(np.array(values))._asdict()
                 found.append({**row, "metric": metric, **value, "n_cells": grid[0].size})
-    return found
-
-
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    spread_of = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / spread_of if spread_of > 0 else float("nan")
-
-
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks, the mean of them where values are equal."""
-    order = np.argsort(values, kind="stable")
-    ordered = values[order]
-    first = np.searchsorted(ordered, ordered, side="left")
-    last = np.searchsorted(ordered, ordered, side="right") - 1
-    found = np.empty(len(values))
-    found[order] = (first + last) / 2
     return found

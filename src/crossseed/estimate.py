@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from crossseed import plan
+from crossseed import attribution, plan, steering
 from crossseed.alignment import ladder
-from crossseed.cohorts.base import SPLITS, CohortConfig
+from crossseed.cohorts.base import FORWARD_TOKENS, SPLITS, CohortConfig
 from crossseed.config.schema import RunConfig
+from crossseed.features import BY_CONCEPT
 from crossseed.haar.sizes import sizes
 from crossseed.metrics import MAX_UNITS
 from crossseed.pairs import BLOCK_ROWS
@@ -46,16 +47,17 @@ BLOCK_TOKENS = 8192
 DRIFT_BYTES = 130 * 12 * 3
 BYTES = {"float16": 2, "float32": 4, "bfloat16": 2}
 FLOAT64 = 8
-FLOAT32 = 4
-# Of interventions: arms of a card; doses, arms beside the random ones, and random directions tried on
-# other text, of steering; tokens of a prompt; runs a latent; components of a model; bytes of a table.
+# Of interventions: arms of a card; of steering, arms beside the random ones, tokens of a prompt; runs a
+# latent; components of a model; bytes of a table.
 PORT_ARMS = 10
-DOSES, NAMED_ARMS, STEERED_ON_TEXT, PROMPT_TOKENS = 8, 7, 20, 16
+NAMED_ARMS, PROMPT_TOKENS = 7, 16
 FEATURE_RUNS = 20
 COMPONENTS = 60
+# Edges between components, and models run side by side on fresh sequences: one, and its decoys.
+EDGES, MODELS_JUDGED = 43, 5
+# Sequences drawn and labelled a second, on one core.
+FRESH_PER_SECOND = 30e3
 STEERING_BYTES = 600 * 120 * 2
-# Tokens of a block whose predictions are held.
-BLOCK_PREDICTIONS = 4096
 # Sequence, document, position and token id of each stored row.
 INDEX_BYTES = 14
 # Second moments of a pair, width × width in float64: of two halves, shuffled, and untrained.
@@ -170,6 +172,8 @@ def stages(run: RunConfig) -> list[Stage]:
         add(_stage("cosine", crossed, 0.0))
         for stage in _interventions(run, cohort, crossed):
             add(stage)
+        for stage in _constructive(run, cohort):
+            add(stage)
         add(_drift(run, cohort))
     if run.haar is not None:
         widths = plan.widths(run)
@@ -210,34 +214,56 @@ def _interventions(run: RunConfig, cohort: str, crossed: int) -> list[Stage]:
     if run.port is not None:
         flop = len(ports) * PORT_ARMS * run.port.sequences * length * forward
         disk = sum(
-            2 * (config.width or 0) ** 2 * int(p.dictionary.rpartition("-x")[2]) * FLOAT32
+            2 * (config.width or 0) ** 2 * int(p.dictionary.rpartition("-x")[2]) * BYTES["float32"]
             for p in ports
         )
         found.append(_stage("port", len(ports), disk, flop, MODEL_RATE))
     if run.steering is not None:
-        steering = run.steering
-        names = steering.prompts if config.reads_text else steering.concepts
+        study = run.steering
+        names = study.prompts if config.reads_text else study.concepts
         # Prompts are shorter than sequences of the corpus.
-        trial = steering.trials * (2 * PROMPT_TOKENS if config.reads_text else length)
-        text = (2 * STEERED_ON_TEXT + NAMED_ARMS) * steering.sequences * length
-        tokens = DOSES * ((2 * steering.directions + NAMED_ARMS) * trial + text)
+        trial = study.trials * (2 * PROMPT_TOKENS if config.reads_text else length)
+        text = (2 * steering.ON_TEXT + NAMED_ARMS) * study.sequences * length
+        tokens = len(steering.DOSES) * ((2 * study.directions + NAMED_ARMS) * trial + text)
         flop = crossed * len(names) * tokens * forward
         disk = crossed * len(names) * STEERING_BYTES
         found.append(_stage("steer", crossed, disk, flop, MODEL_RATE))
     if run.features is not None and run.steering is not None:
         names = run.steering.prompts if config.reads_text else run.steering.concepts
-        latents = run.features.latents + 3 * len(names)
+        latents = run.features.latents + BY_CONCEPT * len(names)
         flop = crossed * latents * FEATURE_RUNS * run.features.sequences * length * forward
         found.append(_stage("features", crossed, 0.0, flop, MODEL_RATE))
     members = sum(member.cohort == cohort for member in plan.attributed(run))
     if run.attribution is not None:
-        study = run.attribution
-        points = sum(sum(getattr(study, rule)) for rule in ("right", "midpoint", "gauss"))
-        tokens = COMPONENTS * study.batches * study.sequences * length
+        of = run.attribution
+        _, points = attribution.path({rule: getattr(of, rule) for rule in attribution.RULES})
+        tokens = COMPONENTS * of.batches * of.sequences * length
         # A gradient takes three times a forward pass.
-        flop = members * tokens * (3 * points + 2) * forward
+        flop = members * tokens * (3 * len(points) + 2) * forward
         found.append(_stage("attribute", members, 0.0, flop, MODEL_RATE))
     return found
+
+
+def _constructive(run: RunConfig, cohort: str) -> list[Stage]:
+    """Weights aligned, edges cut, bars: of members whose symmetries are known."""
+    config = run.cohorts[cohort]
+    pairs = sum(journey.cohort == cohort for journey in plan.siblings(run))
+    found = [_stage("weights", pairs, pairs * config.parameters * FLOAT64)]
+    n_seen = sum(member.cohort == cohort for member in plan.seen(run))
+    found.append(_stage("lenses", n_seen, 0.0))
+    if run.bars is None:
+        return found
+    study = run.bars
+    n_eval = max(1, config.sequences_of("eval"))
+    a_row = _tokens(config, "eval") / n_eval * config.forward_flop_per_token
+    opened = sum(member.cohort == cohort for member in plan.opened(run))
+    # A graph each, and a gradient, three times as much, at every point.
+    cut = EDGES * study.batches * study.rows * a_row
+    found.append(_stage("causes", opened, 0.0, opened * cut * (1 + 3 * study.points), MODEL_RATE))
+    judged = sum(journey.cohort == cohort for journey in plan.judged(run))
+    flop = judged * (MODELS_JUDGED * study.sequences * a_row + cut * (1 + study.orders))
+    drawn = judged * study.sequences / FRESH_PER_SECOND
+    return [*found, _stage("bars", judged, 0.0, flop, MODEL_RATE, more_seconds=drawn)]
 
 
 def _drift(run: RunConfig, cohort: str) -> Stage:
@@ -292,7 +318,7 @@ def memory_mb(config: CohortConfig, models: int, comparisons: int = 0) -> int:
 def predictions_mb(config: CohortConfig) -> int:
     """Main memory of what a model predicts at every position of a block: clean, changed, and while they
     are compared."""
-    return round(5 * BLOCK_PREDICTIONS * config.classes * FLOAT32 / 1e6)
+    return round(5 * FORWARD_TOKENS * config.classes * BYTES["float32"] / 1e6)
 
 
 def short(run: RunConfig) -> str:

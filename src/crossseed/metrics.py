@@ -84,6 +84,13 @@ def estimate(values_r: np.ndarray) -> Estimate:
     return Estimate(float(values_r[0]), float(low), float(high))
 
 
+def pearson(x: np.ndarray, y: np.ndarray) -> float:
+    """Pearson r of two vectors; NaN where one does not vary."""
+    x, y = x - x.mean(), y - y.mean()
+    spread_of = float(np.sqrt((x @ x) * (y @ y)))
+    return float(x @ y) / spread_of if spread_of > 0 else float("nan")
+
+
 def sum_units(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Sums of rows by unit, in float64; shape (units, ...)."""
     # One sum a unit: np.add.reduceat along rows is ten times slower.

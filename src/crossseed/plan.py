@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -90,8 +91,10 @@ def drifting(run: RunConfig) -> Iterator[Member]:
 
 def checkpoints(run: RunConfig, cohort: str) -> list[str]:
     """Every checkpoint of a cohort that some study loads."""
-    studied = run.dictionaries or run.attribution
+    studied = run.dictionaries or run.attribution or run.weights or run.lenses
     found = list(run.cohorts[cohort].checkpoints) if studied else []
+    if run.weights is not None and run.weights.untrained is not None:
+        found.append(run.weights.untrained)
     if run.transfer is not None and run.transfer.untrained is not None:
         found.append(run.transfer.untrained)
     if run.drift is not None:
@@ -183,6 +186,42 @@ def journeys(run: RunConfig) -> list[Journey]:
     return list(dict.fromkeys(Journey(*pair[:4]) for pair in crossed(run)))
 
 
+def siblings(run: RunConfig) -> list[Journey]:
+    """Every two members whose weights are aligned, the anchor or the earlier seed as source."""
+    found = []
+    for cohort, config in run.cohorts.items() if run.weights else ():
+        seeds = [config.anchor, *(seed for seed in config.seeds if seed != config.anchor)]
+        found += [
+            Journey(cohort, source, target, checkpoint)
+            for source, target in itertools.combinations(seeds, 2)
+            for checkpoint in config.checkpoints
+            if config.symmetric
+        ]
+    return found
+
+
+def opened(run: RunConfig) -> list[Member]:
+    """Every member whose components and edges are cut."""
+    return [m for m in members(run) if run.bars and run.cohorts[m.cohort].symmetric]
+
+
+def seen(run: RunConfig) -> list[Member]:
+    """Every member whose components are seen through the lenses."""
+    return [
+        member
+        for member in members(run)
+        if run.lenses is not None
+        and run.cohorts[member.cohort].symmetric
+        and (run.lenses.members == "all" or member.seed == run.cohorts[member.cohort].anchor)
+    ]
+
+
+def judged(run: RunConfig) -> list[Journey]:
+    """Every two members held against each other by the four bars, and every member with itself."""
+    own = [Journey(m.cohort, m.seed, m.seed, m.checkpoint) for m in opened(run)]
+    return own + (siblings(run) if run.bars else [])
+
+
 class Place(NamedTuple):
     """A site of a cohort's members at one checkpoint."""
 
@@ -235,6 +274,9 @@ CLAIMED_TABLES = (
     "published",
     "steering",
     "attribution",
+    "weights",
+    "joint",
+    "bars",
     "drift",
 )
 
@@ -258,6 +300,9 @@ def tables(run: RunConfig) -> list[str]:
     found += ["steering"] if run.steering else []
     found += ["features"] if run.features else []
     found += ["attribution", "attribution_cells"] if run.attribution else []
+    found += ["weights", "joint"] if run.weights else []
+    found += ["causes", "bars"] if run.bars else []
+    found += ["lenses"] if run.lenses else []
     found += ["drift"] if run.drift else []
     found += ["published"] if run.claims and run.transfer else []
     return found + (["claims"] if run.claims else [])
@@ -277,6 +322,8 @@ def figures(run: RunConfig) -> list[str]:
         found += ["steering-doses", "steering-regimes"]
     found += ["features"] if run.features else []
     found += ["attribution", "attribution-cost"] if run.attribution else []
+    found += ["weights", "weights-joint"] if run.weights else []
+    found += ["bars", "edges"] if run.bars else []
     if run.drift:
         found += ["drift-checkpoint", "drift-seed"]
         found += [

@@ -165,13 +165,18 @@ def transfer(
         raise ValueError("this run has no transfer study")
     return {
         **align(run, cohort, source, target, checkpoint, site),
-        "resamples": run.transfer.resamples,
+        "resamples": _resamples(run),
         # For a member with itself nothing is carried.
         "directions": list(run.transfer.directions) if source != target else [],
     }
 
 
 fits = transfer
+
+
+def _resamples(run: RunConfig) -> int:
+    """Behind every interval of a cell; the transfer study's where there is one."""
+    return run.transfer.resamples if run.transfer else RESAMPLES
 
 
 def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
@@ -182,7 +187,7 @@ def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: st
     first = next(iter(cells.values()))
     return {
         **{name: first[name] for name in ("cohort", "source_seed", "target_seed", "checkpoint")},
-        "resamples": first["resamples"],
+        "resamples": _resamples(run),
         # In the order of the files: a mapping would be sorted by name.
         "sites": [[site, cell["activations"]] for site, cell in cells.items()],
     }
@@ -231,7 +236,7 @@ def port(
         **align(run, cohort, source, target, checkpoint, site),
         "dictionary": f"{dictionary}-{init}",
         "map": run.port.map,
-        "resamples": transfer(run, cohort, source, target, checkpoint, site)["resamples"],
+        "resamples": _resamples(run),
         "kind": run.cohorts[cohort].kind,
         "member": _member(run, cohort, target, checkpoint),
         "sequences": run.port.sequences,
@@ -247,7 +252,7 @@ def _steered(
         raise ValueError("this run steers nothing")
     return {
         **align(run, cohort, source, target, checkpoint, site),
-        "resamples": transfer(run, cohort, source, target, checkpoint, site)["resamples"],
+        "resamples": _resamples(run),
         "kind": config.kind,
         "members": {
             role: _exact(run, cohort, seed, checkpoint)
@@ -297,8 +302,63 @@ def attribute(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
         "points": {rule: list(getattr(study, rule)) for rule in ("right", "midpoint", "gauss")},
         "batches": study.batches,
         "sequences": study.sequences,
-        "resamples": run.transfer.resamples if run.transfer else RESAMPLES,
+        "resamples": _resamples(run),
     }
+
+
+def weights(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
+    if run.weights is None:
+        raise ValueError("this run aligns no weights")
+    return {
+        **_journey(run, cohort, source, target, checkpoint),
+        "sites": list(run.cohorts[cohort].sites),
+        **run.weights.model_dump(),
+    }
+
+
+def _journey(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
+    """Two members that are read whole."""
+    return {
+        "cohort": cohort,
+        "source_seed": source,
+        "target_seed": target,
+        "checkpoint": checkpoint,
+        "members": {
+            role: _cell(cohort, seed, checkpoint)
+            for role, seed in (("source", source), ("target", target))
+        },
+    }
+
+
+def _cell(cohort: str, seed: int, checkpoint: str) -> Spec:
+    """A member by name."""
+    return {"cohort": cohort, "seed": seed, "checkpoint": checkpoint}
+
+
+def causes(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    if run.bars is None:
+        raise ValueError("this run has no bars")
+    return _cell(cohort, seed, checkpoint) | run.bars.model_dump(
+        include={"batches", "rows", "points"}
+    )
+
+
+def bars(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
+    if run.bars is None or run.weights is None:
+        raise ValueError("this run has no bars")
+    return {
+        **_journey(run, cohort, source, target, checkpoint),
+        **run.cohorts[cohort].fresh_spec(),
+        **run.bars.model_dump(exclude={"points"}),
+        "untrained": run.weights.untrained,
+        "resamples": _resamples(run),
+    }
+
+
+def lenses(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    if run.lenses is None:
+        raise ValueError("this run has no lenses")
+    return _cell(cohort, seed, checkpoint) | run.lenses.model_dump(exclude={"members"})
 
 
 def null(run: RunConfig, width: str, draws: str) -> Spec:

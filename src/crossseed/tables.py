@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from crossseed import (
     attribution,
+    bars,
     card,
     carried,
     claim_rule,
@@ -11,12 +12,14 @@ from crossseed import (
     drift,
     features,
     fits,
+    lenses,
     over_seeds,
     published,
     steering,
 )
 from crossseed.claims import verdicts
 from crossseed.cohorts import base
+from crossseed.gauge import study as gauge
 from crossseed.haar import cocycle, power
 from crossseed.haar import study as haar
 from crossseed.sae import study
@@ -42,6 +45,11 @@ COLUMNS = {
     "features": features.COLUMNS,
     "attribution": attribution.COLUMNS,
     "attribution_cells": attribution.CELL_COLUMNS,
+    "weights": gauge.COLUMNS,
+    "joint": gauge.JOINT_COLUMNS,
+    "causes": bars.CAUSE_COLUMNS,
+    "bars": bars.COLUMNS,
+    "lenses": lenses.COLUMNS,
     "drift": drift.COLUMNS,
     "published": published.COLUMNS,
     "claims": verdicts.COLUMNS,

@@ -1,4 +1,4 @@
-# Inputs of interventions: dictionaries that are carried, prompts, and rotations of other pairs.
+# Inputs of interventions and bars: dictionaries that are carried, prompts, rotations of other pairs, weights.
 #
 # Needs: common.smk. Makes: nothing.
 
@@ -77,3 +77,14 @@ def memory_of_port(wildcards):
     config = RUN.cohorts[wildcards.cohort]
     alone = estimate.transfer_mb(RUN, wildcards.cohort)
     return alone + memory_of_interventions(wildcards)
+
+
+def judged_weights(template):
+    """What the alignment of a pair wrote; nothing for a member held against itself."""
+
+    def files(wildcards):
+        if wildcards.source == wildcards.target:
+            return []
+        return template.format(**wildcards)
+
+    return files

@@ -1,4 +1,5 @@
-# What all rules share: the validated run, each job's spec and code digest, and paths.
+# What all rules share: the validated run, what wildcards may be, each
+# job's spec and code digest, and paths.
 #
 # Needs: the configuration. Makes: nothing.
 
@@ -27,6 +28,24 @@ environment.use_this_installation()
 # behind that wakes the scheduler every second, and a hundred of them fill a core.
 if workflow.scheduling_settings is not None:
     workflow.scheduling_settings.max_jobs_per_timespan = None
+
+
+wildcard_constraints:
+    run=r"[a-z0-9_-]+",
+    cohort=r"[a-z0-9_-]+",
+    seed=r"\d+",
+    source=r"\d+",
+    target=r"\d+",
+    checkpoint=r"final|step\d+",
+    site=r"[a-z0-9_.]+",
+    table=r"(?!claims|over_seeds)[a-z_]+",
+    number=r"\d+",
+    width=r"\d+",
+    draws=r"\d+",
+    power_draws=r"\d+",
+    dictionary=r"[a-z0-9-]+-x\d+",
+    init=r"shared|independent",
+
 
 INTEGERS = {"seed", "source", "target"}
 REFERENCE = RUN.drift.reference if RUN.drift else None

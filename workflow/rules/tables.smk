@@ -73,6 +73,11 @@ def joined():
         "features": [(layout.FEATURES, crossed)],
         "attribution": [(layout.ATTRIBUTION, named(plan.attributed(RUN)))],
         "attribution_cells": [(layout.ATTRIBUTION_CELLS, named(plan.attributed(RUN)))],
+        "weights": [(layout.WEIGHTS, named(plan.siblings(RUN)))],
+        "joint": [(layout.JOINT, named(plan.siblings(RUN)))],
+        "causes": [(layout.CAUSES, named(plan.opened(RUN)))],
+        "bars": [(layout.BARS, named(plan.judged(RUN)))],
+        "lenses": [(layout.LENSES, named(plan.seen(RUN)))],
         "drift": [(layout.DRIFT_SEED, drifting)],
         "published": [(layout.PUBLISHED, published)],
     }

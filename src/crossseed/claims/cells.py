@@ -134,6 +134,14 @@ class Cells(NamedTuple):
         rows = rows.assign(source_seed=rows.seed, target_seed=rows.seed, site="model")
         return self._picked(rows, wanted)
 
+    def between(self, table: str, **wanted: Any) -> pd.DataFrame:
+        """Rows of a table about whole models, two or one with itself."""
+        rows = self.tables.get(table, pd.DataFrame())
+        if rows.empty:
+            return pd.DataFrame(columns=SEED_VALUES)
+        rows = rows[(rows.cohort == self.cohort) & (rows.checkpoint == self.checkpoint)]
+        return self._picked(rows.assign(site="model"), wanted)
+
     @staticmethod
     def _picked(rows: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
         value = str(wanted.pop("value", "value"))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from crossseed.claim_rule import ALPHA, NOTICEABLE
-from crossseed.claims import interventions, rotation
+from crossseed.claims import constructive, interventions, rotation
 from crossseed.claims.cells import Cells, Claim, Wiring
 from crossseed.metrics import Estimate, estimate
 from crossseed.over_seeds import resampled
@@ -52,15 +52,17 @@ COLUMNS = (
 
 
 # By the claim's name without the study's cohort.
-WIRED: dict[str, Wiring] = {**rotation.WIRED, **interventions.WIRED}
+WIRED: dict[str, Wiring] = {
+    **rotation.WIRED,
+    **interventions.WIRED,
+    **constructive.WIRED,
+}
 # What is not a median over cells.
 SUMMARY: dict[str, str] = {"raw-ev-worst": "mean"}
 
 
 # Studies of which no version measures anything yet, by how their claims' names begin.
 ABSENT = {
-    "bar": "a study of the bars",
-    "decoy": "a study of the bars",
     "weight": "a study of weight edits",
 }
 

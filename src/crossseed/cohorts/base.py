@@ -192,6 +192,15 @@ class CohortConfig(Model):
         """Why members cannot be steered; None if they can."""
         return None
 
+    @property
+    def symmetric(self) -> bool:
+        """Whether the symmetries of the members' weights are known here, so that they can be aligned."""
+        return False
+
+    def fresh_spec(self) -> dict[str, Any]:
+        """What fresh sequences are drawn by; only where members are `symmetric`."""
+        raise ValueError(f"cohorts of kind {self.kind} have no sampler")
+
     def text_spec(self) -> dict[str, Any]:
         """Which tokenizer reads prompts, where the run makes none for the cohort."""
         return {}

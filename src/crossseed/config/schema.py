@@ -14,6 +14,7 @@ from crossseed.cohorts.base import Checkpoints
 from crossseed.cohorts.dyck.config import DyckCohort
 from crossseed.cohorts.hub.config import HubCohort
 from crossseed.cohorts.neox.config import NeoxCohort
+from crossseed.config.constructive import BarStudy, LensStudy, WeightStudy
 from crossseed.config.fields import Count, Distinct, Model, Name, NonEmpty
 from crossseed.config.interventions import (
     AttributionStudy,
@@ -164,6 +165,16 @@ class RunConfig(Model):
     attribution: AttributionStudy | None = Field(
         description="Components ablated, and attributions that should predict it, or null for none."
     )
+    weights: WeightStudy | None = Field(
+        description="Weights of every two members of toy cohorts aligned by symmetry, or null for none."
+    )
+    bars: BarStudy | None = Field(
+        description="Members of toy cohorts held against each other and against decoys by four bars, or "
+        "null for none."
+    )
+    lenses: LensStudy | None = Field(
+        description="Components of members of toy cohorts seen through five lenses, or null for none."
+    )
     claims: ClaimsStudy | None = Field(
         description="A verdict on each published figure, or null for none."
     )
@@ -250,8 +261,42 @@ class RunConfig(Model):
                 )
         if self.haar and not self.transfer:
             raise ValueError("haar tests the rotations of transfer's pairs; give transfer")
-        if not (self.dictionaries or self.drift or self.attribution):
-            raise ValueError("nothing is measured; name dictionaries, or give drift or attribution")
+        if not (self.dictionaries or self.drift or self.attribution or self.weights):
+            raise ValueError(
+                "nothing is measured; name dictionaries, or give drift, attribution or weights"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _constructive_fits(self) -> RunConfig:
+        toys = {name: config for name, config in self.cohorts.items() if config.symmetric}
+        for study in ("weights", "bars", "lenses"):
+            if getattr(self, study) and not toys:
+                raise ValueError(
+                    f"{study} is about cohorts whose symmetries are known (kind: dyck), of which there is "
+                    f"none; set {study}: null"
+                )
+        if self.bars and not self.weights:
+            raise ValueError("bars match heads by the alignment of weights; give weights")
+        for cohort, config in toys.items():
+            name = self.weights.untrained if self.weights else None
+            if name is not None and config.missing_checkpoints([name]):
+                raise ValueError(
+                    f"weights.untrained names {name!r}, which cohorts.{cohort} does not have; name a "
+                    "checkpoint that it keeps (training.keep_steps), or null"
+                )
+            pruned = self.lenses.rows if self.lenses else 0
+            if pruned > config.sequences_of("eval"):
+                raise ValueError(
+                    f"lenses.rows = {pruned}, but cohorts.{cohort}.tokens.eval has "
+                    f"{config.sequences_of('eval')} sequences; lower it, or make the split larger"
+                )
+            asked = self.bars.batches * self.bars.rows if self.bars else 0
+            if asked > config.sequences_of("eval"):
+                raise ValueError(
+                    f"bars asks for {asked} sequences (batches × rows), but cohorts.{cohort}.tokens.eval "
+                    f"has {config.sequences_of('eval')}; lower one, or make the split larger"
+                )
         return self
 
     @model_validator(mode="after")

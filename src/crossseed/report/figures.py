@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from crossseed.drift import COMPARISONS
+from crossseed.report import constructive_figures as constructive
 from crossseed.report import intervention_figures as interventions
 from crossseed.report import rotation_figures as rotation
 from crossseed.report import tables as t
@@ -292,6 +293,12 @@ def draw_all(
     if len(tables.attribution):
         draw("attribution", partial(interventions.attribution, tables, info))
         draw("attribution-cost", partial(interventions.attribution_cost, tables, info))
+    if len(tables.weights):
+        draw("weights", partial(constructive.weights, tables, info))
+        draw("weights-joint", partial(constructive.traded, tables, info))
+    if len(tables.bars):
+        draw("bars", partial(constructive.bars, tables, info))
+        draw("edges", partial(constructive.edges, tables, info))
     if drift is not None:
         for comparison in COMPARISONS:
             draw(f"drift-{comparison}", partial(drift_curves, tables, info, drift, comparison))

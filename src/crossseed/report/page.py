@@ -36,6 +36,10 @@ STAGES = {
     "steer": "steer models",
     "features": "patch and substitute single latents",
     "attribute": "ablate and attribute components",
+    "weights": "align weights",
+    "causes": "cut components and edges",
+    "bars": "hold against the four bars",
+    "lenses": "look through the lenses",
     "haar": "test rotations",
     "across": "test rotations together",
     "ks": "pool eigenphases",
@@ -123,6 +127,20 @@ CAPTIONS = {
     "contributions; residual replaces the whole residual stream, as the study did for language models.",
     "attribution-cost": "Error of each method over the forward and backward passes it takes of one "
     "component and batch. Grey: the pass that measuring takes. Points are seeds, lines medians.",
+    "weights": "Relative error of every tensor of one member moved to another by symmetries of the model, in a gauge "
+    "in which it does not depend on the basis. Points are pairs of seeds, lines medians. Blue: best element "
+    "found. Green: the published search with its rotation mended; orange-red: as published. Grey: random "
+    "elements. Pink: an untrained model of the same size, best element found: what fits anything. Dotted: zero weights; "
+    "values above 2 lie on the edge.",
+    "weights-joint": "What one more rotation of the residual stream trades between weights and activations, after "
+    "the published search. Blue: the optimum for every λ. Orange-red: the states that the published optimiser "
+    "keeps (λ from 0 to 100); green: of the states it looked at, those of least loss. A line a pair of seeds.",
+    "bars": "Correlation of effects that the primary's integrated gradients predict with those measured on other "
+    "batches, of components and of edges: for the primary itself, another seed, and decoys. Bars: 95 % "
+    "bootstrap intervals over components or edges and batches. Grey: the median with heads under each other's names. "
+    "Dotted: the published threshold.",
+    "edges": "What cutting each edge adds to the loss, mean over batches; heads of other seeds under their own names. "
+    "An edge leads from what a component writes to one that reads it, or to the logits.",
     "training": "Training loss of the models, mean over 50 steps.",
 }
 

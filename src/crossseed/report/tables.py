@@ -38,6 +38,11 @@ class Tables(NamedTuple):
     features: pd.DataFrame
     attribution: pd.DataFrame
     attribution_cells: pd.DataFrame
+    weights: pd.DataFrame
+    joint: pd.DataFrame
+    causes: pd.DataFrame
+    bars: pd.DataFrame
+    lenses: pd.DataFrame
     drift: pd.DataFrame
     published: pd.DataFrame
     claims: pd.DataFrame

@@ -6,8 +6,6 @@ import argparse
 from pathlib import Path
 
 from crossseed import features, pairs
-from crossseed.activations import read_tokens
-from crossseed.cohorts.base import module_of
 from crossseed.sae.dictionary import load
 from crossseed.store import check_cell, write_table
 from crossseed.verbs import models, options
@@ -15,15 +13,7 @@ from crossseed.verbs import models, options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
-    models.add_models(parser)
-    parser.add_argument("--tokens", type=Path, required=True, help="token sets of the cohort")
-    parser.add_argument(
-        "--tokenizer", type=Path, nargs="*", default=[], help="files of the cohort's tokenizer"
-    )
-    parser.add_argument(
-        "--prompts", type=Path, nargs="*", default=[], help="files of contrastive prompts"
-    )
-    parser.add_argument("--maps", type=Path, required=True, help="moments of the pair")
+    models.add_shown(parser)
     parser.add_argument(
         "--dictionary", type=Path, required=True, help="folder of the source's dictionary"
     )
@@ -34,25 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(
-        args,
-        *("activations", "kind", "members", "text", "concepts", "trials", "latents", "sequences"),
-        *("resamples", *pairs.CELL),
-    )
-    cell = pairs.cell_of(spec)
-    pair = pairs.read(args.maps)
-    check_cell(args.maps, pair.spec, {"activations": spec["activations"]})
+    spec = options.spec_of(args, *models.SHOWN, "latents", "sequences", "resamples")
     dictionary = load(options.folder_of(args.dictionary))
     made = options.provenance(dictionary)
     check_cell(args.dictionary, made, {"activations": spec["activations"]["source"]})
+    cell, pair, sets, concepts, source, target = models.shown(args, spec)
     arms = pair.arms([])
     maps = {features.PORTED: arms["procrustes"]}
     maps |= {name: arms[name] for name in (features.SHUFFLED, features.RANDOM)}
-    sets, _ = read_tokens(args.tokens)
-    told = {"concepts": spec["concepts"], "trials": spec["trials"], **spec["text"]}
-    part = module_of(spec["kind"], "concepts")
-    concepts = part.make(told, args.tokenizer, args.prompts, sets)
-    source, target = models.subjects_of(args, spec)
     both = features.Models(source, target, spec["site"])
     chosen = features.choose(
         source, spec["site"], dictionary, sets["fit"], concepts, spec["latents"]

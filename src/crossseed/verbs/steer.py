@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from crossseed import pairs, steering
-from crossseed.activations import check_source, read_tokens
+from crossseed.activations import check_source
 from crossseed.cohorts.base import module_of
 from crossseed.errors import UserError
 from crossseed.seeding import generator
@@ -16,15 +16,7 @@ from crossseed.verbs import models, options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
-    models.add_models(parser)
-    parser.add_argument("--tokens", type=Path, required=True, help="token sets of the cohort")
-    parser.add_argument(
-        "--tokenizer", type=Path, nargs="*", default=[], help="files of the cohort's tokenizer"
-    )
-    parser.add_argument(
-        "--prompts", type=Path, nargs="*", default=[], help="files of contrastive prompts"
-    )
-    parser.add_argument("--maps", type=Path, required=True, help="moments of the pair")
+    models.add_shown(parser)
     parser.add_argument(
         "--mismatched", type=Path, nargs="?", help="moments of the source with another target"
     )
@@ -32,14 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(
-        args,
-        *("activations", "kind", "members", "shared", "text", "concepts", "directions", "trials"),
-        *("sequences", "resamples", *pairs.CELL),
-    )
-    cell, site = pairs.cell_of(spec), spec["site"]
-    pair = pairs.read(args.maps)
-    check_cell(args.maps, pair.spec, {"activations": spec["activations"]})
+    spec = options.spec_of(args, *models.SHOWN, "shared", "directions", "sequences", "resamples")
+    cell, pair, sets, concepts, source, target = models.shown(args, spec)
+    site, pinned = spec["site"], module_of(spec["kind"], "concepts").pinned
     carried = pair.arms([])
     maps = {steering.MAPPED: carried["procrustes"], steering.SHUFFLED: carried["shuffled"]}
     if args.mismatched is not None:
@@ -57,11 +44,6 @@ def run(args: argparse.Namespace) -> None:
                 "another target, or none is given"
             )
         maps[steering.MISMATCHED] = other.arms([])["procrustes"]
-    sets, _ = read_tokens(args.tokens)
-    told = {"concepts": spec["concepts"], "trials": spec["trials"], **spec["text"]}
-    part = module_of(spec["kind"], "concepts")
-    concepts = part.make(told, args.tokenizer, args.prompts, sets)
-    source, target = models.subjects_of(args, spec)
     rows: list[steering.Row] = []
     for concept in concepts:
         a, b = (steering.vector(model, site, concept) for model in (source, target))
@@ -71,6 +53,6 @@ def run(args: argparse.Namespace) -> None:
             steering.Side(source, a), steering.Side(target, b), site, concept, tried,
             sets["eval"], spec["sequences"], spec["resamples"], *cell,
         )  # fmt: skip
-        rows += steering.regime(a, b, maps, part.pinned(target, spec["shared"], len(b)), concept)
+        rows += steering.regime(a, b, maps, pinned(target, spec["shared"], len(b)), concept)
     named = {name: spec[name] for name in pairs.CELL}
     write_table(args.out, steering.COLUMNS, [{**named, **row} for row in rows])

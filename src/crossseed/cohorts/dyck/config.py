@@ -156,6 +156,13 @@ class DyckCohort(CohortConfig):
     def shared_tensors(self) -> list[str]:
         return sorted(self.share)
 
+    @property
+    def symmetric(self) -> bool:
+        return True
+
+    def fresh_spec(self) -> dict[str, Any]:
+        return {"lengths": list(self.tokens.lengths)}
+
     def needs_anchor(self, seed: int) -> bool:
         return bool(self.share) and seed != self.anchor
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from crossseed.cohorts.dyck import members, sites
 from crossseed.cohorts.dyck.model import N_HEADS, DyckTransformer
@@ -40,21 +41,23 @@ class DyckStart:
             self.first = 2 * int(component[1]) + (component[2] is None)
             self.head = None if component[2] is None else int(component[2])
         self.is_site = component is None
-        found: list[Tensor] = []
-
-        def seen(value: Tensor) -> Tensor:
-            found.append(value)
-            return value
-
         with torch.no_grad():
             before = sites.SITES[self.first]
             self.before = self.model.residuals(tokens_nt, {before})[before]
-            if self.is_site:
-                found.append(self.before)
-            else:
-                self.model.sublayer(self.first, self.before, seen)
-        (self.own,) = found
-        self.value_ntd = self.own if self.head is None else self.own[..., self.head, :]
+            self.value_ntd = self.before if self.is_site else self.reading(self.before)
+
+    def reading(self, x: Tensor) -> Tensor:
+        """What the component gives when it reads the residual stream x, (k · sequences, positions, width)."""
+        block = self.model.block(self.first // 2)
+        if self.head is not None:
+            return block.attn.head(block.ln1(x), self.head)
+        return block.mlp(block.ln2(x))
+
+    def written(self, value: Tensor) -> Tensor:
+        """What the component adds to the residual stream with this value."""
+        if self.head is None:
+            return value
+        return F.linear(value, self.model.block(self.first // 2).attn.W_O[self.head])
 
     def logits(self, value: Tensor, at_nt: np.ndarray | None = None) -> list[Tensor]:
         """See `crossseed.cohorts.base.Start.logits`."""

@@ -56,6 +56,23 @@ def load(
         UserError: the file is damaged, of another member, or does not hold that checkpoint.
     """
     (path,) = paths
+    tensors, digest = read(spec, path)
+    model = DyckTransformer(seed=0)
+    try:
+        model.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: checkpoint {spec['checkpoint']!r} is missing or does not fit"
+        ) from error
+    return DyckMember(model.to(device), digest)
+
+
+def read(spec: Mapping[str, Any], path: Path) -> tuple[dict[str, np.ndarray], str]:
+    """Tensors of a member, and the digest of their file; see `load`.
+
+    Raises:
+        UserError: the file is damaged, or of another member.
+    """
     cohort, seed, checkpoint = spec["cohort"], spec["seed"], spec["checkpoint"]
     tensors, found = read_tensors(path, CHECKPOINTS_SCHEMA, prefix=f"{checkpoint}/")
     if (found.spec.get("cohort"), found.spec.get("seed")) != (cohort, seed):
@@ -63,9 +80,4 @@ def load(
             f"{path}: weights of {found.spec.get('cohort')} seed {found.spec.get('seed')}, "
             f"expected {cohort} seed {seed}; give the member's own file"
         )
-    model = DyckTransformer(seed=0)
-    try:
-        model.load_state_dict({name: torch.from_numpy(value) for name, value in tensors.items()})
-    except RuntimeError as error:
-        raise UserError(f"{path}: checkpoint {checkpoint!r} is missing or does not fit") from error
-    return DyckMember(model.to(device), found.digest)
+    return tensors, found.digest

@@ -83,6 +83,11 @@ class Attention(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
         return F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2)
 
+    def head(self, x: Tensor, number: int) -> Tensor:
+        """What one head reads, (batch, positions, d_head)."""
+        q, k, v = (F.linear(x, weight[number]) for weight in (self.W_Q, self.W_K, self.W_V))
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+
     def out(self, z_bthd: Tensor) -> Tensor:
         """What that adds to the residual stream."""
         out = self.W_O.permute(1, 0, 2).reshape(D_MODEL, N_HEADS * D_HEAD)
@@ -96,7 +101,11 @@ class MLP(nn.Module):
         self.W_out = nn.Parameter(torch.empty(D_MODEL, D_MLP))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.linear(F.relu(F.linear(x, self.W_in)), self.W_out)
+        return F.linear(self.neurons(x), self.W_out)
+
+    def neurons(self, x: Tensor) -> Tensor:
+        """Activations after the ReLU, (batch, positions, neurons)."""
+        return F.relu(F.linear(x, self.W_in))
 
 
 class Block(nn.Module):
@@ -136,6 +145,11 @@ class DyckTransformer(nn.Module):
         """The residual stream before the first block."""
         return F.embedding(tokens_bt, self.W_E) + self.W_pos[: tokens_bt.shape[1]]
 
+    def block(self, layer: int) -> Block:
+        found = self.blocks[layer]
+        assert isinstance(found, Block)
+        return found
+
     def sublayer(self, number: int, x: Tensor, tap: Tap = _untouched) -> Tensor:
         """The residual stream after a sublayer, from that before it: from `sites.SITES[number]` to the
         next site. Even numbers are attention, odd ones MLPs.
@@ -143,8 +157,7 @@ class DyckTransformer(nn.Module):
         Args:
             tap: is shown what the sublayer's heads, or its MLP, give, and says what goes on in place.
         """
-        block = self.blocks[number // 2]
-        assert isinstance(block, Block)
+        block = self.block(number // 2)
         if number % 2 == 0:
             return x + block.attn.out(tap(block.attn.heads(block.ln1(x))))
         return x + tap(block.mlp(block.ln2(x)))

@@ -1,0 +1,224 @@
+"""What the page says of weights, bars and decoys; every figure in the sentences is read from the tables."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from crossseed import bars as b
+from crossseed.gauge import joint, study
+from crossseed.report import tables as t
+from crossseed.report.spreads import spread
+
+ARMS = {
+    study.ALIGNED: "best of all symmetries",
+    study.MENDED: "published search, rotation mended",
+    study.PUBLISHED: "published search",
+    study.GIVEN: "no alignment",
+    study.RANDOM: "random alignments",
+    study.UNTRAINED: "an untrained model, best of all symmetries",
+    study.ZERO: "zero weights",
+}
+CANDIDATES = {
+    b.ITSELF: "the model itself",
+    b.SIBLING: "another seed",
+    "averaged": "decoy: depths averaged (published)",
+    "swapped": "decoy: layers swapped",
+    "split": "decoy: a head split in two",
+    "program": "the hand-compiled program",
+}
+
+
+class Cell(NamedTuple):
+    """A column of the bars' table: which rows it shows.
+
+    Attributes: head: of the column. wanted: column values; those of `part` may be several.
+    """
+
+    head: str
+    wanted: dict[str, Any]
+
+
+_PUBLISHED, _RIGOROUS = {"protocol": b.PUBLISHED}, {"protocol": b.RIGOROUS}
+_HEADS = [f"all {head}" for head in ("tok", "depth", "valid")]
+COLUMNS = (
+    Cell("B as published (nats)", {"bar": b.B, "quantity": "smoothed_divergence", "part": "pooled mean"}),
+    Cell("B, worst head (nats)", {"bar": b.B, "quantity": "cross_entropy", "part": _HEADS}),
+    Cell("divergence from the model (nats)", {"bar": b.B, "quantity": "kl", "part": "all mean"}),
+    Cell("P as published", {"bar": b.P, **_PUBLISHED}),
+    Cell("P, relative error", {"bar": b.P, **_RIGOROUS}),
+    Cell("C and Pr as published (r)", {"bar": b.C, "predictor": b.INTEGRATED, **_PUBLISHED}),
+    Cell("C on edges (r)", {"bar": b.C, "predictor": b.INTEGRATED, **_RIGOROUS}),
+    Cell(
+        "Pr on components (r)",
+        {"bar": b.PR, "predictor": b.INTEGRATED, "part": b.COMPONENTS, **_RIGOROUS},
+    ),
+    Cell("Pr, cumulative", {"bar": b.PR, "part": b.CUMULATIVE}),
+)  # fmt: skip
+
+
+def weights(tables: t.Tables, cohort: str) -> dict[str, Any]:
+    """Sentences on the alignment and on the joint objective, and a line an arm; empty without the study."""
+    if cohort not in set(tables.weights.cohort):
+        return {}
+    return {
+        "sentences": _aligned(tables, cohort),
+        "rows": _errors(tables, cohort),
+        "joint": _traded(tables, cohort),
+    }
+
+
+def bars(tables: t.Tables, cohort: str) -> dict[str, Any]:
+    """Sentences, and a line a candidate: in each cell the median, how many pass, and the null; empty without
+    the study."""
+    rows = tables.bars[tables.bars.cohort == cohort]
+    if rows.empty:
+        return {}
+    lines = [
+        {"candidate": words, "cells": [_cell(part, column.wanted) for column in COLUMNS]}
+        for candidate, words in CANDIDATES.items()
+        if len(part := rows[rows.candidate == candidate])
+    ]
+    return {"sentences": _judged(rows), "heads": [c.head for c in COLUMNS], "rows": lines}
+
+
+def _aligned(tables: t.Tables, cohort: str) -> list[str]:
+    """How close the symmetries bring the weights of two members."""
+    rows = tables.weights[(tables.weights.cohort == cohort) & (tables.weights.tensor == "all")]
+
+    def of(arm: str, metric: str = "relative_error") -> str:
+        return _text(rows[(rows.arm == arm) & (rows.metric == metric)].value)
+
+    about = tables.weights[(tables.weights.cohort == cohort) & tables.weights.tensor.isna()]
+    converged = about[about.metric == "converged"].value
+    same = about[about.metric == "starts_at_best"].value
+    aligned = rows[(rows.arm == study.ALIGNED) & (rows.metric == "relative_error")]
+    untrained = rows[(rows.arm == study.UNTRAINED) & (rows.metric == "relative_error")]
+    sentences = [
+        f"The best element of the symmetry group leaves a relative error of {of(study.ALIGNED)} "
+        "(0: a copy, 1: zero weights).",
+    ]
+    if len(untrained):
+        both = aligned.merge(untrained, on=t.PAIR[:-1], suffixes=("", "_untrained"))
+        closer = (both.value < both.value_untrained).sum()
+        sentences.append(
+            f"A model that was never trained is brought to {of(study.UNTRAINED)} by the same search; "
+            f"{closer} of {len(both)} trained ones come closer."
+        )
+    sentences.append(
+        f"The published search, whose rotation is transposed, ends at {of(study.PUBLISHED)}, where random "
+        f"alignments have {of(study.RANDOM)}; with the rotation mended it ends at {of(study.MENDED)}. Largest mean "
+        f"squared difference of a tensor: {of(study.PUBLISHED, 'max_mse')} as published, "
+        f"{of(study.MENDED, 'max_mse')} mended, {of(study.ZERO, 'max_mse')} for zero weights."
+    )
+    sentences.append(
+        f"{converged.sum():.0f} of {len(converged)} searches converged; the best end was reached by "
+        f"{same.median():.0%} of the starts (median)."
+    )
+    return sentences
+
+
+def _errors(tables: t.Tables, cohort: str) -> list[dict[str, str]]:
+    """A line an arm."""
+    rows = tables.weights[(tables.weights.cohort == cohort) & (tables.weights.tensor == "all")]
+    found = []
+    for arm, words in ARMS.items():
+        part = rows[rows.arm == arm]
+        if len(part):
+            cells = {
+                metric: _text(part[part.metric == metric].value, "–")
+                for metric in ("relative_error", "max_mse", "global_mse")
+            }
+            found.append({"arm": words, **cells})
+    return found
+
+
+def _traded(tables: t.Tables, cohort: str) -> list[str]:
+    """Whether one rotation can serve weights and activations."""
+    rows = tables.joint[tables.joint.cohort == cohort]
+
+    def of(column: str, **wanted: Any) -> pd.Series:
+        part = rows
+        for name, value in wanted.items():
+            part = part[part[name] == value]
+        # Of both determinants the one that is the optimum.
+        return part.loc[part.groupby(t.PAIR[:-1]).loss.idxmin(), column]
+
+    best = {"start": study.ALIGNED, "objective": joint.NORMALISED, "method": study.CLOSED}
+    ends = [_text(of(e, **best, **{"lambda": lam})) for lam in (0.0, 1.0) for e in ERRORS]
+    again = {"start": study.PUBLISHED, "objective": joint.PUBLISHED, "lambda": 1.0}
+    kept, least, closed = (
+        _text(of("activation_error", method=method, **again))
+        for method in (study.PUBLISHED, study.LEAST_LOSS, study.CLOSED)
+    )
+    return [
+        f"One more rotation after the best alignment: where weights alone decide it (λ = 0) their relative squared "
+        f"error is {ends[0]} and that of activations {ends[1]}; where activations alone do (λ = 1), {ends[2]} and "
+        f"{ends[3]}. The optimum is in closed form for every λ, and the one never falls where the other does "
+        "not rise.",
+        f"The published optimiser, asked for activations alone, returns an activation error of {kept} (its own "
+        f"units): it keeps the state whose worst tensor is closest. Of the states it looked at the one "
+        f"of least loss has {least}, and the optimum is {closed}.",
+    ]
+
+
+# What two decimals do not show.
+SMALL = 0.05
+ERRORS = ("weight_error", "activation_error")
+
+
+def _cell(rows: pd.DataFrame, wanted: dict[str, Any]) -> dict[str, str]:
+    for name, value in wanted.items():
+        rows = rows[rows[name].isin(value if isinstance(value, list) else [value])]
+    if rows.empty:
+        return {"value": "–", "passes": "", "null": ""}
+    # Several heads: the worst of each pair.
+    worst = rows.loc[rows.groupby(t.PAIR[:-1]).value.idxmax()]
+    median = worst.value.median()
+    value = f"{median:.2g}" if 0 < abs(median) < SMALL else f"{median:.2f}"
+    judged = worst.passes.dropna()
+    passes = f"{judged.sum():.0f} of {len(judged)} pass" if len(judged) else ""
+    null = worst.null.dropna()
+    return {
+        "value": value,
+        "passes": passes,
+        "null": f"null {null.median():.2f}" if len(null) else "",
+    }
+
+
+def _judged(rows: pd.DataFrame) -> list[str]:
+    """What the bars tell apart."""
+    sibling = rows[(rows.candidate == b.SIBLING) & (rows.predictor == b.INTEGRATED)]
+    published = sibling[(sibling.protocol == b.PUBLISHED) & (sibling.bar == b.C)].value
+    rigorous = sibling[(sibling.protocol == b.RIGOROUS) & (sibling.bar == b.PR)]
+    edges = sibling[(sibling.protocol == b.RIGOROUS) & (sibling.bar == b.C)]
+    floor = rows[
+        (rows.candidate == "program") & (rows.quantity == "smoothed_divergence")
+        & (rows.part == "pooled mean")
+    ].value  # fmt: skip
+    sentences = []
+    if len(published) and len(rigorous):
+        sentences.append(
+            f"Effects of components in one seed predict those in another with r {_text(published)} as published, "
+            f"heads matched by the transposed search; matched by all symmetries and on other sequences "
+            f"{_text(rigorous.value)}, of edges {_text(edges.value)}, where heads under each other's names have "
+            f"{_text(rigorous.null)} and {_text(edges.null)}."
+        )
+    if len(floor):
+        sentences.append(
+            f"The hand-compiled program, which is never wrong, has {floor.median():.1e} nats by the published "
+            f"measure, whose threshold is {b.THRESHOLD[b.B]:.0e}: its logits are 100 apart, and smoothed labels charge "
+            "for confidence."
+        )
+    return sentences
+
+
+def _text(values: pd.Series, nothing: str = "nothing measured") -> str:
+    """Median and range; two digits of what is small."""
+    found = spread(values.dropna())
+    if found is None:
+        return nothing
+    if 0 < abs(found.median) < SMALL:
+        return f"{found.median:.2g} ({found.low:.2g} to {found.high:.2g})"
+    return str(found)
