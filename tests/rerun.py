@@ -53,6 +53,7 @@ POOLED = r"(?:across/.*|.*-ks\.csv)"
 TOGETHER = rf"(?:{POOLED}|cocycle/.*)"
 NEW_WIDTH = (r"results/nulls/(?:power-)?d32-.*", TABLES.format("power"))
 OTHERS = r"seed(\d+)-seed(?!\1/)\d+/.*"
+ITSELF = r"seed(\d+)-seed\1/.*"
 STORED = f"activations|dictionaries|{PAIRED}"
 READ = f"{STORED}|drift"
 # Of members whose symmetries are known.
@@ -779,11 +780,12 @@ CASES = [
         "weights.untrained",
         None,
         (
-            below("[^/]*", "weights|bars"),
+            below("[^/]*", "weights"),
+            below("[^/]*", "bars", OTHERS),
             TABLES.format("weights|joint|bars|claims"),
             PAGE,
         ),
-        "the alignment of weights, and the bars",
+        "the alignment of weights, and the bars between members",
     ),
     Case(
         SMOKE,
@@ -818,7 +820,21 @@ CASES = [
             (below("[^/]*", "bars"), TABLES.format("bars|claims"), PAGE),
             "the bars",
         )
-        for key, value in (("sequences", 200), ("batch_rows", 32), ("orders", 3))
+        for key, value in (("batch_rows", 32), ("orders", 3))
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"bars.{key}",
+            value,
+            (below("[^/]*", "bars", which), TABLES.format("bars|claims"), PAGE),
+            words,
+        )
+        for key, value, which, words in (
+            ("sequences", 200, ITSELF, "the bars of members and their decoys"),
+            ("taught_steps", 3, ITSELF, "the bars of members and their decoys"),
+            ("sequences_between", 200, OTHERS, "the bars between members"),
+        )
     ),
     *(
         Case(
@@ -828,7 +844,7 @@ CASES = [
             (below("[^/]*", "causes|bars"), TABLES.format("causes|bars|claims"), PAGE),
             "the effects of components and edges, and the bars",
         )
-        for key, value in (("batches", 3), ("rows", 5), ("points", 3))
+        for key, value in (("batches", 5), ("rows", 5), ("points", 3))
     ),
     Case(
         SMOKE,

@@ -11,6 +11,13 @@ from test_gauge import state_of
 from test_paths import token_set
 
 from crossseed import bars
+from crossseed.bars import causal
+from crossseed.bars.behavioural import behaviour_rows
+from crossseed.bars.causal import causal_rows, cumulative_row
+from crossseed.bars.effects import Causes, Effects, cause_rows
+from crossseed.bars.effects import causes_of as causes_from
+from crossseed.bars.judge import itself
+from crossseed.bars.probe import Probe
 from crossseed.cohorts.base import TokenSet
 from crossseed.cohorts.dyck import behaviour, decoys
 from crossseed.cohorts.dyck import weights as dyck
@@ -31,7 +38,7 @@ def repeated(found: TokenSet, times: int) -> TokenSet:
     )
 
 
-SETS = {"fit": token_set(1, 64), "eval": repeated(token_set(2, 8), 3)}
+SETS = {"fit": token_set(1, 64), "eval": repeated(token_set(2, 8), 4)}
 SAME = np.tile(np.arange(4), (2, 1))
 
 
@@ -41,8 +48,8 @@ def model_of(state) -> DyckTransformer:
     return found.eval()
 
 
-def causes_of(state, points: int = 2) -> tuple[bars.Probe, bars.Causes]:
-    probe = bars.Probe(DyckSubject(model_of(state)), SETS, 3, 8)
+def causes_of(state, points: int = 2) -> tuple[Probe, Causes]:
+    probe = Probe(DyckSubject(model_of(state)), SETS, 4, 8)
     return probe, probe.causes(points)
 
 
@@ -53,14 +60,14 @@ def primary():
 
 
 def rows_of(primary, candidate, heads) -> dict[tuple[str, str, str, str], dict]:
-    rows = bars.causal_rows(primary, candidate, heads, heads, 20, "a test")
+    rows = causal_rows(primary, candidate, heads, heads, 20, "a test")
     return {(r["bar"], r["protocol"], r["part"], r["predictor"]): r for r in rows}
 
 
 def test_causes_survive_their_table(primary):
     _, _, causes = primary
-    rows = [{k: "" if v != v else str(v) for k, v in r.items()} for r in bars.cause_rows(causes)]
-    for ours, theirs in zip(bars.causes_of(rows), causes, strict=True):
+    rows = [{k: "" if v != v else str(v) for k, v in r.items()} for r in cause_rows(causes)]
+    for ours, theirs in zip(causes_from(rows), causes, strict=True):
         assert ours.names == theirs.names
         for one, other in zip(ours[1:], theirs[1:], strict=True):
             assert np.array_equal(one, other, equal_nan=True)
@@ -75,7 +82,7 @@ def test_integrated_gradients_come_close_to_what_they_integrate_to(primary):
     published = causes.components.published[:, 0]
     assert np.allclose(published, causes.components.measured[:, 0], rtol=0.1, atol=0.05)
     # The study's two bars are two batches.
-    assert np.isnan(causes.components.published).all(axis=0).tolist() == [False, False, True]
+    assert np.isnan(causes.components.published).all(axis=0).tolist() == [False, False, True, True]
 
 
 def test_a_copy_with_its_heads_in_another_order_is_told_apart_only_by_the_match(primary):
@@ -112,7 +119,7 @@ def test_names_of_unrelated_models_say_nothing(primary):
 
 def test_the_order_of_ones_own_effects_is_the_best(primary):
     _, probe, causes = primary
-    row = bars.cumulative_row(causes, probe, causes, SAME, 5, "a test")
+    row = cumulative_row(causes, probe, causes, SAME, 5, "a test")
     assert row["value"] == pytest.approx(1.0)
     assert row["null"] == 0
 
@@ -143,6 +150,69 @@ def test_splitting_a_head_that_does_nothing_keeps_the_function_and_changes_its_c
     most = int(np.abs(by_head[1]).argmax())
     name = before.components.names.index((f"blocks.1.attn.hook_z.{most}",))
     assert abs(after.components.measured[name].mean() - effects[name]) > 0.1 * abs(effects[name])
+
+
+def invented(rng: np.random.Generator) -> Causes:
+    """Effects of no model: of every component and edge their own, the same on all batches."""
+    heads = [(f"blocks.{layer}.attn.hook_z.{h}",) for layer in range(2) for h in range(4)]
+    of_edges = [(name, "logits") for (name,) in heads] + [("blocks.0.hook_mlp_out", "logits")]
+    return Causes(
+        *(
+            Effects(names, *np.tile(rng.standard_normal((len(names), 1)), (4, 1, 4)))
+            for names in ([*heads, ("blocks.0.hook_mlp_out",)], of_edges)
+        )
+    )
+
+
+def test_the_null_of_other_names_rejects_as_often_as_it_says(monkeypatch):
+    """Calibration: effects that have nothing to do with each other, under 5 % of all names as large."""
+    monkeypatch.setattr(causal, "NAMES_DRAWN", 39)
+    rng = np.random.default_rng(11)
+    p = []
+    for number in range(300):
+        rows = causal_rows(invented(rng), invented(rng), SAME, SAME, 0, "null", number)
+        p += [r["p"] for r in rows if r["part"] == bars.HEADS and r["predictor"] == bars.MEASURED]
+    # 5 % of 300, and three standard deviations more.
+    assert 3 <= sum(value <= 0.05 for value in p) <= 27
+    assert abs(np.mean(p) - 0.5) < 0.06
+
+
+def test_a_model_is_not_below_itself_and_another_is(primary):
+    _, _, causes = primary
+    own = rows_of(causes, causes, SAME)
+    _, other = causes_of(state_of(20), points=0)
+    theirs = rows_of(causes, other, SAME)
+    for part, bar in ((bars.COMPONENTS, bars.PR), (bars.EDGES, bars.C)):
+        key = bar, bars.RIGOROUS, part, bars.MEASURED
+        assert (own[key]["gap"], own[key]["gap_low"]) == (0, 0)
+        assert theirs[key]["gap_low"] > 0
+
+
+def test_every_decoy_is_judged_and_breaks_what_it_should(primary):
+    state, _, causes = primary
+    spec = {
+        "lengths": (2, 20), "sequences": 128, "batch_rows": 32, "batches": 4, "rows": 8, "orders": 3,
+        "taught_steps": 60, "resamples": 20,
+    }  # fmt: skip
+    rows = itself(model_of(state), state, causes, SETS, spec, "a test")
+
+    def of(candidate: str, **wanted: str) -> dict:
+        (row,) = [
+            r for r in rows
+            if r["candidate"] == candidate and all(r[k] == v for k, v in wanted.items())
+        ]  # fmt: skip
+        return row
+
+    kl = {"bar": bars.B, "quantity": "kl", "part": "all mean"}
+    # Teaching brings behaviour back, and not the parameters.
+    assert of(bars.TAUGHT, **kl)["value"] < 0.5 * of(bars.SPLIT, **kl)["value"]
+    parameters = {"bar": bars.P, "protocol": bars.RIGOROUS}
+    assert of(bars.ITSELF, **parameters)["value"] < 1e-6
+    assert of(bars.ITSELF, **parameters)["rejected"] == ""
+    for decoy in (bars.AVERAGED, bars.SWAPPED, bars.SPLIT, bars.TAUGHT):
+        assert of(decoy, **parameters)["rejected"] == 1
+        assert {r["bar"] for r in rows if r["candidate"] == decoy} == {"B", "P", "C", "Pr"}
+    assert {r["bar"] for r in rows if r["candidate"] == bars.PROGRAM} == {"B"}
 
 
 def test_published_decoys_are_what_they_say(primary):
@@ -176,7 +246,7 @@ def test_a_stream_measures_behaviour():
     assert np.allclose(uniform[:, loss], expected)
     assert np.allclose(uniform[:, divergence], expected, atol=1e-4)
     assert stream.per_second > 0
-    rows = bars.behaviour_rows(stream, "first", "labels", 50, "a test")
+    rows = behaviour_rows(stream, "first", "labels", 50, "a test")
     judged = {r["part"]: r["passes"] for r in rows if r["quantity"] == "cross_entropy"}
     assert judged["all depth"] == 1
     assert judged["train mean"] == ""

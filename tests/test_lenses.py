@@ -17,12 +17,13 @@ from crossseed.gauge.weights import folded
 from crossseed.lenses import (
     COLUMNS,
     LENSES,
+    agreement,
+    dictionaries,
     edges,
     mlp,
     regions,
     roles,
     study,
-    transcoders,
     weights,
 )
 
@@ -140,13 +141,55 @@ def test_a_planted_dictionary_is_transcoded_and_shuffled_targets_are_not():
     reads, writes = rng.standard_normal((2, 32, 16))
     x = rng.standard_normal((4000, 16)).astype(np.float32)
     y = (np.maximum(x @ reads.T - 3, 0) @ writes).astype(np.float32)
-    own = transcoders.train(x[:3000], y[:3000], 64, 1e-4, 3e-3, 400, 0)
-    null = transcoders.train(x[:3000], y[rng.permutation(3000)], 64, 1e-4, 3e-3, 400, 0)
-    rows = by(transcoders.measure(0, 4, own, null, x[3000:], y[3000:]))
+    own = dictionaries.train(x[:3000], y[:3000], 64, 1e-4, 3e-3, 400, 0)
+    null = dictionaries.train(x[:3000], y[rng.permutation(3000)], 64, 1e-4, 3e-3, 400, 0)
+    held = x[3000:], y[3000:]
+    rows = by(
+        dictionaries.measure(mlp(0), "transcoder", 4, *((found, held) for found in (own, null)))
+    )
     ev = rows[mlp(0), "transcoder_ev", "x4"]
     assert ev["value"] > 0.7
     assert ev["null"] < 0.1
     assert np.allclose(own.W_dec.detach().norm(dim=1), 1, atol=1e-5)
+
+
+def test_a_dictionary_tells_sparse_vectors_from_gaussian_ones_of_the_same_moments():
+    rng = np.random.default_rng(5)
+    parts = rng.standard_normal((24, 16))
+    active = (rng.random((5000, 24)) < 0.05) * (1 + rng.exponential(size=(5000, 24)))
+    x = (active @ parts).astype(np.float32)
+    drawn = dictionaries.gaussian(x[:4000], 5000, rng)
+    assert np.allclose(np.cov(drawn, rowvar=False), np.cov(x, rowvar=False), atol=1.0)
+    found = [
+        (dictionaries.train(of[:4000], of[:4000], 64, 3e-2, 3e-3, 1000, 0), (of[4000:],) * 2)
+        for of in (x, drawn)
+    ]
+    rows = by(dictionaries.measure("a head", "dictionary", 4, *found))
+    ev, l0 = (rows["a head", f"dictionary_{name}", "x4"] for name in ("ev", "l0"))
+    assert ev["value"] > 0.9
+    assert l0["value"] < 0.7 * l0["null"]
+
+
+def test_flipped_neurons_are_counted():
+    active = np.array([[True, False, True], [False, False, True]])
+    row = regions.flipped("a head", active, ~active, active)
+    assert (row["value"], row["null"]) == (3, 0)
+
+
+def test_lenses_that_agree_and_lenses_that_do_not():
+    up = np.arange(8.0)
+    by_lens = agreement.ranks(
+        {"a": up, "b": up**2, "c": -up, "unknown": [*up[:7], np.nan], "nothing": []}
+    )
+    assert list(by_lens) == ["a", "b", "c"]
+    assert by_lens["a"][7] == 1
+    found = {(a.first, a.second): a for a in agreement.agreements(by_lens)}
+    assert found["a", "b"].rho == pytest.approx(1)
+    assert found["a", "b"].p == pytest.approx(0.001, abs=2e-3)
+    assert found["a", "c"].rho == pytest.approx(-1)
+    assert found["a", "c"].p > 0.9
+    assert agreement.apart(by_lens, 7, 4) == [("a", "c"), ("b", "c")]
+    assert agreement.apart(by_lens, 4, 4) == []
 
 
 def test_a_list_that_names_no_component_is_refused():

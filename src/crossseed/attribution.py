@@ -28,12 +28,11 @@ from typing import Any
 
 import numpy as np
 
-from crossseed.cohorts.base import Subject, TokenSet, spread
+from crossseed.cohorts.base import MEMBER, Subject, TokenSet, spread
 from crossseed.metrics import estimate, pearson
 from crossseed.progress import Progress
 from crossseed.seeding import generator
 
-MEMBER = ("cohort", "seed", "checkpoint")
 CELL_COLUMNS = (
     *MEMBER,
     "kind",

@@ -54,9 +54,11 @@ NAMED_ARMS, PROMPT_TOKENS = 7, 16
 FEATURE_RUNS = 20
 COMPONENTS = 60
 # Edges between components, and models run side by side on fresh sequences: one, and its decoys.
-EDGES, MODELS_JUDGED = 43, 5
+EDGES, MODELS_JUDGED = 43, 6
 # Sequences drawn and labelled a second, on one core.
 FRESH_PER_SECOND = 30e3
+# Sequences a step of teaching a decoy; a step runs the teacher once, and the pupil forward and backward.
+TAUGHT_ROWS = 64
 STEERING_BYTES = 600 * 120 * 2
 # Sequence, document, position and token id of each stored row.
 INDEX_BYTES = 14
@@ -261,8 +263,11 @@ def _constructive(run: RunConfig, cohort: str) -> list[Stage]:
     cut = EDGES * study.batches * study.rows * a_row
     found.append(_stage("causes", opened, 0.0, opened * cut * (1 + 3 * study.points), MODEL_RATE))
     judged = sum(journey.cohort == cohort for journey in plan.judged(run))
-    flop = judged * (MODELS_JUDGED * study.sequences * a_row + cut * (1 + study.orders))
-    drawn = judged * study.sequences / FRESH_PER_SECOND
+    # Rows that go through a model: members with their decoys, one of which is taught, and pairs.
+    a_member = MODELS_JUDGED * study.sequences + 4 * study.taught_steps * TAUGHT_ROWS
+    through = opened * a_member + pairs * 3 * study.sequences_between
+    flop = a_row * through + cut * (1 + study.orders) * (opened * (MODELS_JUDGED - 1) + pairs)
+    drawn = (opened * study.sequences + pairs * study.sequences_between) / FRESH_PER_SECOND
     return [*found, _stage("bars", judged, 0.0, flop, MODEL_RATE, more_seconds=drawn)]
 
 

@@ -349,8 +349,15 @@ def bars(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str)
     return {
         **_journey(run, cohort, source, target, checkpoint),
         **run.cohorts[cohort].fresh_spec(),
-        **run.bars.model_dump(exclude={"points"}),
-        "untrained": run.weights.untrained,
+        **run.bars.model_dump(include={"batch_rows", "batches", "rows", "orders"}),
+        **(
+            run.bars.model_dump(include={"sequences", "taught_steps"})
+            if source == target
+            else {
+                "sequences_between": run.bars.sequences_between,
+                "untrained": run.weights.untrained,
+            }
+        ),
         "resamples": _resamples(run),
     }
 

@@ -6,7 +6,6 @@ import pandas as pd
 
 from crossseed import bars as b
 from crossseed.claims.cells import SEED_VALUES, Cells, Values, Wiring, less
-from crossseed.cohorts.dyck import decoys
 from crossseed.gauge import joint, study
 
 
@@ -112,11 +111,11 @@ WIRED: dict[str, Wiring] = {
         "the bars between members",
     ),
     "decoy": Wiring(
-        _over_itself(decoys.AVERAGED, "smoothed_divergence"),
-        _over_itself(decoys.AVERAGED, "cross_entropy"),
-        _over_itself(decoys.SPLIT, "cross_entropy"),
+        _over_itself(b.AVERAGED, "smoothed_divergence"),
+        _over_itself(b.AVERAGED, "cross_entropy"),
+        _over_itself(b.TAUGHT, "cross_entropy"),
         "never",
-        "by cross-entropy, beside a decoy that keeps behaviour and changes mechanism",
+        "by cross-entropy, beside a decoy that was taught to behave alike",
         "the bars",
     ),
 }

@@ -37,15 +37,22 @@ class BarStudy(Model):
     """The four bars: behaviour, parameters, causes and predictions."""
 
     sequences: Count = Field(
-        description="Fresh sequences behind the behavioural bar (published: 10,000,000)."
+        description="Fresh sequences behind the behavioural bar of a member and its decoys (published: 10,000,000)."
+    )
+    sequences_between: Count = Field(
+        description="Fresh sequences on which two members are compared (published: 2,048)."
     )
     batch_rows: Count = Field(description="Sequences at a time, all of one distribution.")
-    batches: Annotated[int, Field(ge=2)] = Field(
-        description="Batches of `eval` on which components and edges are cut."
+    batches: Annotated[int, Field(ge=4)] = Field(
+        description="Batches of `eval` on which components and edges are cut: half of them predict, half are "
+        "predicted, and intervals draw them anew."
     )
     rows: Count = Field(description="Sequences a batch.")
     points: Count = Field(
         description="Points of integrated gradients by the midpoint rule, of every edge and component."
+    )
+    taught_steps: Count = Field(
+        description="Steps in which the decoy `taught` learns to predict what the model predicts."
     )
     orders: Count = Field(
         description="Random orders that the cumulative ablation is compared with."

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crossseed.alignment.moments import Moments
+from crossseed.cohorts.base import JOURNEY
 from crossseed.gauge import element, joint, search
 from crossseed.gauge.element import Element
 from crossseed.gauge.weights import OF_MODEL, Weights, squares
@@ -31,10 +32,18 @@ from crossseed.published import alignment as published
 from crossseed.published import joint as published_joint
 from crossseed.seeding import generator
 
-PAIR = ("cohort", "source_seed", "target_seed", "checkpoint")
-COLUMNS = (*PAIR, "arm", "tensor", "metric", "value", "low", "high")
+COLUMNS = (*JOURNEY, "arm", "tensor", "metric", "value", "low", "high")
 JOINT_COLUMNS = (
-    *(*PAIR, "start", "objective", "method", "lambda", "det", "weight_error", "activation_error"),
+    *(
+        *JOURNEY,
+        "start",
+        "objective",
+        "method",
+        "lambda",
+        "det",
+        "weight_error",
+        "activation_error",
+    ),
     *("loss", "max_mse", "rotation_distance"),
 )
 ALIGNED, GIVEN, RANDOM, UNTRAINED, ZERO = "aligned", "given", "random", "untrained", "zero"

@@ -41,6 +41,11 @@ def head(layer: int, number: int) -> str:
     return f"blocks.{layer}.attn.hook_z.{number}"
 
 
+def mlp_of(head: str) -> str:
+    """The MLP of a head's block."""
+    return mlp(int(head.split(".")[1]))
+
+
 def mlp(layer: int) -> str:
     """The name of an MLP."""
     return f"blocks.{layer}.hook_mlp_out"

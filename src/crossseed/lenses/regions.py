@@ -3,7 +3,8 @@
 A token's pattern is which neurons are active; on all tokens with one pattern the MLP is one affine map,
 W_out diag(pattern) W_in. Patterns are counted exactly. How many there are is not known from a sample: the count
 is shown as it grows with the number of tokens, and beside it Chao's lower bound, n + f₁ (f₁ − 1) / 2 (f₂ + 1)
-with f₁, f₂ the patterns seen once and twice.
+with f₁, f₂ the patterns seen once and twice. A head is linear nowhere, since its softmax is not; of it the lens
+tells how many neurons of its block's MLP it takes across their boundary.
 """
 
 from __future__ import annotations
@@ -56,6 +57,19 @@ def measure(
             row(POLYHEDRAL, name, "region_active", on.sum(), rank),
         ]
     return rows
+
+
+def flipped(
+    head: str, active_nm: np.ndarray, without_nm: np.ndarray, elsewhere_nm: np.ndarray
+) -> dict[str, Any]:
+    """How many neurons a token change sides when a head writes its mean.
+
+    Args:
+        active_nm: which are active, (tokens, neurons). without_nm: the same without what the head writes;
+            elsewhere_nm: without what it writes at another token, the null.
+    """
+    count, null = ((active_nm != other).sum(axis=1).mean() for other in (without_nm, elsewhere_nm))
+    return row(POLYHEDRAL, head, "neurons_flipped", count, null=null)
 
 
 def _numbered(active_nm: np.ndarray) -> np.ndarray:

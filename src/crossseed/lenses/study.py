@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from crossseed.bars import Probe
 from crossseed.cohorts.base import FORWARD_TOKENS, TokenSet, batches
 from crossseed.cohorts.dyck.interventions import DyckStart, DyckSubject
+from crossseed.cohorts.dyck.paths import opened
 from crossseed.errors import UserError
 from crossseed.gauge.weights import Weights
-from crossseed.lenses import edges, regions, roles, transcoders, weights
+from crossseed.lenses import dictionaries, edges, mlp_of, regions, roles, weights
 from crossseed.seeding import generator
 
 Row = dict[str, Any]
@@ -73,12 +73,12 @@ def study(
     places = chosen(subject, spec["components"])
     mlps = subject.components["mlp"]
     rows = weights.measure(folded)
-    train = Seen(subject, sets["train"], mlps)
-    held = Seen(subject, sets["eval"], list(dict.fromkeys([*places, *mlps])))
-    rows += _transcoded(train, held, mlps, spec["transcoder"], *cell)
+    every = list(dict.fromkeys([*places, *mlps]))
+    train, held = (Seen(subject, sets[split], every) for split in ("train", "eval"))
+    rows += _sparse(train, held, every, spec["transcoder"], *cell)
     # Pruned on some sequences, told on others: what is pruned greedily fits the noise of its batch.
     pruned, told = (
-        Probe(subject, {"fit": sets["fit"], "eval": sets[split]}, 1, spec["rows"]).graphs[0]
+        opened(subject, {"fit": sets["fit"], "eval": sets[split]}, 1, spec["rows"])[0]
         for split in ("fit", "eval")
     )
     rows += edges.measure(pruned, told, spec["thresholds"], generator("lens-edges", *cell))
@@ -88,6 +88,10 @@ def study(
         rows += regions.measure(folded, layer, active, rng.permuted(active, axis=0))
     fitted = Seen(subject, sets["fit"], places)
     for place in places:
+        if place not in mlps:
+            mean = fitted.written[place].mean(axis=0)
+            rng = generator("lens-flips", *cell, place)
+            rows.append(regions.flipped(place, *_moved(subject, sets["eval"], place, mean, rng)))
         rows += roles.measure(
             place,
             (fitted.written[place], fitted.features),
@@ -95,6 +99,31 @@ def study(
             generator("lens-roles", *cell, place),
         )
     return rows
+
+
+def _moved(
+    subject: DyckSubject, tokens: TokenSet, head: str, mean: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Neurons of the MLP of a head's block, active or not, at kept tokens: as they are; without what the head
+    writes, its mean in place; and without what it writes at other tokens."""
+    found: list[list[np.ndarray]] = [[], [], []]
+    size = max(1, FORWARD_TOKENS // tokens.tokens_nt.shape[1])
+    place = torch.from_numpy(mean)
+    for part in batches(len(tokens.tokens_nt), size):
+        keep = torch.from_numpy(tokens.keep_nt[part])
+        reader = subject.start(tokens.tokens_nt[part], mlp_of(head))
+        writer = subject.start(tokens.tokens_nt[part], head)
+        with torch.no_grad():
+            before = reader.before[keep]
+            written = writer.written(writer.value_ntd)[keep]
+            other = written[rng.permutation(len(written))]
+            block = reader.model.block(reader.first // 2)
+            for kept, x in zip(
+                found, (before, before - written + place, before - other + place), strict=True
+            ):
+                kept.append((block.mlp.neurons(block.ln2(x)) > 0).numpy())
+    as_is, without, elsewhere = (np.concatenate(parts) for parts in found)
+    return as_is, without, elsewhere
 
 
 def chosen(subject: DyckSubject, names: Sequence[str]) -> list[str]:
@@ -112,19 +141,28 @@ def chosen(subject: DyckSubject, names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _transcoded(
-    train: Seen, held: Seen, mlps: Sequence[str], recipe: Mapping[str, Any], *cell: object
+def _sparse(
+    train: Seen, held: Seen, places: Sequence[str], recipe: Mapping[str, Any], *cell: object
 ) -> list[Row]:
     rows = []
-    for layer, place in enumerate(mlps):
-        x, y = train.read[place], train.written[place]
-        rng = generator("lens-transcoder", *cell, layer)
+    for place in places:
+        y, y_held = train.written[place], held.written[place]
+        rng = generator("lens-dictionary", *cell, place)
+        if place in train.read:
+            kind = dictionaries.TRANSCODER
+            x, x_held = train.read[place], held.read[place]
+            null, null_held = (x, y[rng.permutation(len(y))]), (x_held, y_held)
+        else:
+            kind = dictionaries.DICTIONARY
+            x, x_held = y, y_held
+            drawn = (dictionaries.gaussian(y, len(of), rng) for of in (y, y_held))
+            null, null_held = ((values, values) for values in drawn)
         for expansion in recipe["expansions"]:
             how = (expansion * x.shape[1], recipe["l1"], recipe["lr"], recipe["steps"])
             seed = int(rng.integers(2**31))
-            own = transcoders.train(x, y, *how, seed)
-            null = transcoders.train(x, y[rng.permutation(len(y))], *how, seed)
-            rows += transcoders.measure(
-                layer, expansion, own, null, held.read[place], held.written[place]
+            rows += dictionaries.measure(
+                *(place, kind, expansion),
+                (dictionaries.train(x, y, *how, seed), (x_held, y_held)),
+                (dictionaries.train(*null, *how, seed), null_held),
             )
     return rows

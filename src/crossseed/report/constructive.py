@@ -23,10 +23,11 @@ ARMS = {
 CANDIDATES = {
     b.ITSELF: "the model itself",
     b.SIBLING: "another seed",
-    "averaged": "decoy: depths averaged (published)",
-    "swapped": "decoy: layers swapped",
-    "split": "decoy: a head split in two",
-    "program": "the hand-compiled program",
+    b.AVERAGED: "decoy: depths averaged (published)",
+    b.SWAPPED: "decoy: layers swapped",
+    b.SPLIT: "decoy: a head split in two",
+    b.TAUGHT: "decoy: split, then taught to behave alike",
+    b.PROGRAM: "the hand-compiled program",
 }
 
 
@@ -76,11 +77,19 @@ def bars(tables: t.Tables, cohort: str) -> dict[str, Any]:
     if rows.empty:
         return {}
     lines = [
-        {"candidate": words, "cells": [_cell(part, column.wanted) for column in COLUMNS]}
+        {
+            "candidate": words,
+            "cells": [_cell(part, column.wanted) for column in COLUMNS],
+            "rejected": [
+                _rejected(part, protocol) if candidate != b.ITSELF else "–"
+                for protocol in (b.PUBLISHED, b.RIGOROUS)
+            ],
+        }
         for candidate, words in CANDIDATES.items()
         if len(part := rows[rows.candidate == candidate])
     ]
-    return {"sentences": _judged(rows), "heads": [c.head for c in COLUMNS], "rows": lines}
+    heads = [c.head for c in COLUMNS] + ["rejected as published by", "rejected rigorously by"]
+    return {"sentences": _judged(rows), "heads": heads, "rows": lines}
 
 
 def _aligned(tables: t.Tables, cohort: str) -> list[str]:
@@ -163,6 +172,8 @@ def _traded(tables: t.Tables, cohort: str) -> list[str]:
     ]
 
 
+# Predictors that bars are not decided by.
+NOT_HEADLINE = (b.MEASURED, b.GRADIENT)
 # What two decimals do not show.
 SMALL = 0.05
 ERRORS = ("weight_error", "activation_error")
@@ -187,6 +198,23 @@ def _cell(rows: pd.DataFrame, wanted: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def _rejected(rows: pd.DataFrame, protocol: str) -> str:
+    """The bars of a protocol that reject a candidate, and of how many members or pairs."""
+    rows = rows[
+        (rows.protocol == protocol) & rows.rejected.notna() & ~rows.predictor.isin(NOT_HEADLINE)
+    ]
+    if rows.empty:
+        return "–"
+    # Several rows of a bar, such as those of heads: one is enough.
+    by_pair = rows.groupby(["bar", *t.PAIR[:-1]]).rejected.max().groupby("bar")
+    found = [
+        f"{bar} ({by_pair.sum()[bar]:.0f} of {by_pair.size()[bar]})"
+        for bar in (b.B, b.P, b.C, b.PR)
+        if bar in by_pair.groups and by_pair.sum()[bar]
+    ]
+    return ", ".join(found) or "none"
+
+
 def _judged(rows: pd.DataFrame) -> list[str]:
     """What the bars tell apart."""
     sibling = rows[(rows.candidate == b.SIBLING) & (rows.predictor == b.INTEGRATED)]
@@ -194,7 +222,7 @@ def _judged(rows: pd.DataFrame) -> list[str]:
     rigorous = sibling[(sibling.protocol == b.RIGOROUS) & (sibling.bar == b.PR)]
     edges = sibling[(sibling.protocol == b.RIGOROUS) & (sibling.bar == b.C)]
     floor = rows[
-        (rows.candidate == "program") & (rows.quantity == "smoothed_divergence")
+        (rows.candidate == b.PROGRAM) & (rows.quantity == "smoothed_divergence")
         & (rows.part == "pooled mean")
     ].value  # fmt: skip
     sentences = []

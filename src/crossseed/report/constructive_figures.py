@@ -28,9 +28,10 @@ MOST = 2.0
 CANDIDATES = {
     b.ITSELF: (BLACK, "itself"),
     b.SIBLING: (BLUE, "another seed"),
-    "averaged": (AMBER, "averaged"),
-    "swapped": (ORANGE, "swapped"),
-    "split": (PINK, "split"),
+    b.AVERAGED: (AMBER, "averaged"),
+    b.SWAPPED: (ORANGE, "swapped"),
+    b.SPLIT: (PINK, "split"),
+    b.TAUGHT: (GREEN, "taught"),
 }
 
 

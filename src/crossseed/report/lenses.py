@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from crossseed import lenses as l
+from crossseed.lenses import agreement
 from crossseed.report import tables as t
 
-# A head is called so if its ranks by two lenses are further apart, of eight heads.
-APART = 3
+# Ranks of eight heads, by two lenses, that are called apart; half the range.
+APART = 4
+# Above which two lenses agree no better than chance.
+ALPHA = 0.05
+# Loss in nats that an ablation adds where it hurts.
+HURTS = 0.1
 # What a group of features alone explains, to be named as a role.
 NOTICED = 0.03
 
@@ -23,8 +29,10 @@ def of_cohort(tables: t.Tables, cohort: str) -> dict[str, Any]:
     effects = _effects(tables, cohort)
     members = []
     for seed, part in rows.groupby("seed", sort=True):
-        lines = _lines(part, effects.get(int(seed), {}))
-        members.append({"seed": int(seed), "sentences": _sentences(part, lines), "rows": lines})
+        of = effects.get(int(seed), {})
+        by_lens = _by_lens(part, _heads(part), of)
+        lines = _lines(part, of, by_lens)
+        members.append({"seed": int(seed), "sentences": _sentences(part, by_lens), "rows": lines})
     return {"members": members}
 
 
@@ -43,14 +51,31 @@ def _value(rows: pd.DataFrame, component: str, quantity: str, part: str | None =
     return float(chosen.value.iloc[0]) if len(chosen) else float("nan")
 
 
-def _lines(rows: pd.DataFrame, effects: dict[str, float]) -> list[dict[str, Any]]:
+def _by_lens(
+    rows: pd.DataFrame, heads: list[str], effects: dict[str, float]
+) -> dict[str, np.ndarray]:
+    """Ranks of heads by lens."""
+    values = {
+        lens: [
+            effects.get(head, float("nan")) if how is None else _value(rows, head, *how)
+            for head in heads
+        ]
+        for lens, how in agreement.RANKED_BY.items()
+    }
+    return agreement.ranks(values)
+
+
+def _heads(rows: pd.DataFrame) -> list[str]:
+    return [c for c in pd.unique(rows.component) if "hook_z" in c]
+
+
+def _lines(
+    rows: pd.DataFrame, effects: dict[str, float], by_lens: dict[str, np.ndarray]
+) -> list[dict[str, Any]]:
     """A line a component: what each lens says of it."""
     pruned = rows[(rows.quantity == "edges_kept") & (rows.component != l.MODEL)]
     threshold = pruned.part.iloc[0]
-    heads = [c for c in pd.unique(pruned.component) if "hook_z" in c]
-    norms = pd.Series({c: _value(rows, c, "norm", "ov") for c in heads})
-    by_norm = norms.rank(ascending=False)
-    by_effect = pd.Series(effects, dtype=float).reindex(heads).rank(ascending=False)
+    heads = _heads(pruned)
     found = []
     for component in pd.unique(pruned.component):
         edges = pruned[(pruned.component == component) & (pruned.part == threshold)].iloc[0]
@@ -61,12 +86,8 @@ def _lines(rows: pd.DataFrame, effects: dict[str, float]) -> list[dict[str, Any]
         named = ", ".join(
             f"{part} {value:.2f}" for part, value in zip(roles.part, roles.value, strict=True)
         )
-        remarks = []
-        if is_head and abs(by_norm[component] - by_effect[component]) >= APART:
-            remarks.append(
-                f"norm ranks {by_norm[component]:.0f} of {len(heads)}, effect {by_effect[component]:.0f}"
-            )
-        if edges.value == 0 and effects.get(component, 0) > 0.1:
+        remarks = _apart(by_lens, heads.index(component)) if is_head else []
+        if edges.value == 0 and effects.get(component, 0) > HURTS:
             remarks.append("no edge is needed, yet its ablation hurts")
         found.append(
             {
@@ -85,13 +106,37 @@ def _lines(rows: pd.DataFrame, effects: dict[str, float]) -> list[dict[str, Any]
     return found
 
 
+def _apart(by_lens: dict[str, np.ndarray], head: int) -> list[str]:
+    """The two lenses that are furthest apart on a head, where they are far apart."""
+    pairs = agreement.apart(by_lens, head, APART)
+    if not pairs:
+        return []
+    first, second = max(pairs, key=lambda pair: by_lens[pair[1]][head] - by_lens[pair[0]][head])
+    n = len(by_lens[first])
+    more = f", and {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
+    return [
+        f"{first} {by_lens[first][head]:.0f} of {n}, {second} {by_lens[second][head]:.0f}{more}"
+    ]
+
+
 def _dictionary(rows: pd.DataFrame, component: str) -> str:
-    """The transcoder of an MLP, of each size."""
-    of = rows[(rows.component == component) & (rows.quantity == "transcoder_ev")]
-    return ", ".join(f"{p}: {v:.2f}" for p, v in zip(of.part, of.value, strict=True)) or "–"
+    """The transcoder of an MLP, or the dictionary of a head, of each size: what it explains with how many
+    latents, and the null."""
+    of = rows[rows.component == component].set_index("part")
+    ev, l0 = (of[of.quantity.str.fullmatch(f"(transcoder|dictionary)_{q}")] for q in ("ev", "l0"))
+    return (
+        ", ".join(
+            f"{part}: {ev.value[part]:.2f} with {l0.value[part]:.0f} ({ev.null[part]:.2f} with {l0.null[part]:.0f})"
+            for part in ev.index
+        )
+        or "–"
+    )
 
 
 def _regions(rows: pd.DataFrame, component: str) -> str:
+    of = rows[(rows.component == component) & (rows.quantity == "neurons_flipped")]
+    if len(of):
+        return f"flips {of.value.iloc[0]:.1f} neurons ({of.null.iloc[0]:.1f})"
     of = rows[(rows.component == component) & (rows.quantity == "patterns")]
     if of.empty:
         return "–"
@@ -109,7 +154,7 @@ def _short(place: str) -> str:
     return f"block {parts[1]}, {'head ' + parts[-1] if parts[2] == 'attn' else 'MLP'}"
 
 
-def _sentences(rows: pd.DataFrame, lines: list[dict[str, Any]]) -> list[str]:
+def _sentences(rows: pd.DataFrame, by_lens: dict[str, np.ndarray]) -> list[str]:
     model = rows[rows.component == l.MODEL]
     kept = model[model.quantity == "edges_kept"]
     added = model[model.quantity == "loss_added"].set_index("part")
@@ -120,11 +165,26 @@ def _sentences(rows: pd.DataFrame, lines: list[dict[str, Any]]) -> list[str]:
     )
     coders = rows[rows.quantity == "transcoder_ev"]
     sparse = rows[rows.quantity == "transcoder_l0"]
-    apart = sum("ranks" in line["remarks"] for line in lines)
     return [
         f"Edges pruned to a threshold, again and again until none goes: {pruned}.",
         f"Transcoders of the MLPs explain {coders.value.min():.2f} to {coders.value.max():.2f} of what these write "
         f"({coders.null.max():.2f} at most when trained on other tokens' targets), with {sparse.value.min():.0f} to "
         f"{sparse.value.max():.0f} latents active a token.",
-        f"Norms and effects rank {apart} heads {APART} places or more apart.",
+        *_agreed(by_lens),
+    ]
+
+
+def _agreed(by_lens: dict[str, np.ndarray]) -> list[str]:
+    """How far any two lenses rank heads alike."""
+    found = agreement.agreements(by_lens)
+    if not found:
+        return []
+    n = len(next(iter(by_lens.values())))
+    best, worst = max(found, key=lambda a: a.rho), min(found, key=lambda a: a.rho)
+    chance = sum(a.p > ALPHA for a in found)
+    far = sum(bool(agreement.apart(by_lens, head, APART)) for head in range(n))
+    return [
+        f"Each lens ranks the {n} heads by one number; of {len(found)} pairs of lenses {chance} agree no better than "
+        f"chance (ρ from {worst.rho:.2f}, {worst.first} and {worst.second}, to {best.rho:.2f}, {best.first} and "
+        f"{best.second}), and {far} heads are {APART} or more ranks apart by some two."
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crossseed import attribution
 from crossseed.activations import read_tokens
+from crossseed.cohorts.base import MEMBER
 from crossseed.store import write_table
 from crossseed.verbs import models, options
 
@@ -25,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(
-        args, "kind", "member", "points", "batches", "sequences", "resamples", *attribution.MEMBER
+        args, "kind", "member", "points", "batches", "sequences", "resamples", *MEMBER
     )
     subject = models.subject_of(args, spec["kind"], spec["member"], args.model)
     sets, _ = read_tokens(args.tokens)
@@ -33,7 +34,7 @@ def run(args: argparse.Namespace) -> None:
     rows = attribution.study(
         subject, sets, kinds, spec["points"], spec["batches"], spec["sequences"]
     )
-    member = {name: spec[name] for name in attribution.MEMBER}
+    member = {name: spec[name] for name in MEMBER}
     judged = attribution.summary(rows, spec["resamples"], *member.values())
     for path, columns, found in (
         (args.cells, attribution.CELL_COLUMNS, rows),

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from crossseed import bars
 from crossseed.activations import read_tokens
-from crossseed.attribution import MEMBER
+from crossseed.bars.effects import cause_rows
+from crossseed.bars.probe import Probe
+from crossseed.cohorts.base import MEMBER
 from crossseed.cohorts.dyck import members
 from crossseed.cohorts.dyck.interventions import DyckSubject
 from crossseed.devices import usable
@@ -27,7 +29,7 @@ def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "batches", "rows", "points", *MEMBER)
     model = members.load(spec, [args.model], [], usable(args.device)).model
     sets, _ = read_tokens(args.tokens)
-    probe = bars.Probe(DyckSubject(model), sets, spec["batches"], spec["rows"])
+    probe = Probe(DyckSubject(model), sets, spec["batches"], spec["rows"])
     member = {name: spec[name] for name in MEMBER}
-    rows = bars.cause_rows(probe.causes(spec["points"]))
+    rows = cause_rows(probe.causes(spec["points"]))
     write_table(args.out, bars.CAUSE_COLUMNS, [{**member, **row} for row in rows])

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from crossseed.activations import read_tokens
-from crossseed.attribution import MEMBER
+from crossseed.cohorts.base import MEMBER
 from crossseed.cohorts.dyck import members
 from crossseed.cohorts.dyck import weights as dyck
 from crossseed.cohorts.dyck.interventions import DyckSubject

@@ -19,7 +19,7 @@ from crossseed import card, pairs, port, vectors
 from crossseed.activations import ACTIVATIONS_SCHEMA, check_source, open_split, read_tokens
 from crossseed.alignment import ladder
 from crossseed.alignment.maps import AffineMap
-from crossseed.cohorts.base import Subject, TokenSet
+from crossseed.cohorts.base import MEMBER, Subject, TokenSet
 from crossseed.errors import UserError
 from crossseed.sae import formats
 from crossseed.store import arrays_digest, header, open_h5, write_table, write_text
@@ -27,7 +27,6 @@ from crossseed.verbs import models, options
 
 CARD, EVIDENCE = "card.csv", "card-evidence.csv"
 MAPS = tuple(arm for arm in ladder.RUNGS if arm != "raw")
-MEMBER = ("cohort", "seed", "checkpoint")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from crossseed.activations import read_tokens
 from crossseed.alignment.moments import Moments
-from crossseed.cohorts.base import FORWARD_TOKENS, TokenSet, batches
+from crossseed.cohorts.base import FORWARD_TOKENS, JOURNEY, TokenSet, batches
 from crossseed.cohorts.dyck import members
 from crossseed.cohorts.dyck import weights as dyck
 from crossseed.cohorts.dyck.sites import post
@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(
         args,
         *("members", "sites", "untrained", "starts", "sweeps", "published_starts", "draws"),
-        *("lambdas", *study.PAIR),
+        *("lambdas", *JOURNEY),
     )
     files = {"source": args.source, "target": args.target}
     source, target = (_model(spec["members"][role], path) for role, path in files.items())
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     if spec["untrained"] is not None:
         before = {**spec["members"]["target"], "checkpoint": spec["untrained"]}
         untrained = _model(before, args.target).weights
-    cell = tuple(spec[name] for name in study.PAIR)
+    cell = tuple(spec[name] for name in JOURNEY)
     rows, elements = study.alignment(
         target,
         source,
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     traded = study.pareto(
         target.whole, source.whole, elements, moments, PUBLISHED_SITES, spec["lambdas"]
     )
-    named = {name: spec[name] for name in study.PAIR}
+    named = {name: spec[name] for name in JOURNEY}
     write_table(args.joint, study.JOINT_COLUMNS, [{**named, **row} for row in traded])
     arrays = {
         f"{arm}/{name}": value

@@ -2,19 +2,25 @@
 
 ``averaged`` and ``swapped`` break what the model does, as arXiv 2605.24577 has them: accuracy would do to see it.
 ``split`` keeps what it does, as far as one head does nothing, and changes how: the head that matters least gives
-way to a copy of the one of its layer that matters most, and both write half. ``program`` (`crossseed.cohorts.dyck.program`) does the same by other
-means altogether.
+way to a copy of the one of its layer that matters most, and both write half. ``taught`` has then learned from the
+model's predictions what was lost. ``program`` (`crossseed.cohorts.dyck.program`) does the same by other means
+altogether.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
+import torch
+from torch.nn import functional as F
 
+from crossseed.cohorts.dyck import task
+from crossseed.cohorts.dyck.behaviour import SHARES
+from crossseed.cohorts.dyck.model import DyckTransformer
 from crossseed.cohorts.dyck.sites import N_LAYERS
+from crossseed.progress import Progress
 
-AVERAGED, SWAPPED, SPLIT, PROGRAM = "averaged", "swapped", "split", "program"
+# Sequences a step of teaching; its learning rate falls linearly to 0.
+TAUGHT_ROWS, TAUGHT_RATE = 64, 1e-3
 State = dict[str, np.ndarray]
 
 
@@ -56,10 +62,40 @@ def split(state: State, effect_lh: np.ndarray) -> State:
     return found
 
 
-def all_of(state: State, effect_lh: np.ndarray) -> Mapping[str, State]:
-    """Every decoy that has the model's shape."""
-    return {
-        AVERAGED: averaged(state),
-        SWAPPED: swapped(state),
-        SPLIT: split(state, effect_lh),
-    }
+def teach(
+    pupil: DyckTransformer,
+    teacher: DyckTransformer,
+    steps: int,
+    lengths: tuple[int, int],
+    rng: np.random.Generator,
+) -> None:
+    """Trains a model, in place, on another's predictions: the divergence of its own from them, summed over
+    heads.
+
+    Args:
+        lengths: content lengths of the sequences.
+        rng: draws them.
+    """
+    pupil.requires_grad_(True)
+    optimiser = torch.optim.Adam(pupil.parameters(), lr=TAUGHT_RATE)
+    names = list(SHARES)
+    progress = Progress("taught", steps)
+    for step in range(steps):
+        for group in optimiser.param_groups:
+            group["lr"] = TAUGHT_RATE * (1 - step / steps)
+        which = names[int(rng.choice(len(names), p=list(SHARES.values())))]
+        tokens = torch.from_numpy(task.sample(rng, TAUGHT_ROWS, which, lengths)).long()
+        scored = tokens != task.PAD
+        tokens = tokens.to(teacher.W_E.device)
+        with torch.no_grad():
+            wanted = [logits[scored].log_softmax(-1) for logits in teacher(tokens)]
+        losses = [
+            F.kl_div(logits[scored].log_softmax(-1), target, reduction="batchmean", log_target=True)
+            for logits, target in zip(pupil(tokens), wanted, strict=True)
+        ]
+        optimiser.zero_grad()
+        torch.stack(losses).sum().backward()
+        optimiser.step()
+        progress.update(step + 1)
+    progress.close()
+    pupil.requires_grad_(False)

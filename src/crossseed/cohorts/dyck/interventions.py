@@ -94,7 +94,7 @@ class DyckStart:
 class DyckSubject:
     """See `crossseed.cohorts.base.Subject`; heads are tok, depth and valid."""
 
-    heads = ("tok", "depth", "valid")
+    heads: tuple[str, ...] = ("tok", "depth", "valid")
 
     def __init__(self, model: DyckTransformer) -> None:
         self.model = model.requires_grad_(False)

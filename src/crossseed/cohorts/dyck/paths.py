@@ -8,18 +8,20 @@ is its ablation; and cuts may be partial, so that the loss can be differentiated
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from crossseed.ablation import Batch
-from crossseed.cohorts.base import FORWARD_TOKENS, batches
+from crossseed.ablation import Batch, means
+from crossseed.cohorts.base import FORWARD_TOKENS, TokenSet, batches, spread
 from crossseed.cohorts.dyck.interventions import DyckStart, DyckSubject
 
 LOGITS = "logits"
+# Sequences that means are taken from.
+MEAN_SEQUENCES = 2048
 
 
 class Edge(NamedTuple):
@@ -124,3 +126,31 @@ def edges(parts: Mapping[str, DyckStart]) -> list[Edge]:
         if writer.first < reader.first
     ]
     return found + [Edge(source, LOGITS) for source in parts]
+
+
+def opened(
+    subject: DyckSubject, sets: Mapping[str, TokenSet], n_batches: int, rows: int
+) -> list[Paths]:
+    """The graph of a model on batches of `eval`; means are taken on `fit`."""
+    fit = sets["fit"]
+    mean = means(subject, places(subject), fit, spread(len(fit.tokens_nt), MEAN_SEQUENCES))
+    return [
+        Paths(subject, Batch(subject, *part), mean)
+        for part in batches_of(sets["eval"], n_batches, rows)
+    ]
+
+
+def batches_of(
+    tokens: TokenSet, n_batches: int, rows: int
+) -> Iterator[tuple[TokenSet, np.ndarray]]:
+    """Batches of sequences, without the padding that all of a batch share, and the numbers of their rows."""
+    chosen = spread(len(tokens.tokens_nt), n_batches * rows)
+    for some in np.array_split(chosen, n_batches):
+        longest = int(tokens.keep_nt[some].any(axis=0).nonzero()[0][-1]) + 1
+        part = TokenSet(
+            tokens.tokens_nt[some, :longest],
+            tokens.keep_nt[some, :longest],
+            {name: values[some, :longest] for name, values in tokens.labels.items()},
+            tokens.document_n[some],
+        )
+        yield part, np.arange(len(some))

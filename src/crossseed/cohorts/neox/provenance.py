@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from crossseed import __version__
+from crossseed.cohorts.base import MEMBER
 from crossseed.errors import UserError
 from crossseed.store import canonical_json, file_digest, write_text
 
@@ -16,7 +17,6 @@ from crossseed.store import canonical_json, file_digest, write_text
 KEY = "crossseed"
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
-MEMBER = ("cohort", "seed", "checkpoint")
 
 
 def seal(folder: Path, told: Mapping[str, Any]) -> None:

@@ -1,8 +1,10 @@
-"""Lens 2: an MLP as a sparse dictionary from what it reads to what it writes.
+"""Lens 2: sparse dictionaries of what components do: of an MLP from what it reads to what it writes (a
+transcoder), of a head of what it writes, since what it reads lies at other positions.
 
 h = relu(W_enc (x − b_pre) + b_enc), y ≈ W_dec h + b_dec, minimising the mean squared error plus λ Σ h. Columns of
 W_dec have unit length, or the penalty could be evaded by their scale, which arXiv 2605.24577 left free. The
-null is trained on targets of other tokens.
+null of a transcoder is trained on targets of other tokens; that of a head's dictionary on Gaussian vectors of the same
+mean and covariance, of which as much is explained by as many latents where there is nothing but these.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossseed.lenses import DICTIONARIES, mlp, row
+from crossseed.lenses import DICTIONARIES, row
 from crossseed.progress import Progress
 
 BATCH = 1024
+TRANSCODER, DICTIONARY = "transcoder", "dictionary"
 
 
 class Transcoder:
@@ -65,32 +68,48 @@ def train(
     return found
 
 
-@torch.no_grad()
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+def gaussian(x_nd: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
+    """n vectors with the mean and the covariance of x."""
+    covariance = np.cov(x_nd, rowvar=False)
+    values, vectors = np.linalg.eigh(covariance)
+    drawn = rng.standard_normal((n, len(values))) * np.sqrt(values.clip(0))
+    found: np.ndarray = (drawn @ vectors.T + x_nd.mean(axis=0)).astype(np.float32)
+    return found
+
+
 def measure(
-    layer: int,
+    component: str,
+    kind: str,
     expansion: int,
-    found: Transcoder,
-    null: Transcoder,
-    x_nd: np.ndarray,
-    y_nd: np.ndarray,
+    own: tuple[Transcoder, Pairs],
+    null: tuple[Transcoder, Pairs],
 ) -> list[dict[str, Any]]:
-    """Rows of this lens, on held-out tokens."""
-    x, y = torch.from_numpy(x_nd), torch.from_numpy(y_nd)
-    values = []
-    for transcoder in (found, null):
-        h = transcoder.encode(x)
-        error = (transcoder.decode(h) - y).double().square().sum()
-        total = (y - y.mean(dim=0)).double().square().sum()
-        live = (h > 0).any(dim=0)
-        values.append(
-            {
-                "ev": float(1 - error / total),
-                "mse": float(error / y.numel()),
-                "l0": float((h > 0).sum(dim=1).double().mean()),
-                "dead": float((~live).double().mean()),
-            }
-        )
+    """Rows of this lens.
+
+    Args:
+        kind: ``transcoder`` or ``dictionary``.
+        own, null: what was trained, and the held-out tokens it is measured on.
+    """
+    values, nulls = (_measured(found, *pairs) for found, pairs in (own, null))
     return [
-        row(DICTIONARIES, mlp(layer), f"transcoder_{name}", value, f"x{expansion}", values[1][name])
-        for name, value in values[0].items()
+        row(DICTIONARIES, component, f"{kind}_{name}", value, f"x{expansion}", nulls[name])
+        for name, value in values.items()
     ]
+
+
+@torch.no_grad()
+def _measured(found: Transcoder, x_nd: np.ndarray, y_nd: np.ndarray) -> dict[str, float]:
+    x, y = torch.from_numpy(x_nd), torch.from_numpy(y_nd)
+    h = found.encode(x)
+    error = (found.decode(h) - y).double().square().sum()
+    total = (y - y.mean(dim=0)).double().square().sum()
+    live = (h > 0).any(dim=0)
+    return {
+        "ev": float(1 - error / total),
+        "mse": float(error / y.numel()),
+        "l0": float((h > 0).sum(dim=1).double().mean()),
+        "dead": float((~live).double().mean()),
+    }
