@@ -36,7 +36,7 @@ CASES = [
     (("weights",), None, "top level", "bars match heads by the alignment of weights"),
     (("weights", "untrained"), "step7", "top level", "weights.untrained names 'step7'"),
     (("weights", "starts"), 1, "weights.starts = 1", "greater than"),
-    (("bars", "rows"), 900, "top level", "bars asks for 1800 sequences (batches × rows)"),
+    (("bars", "rows"), 900, "top level", "bars asks for 3600 sequences (batches × rows)"),
     (("port", "map"), "raw", "port.map = 'raw'", "'procrustes'"),
     (("splice",), {"sequences": 0}, "splice.sequences = 0", "greater than"),
     (("steering",), None, "top level", "features takes concepts from steering"),

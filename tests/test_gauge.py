@@ -10,6 +10,7 @@ from crossseed.alignment.moments import Moments
 from crossseed.cohorts.dyck import task
 from crossseed.cohorts.dyck import weights as dyck
 from crossseed.cohorts.dyck.model import DyckTransformer
+from crossseed.cohorts.dyck.training import loss_of
 from crossseed.errors import UserError
 from crossseed.gauge import element as e
 from crossseed.gauge import joint, search
@@ -146,6 +147,44 @@ def test_planted_compositions_are_found_again():
     assert recovered >= 95
 
 
+@pytest.fixture(scope="module")
+def trained() -> Weights:
+    """A model after some training: gains, and tensors of low effective rank, as training leaves them."""
+    model = DyckTransformer(4)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-4)
+    rng = np.random.default_rng(15)
+    for _ in range(120):
+        tokens = task.sample_train(rng, 32, (2, 30))[:, :32]
+        labels = task.label(tokens)
+        targets = (torch.from_numpy(x).long() for x in (tokens, labels.depth_nt, labels.valid_nt))
+        loss = loss_of(model, *targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    state = {k: v.numpy().astype(np.float64) for k, v in model.state_dict().items()}
+    return dyck.from_state(folded(state, dyck.gains(), "a test"))
+
+
+def test_a_planted_element_of_a_trained_model_is_found_again(trained):
+    rng = np.random.default_rng(16)
+    assert errors(trained, model_of(4))["all"] > 0.1
+    found = search.align(rng, e.apply(e.random(rng, trained), trained), trained, 2, 6)
+    assert errors(found.moved, trained)["all"] < 1e-8
+    assert found.converged
+
+
+def test_a_head_of_low_rank_is_counted_and_its_copy_found(trained):
+    """Where a head has no balanced basis the copy is told by its function, and the table counts such heads."""
+    query = trained.query.copy()
+    query[1, 2, 6:] = 0
+    model = trained._replace(query=query)
+    assert e.unbalanced(model) > e.unbalanced(trained)
+    rng = np.random.default_rng(17)
+    moved = e.apply(e.random(rng, model, general=False), model)
+    found = search.align(rng, moved, model, 2, 6)
+    assert search.balanced_errors(found.moved, model)["all"] < 1e-6
+
+
 def test_a_planted_element_is_found_through_noise():
     rng = np.random.default_rng(6)
     planted = e.random(rng, MODEL, general=False)
@@ -242,6 +281,20 @@ def test_terms_are_the_errors_they_stand_for():
     activations = joint.of_activations([moments], first, ["a site"], joint.PUBLISHED)
     wanted = np.square(b @ first.T @ rotation.T - a).mean()
     assert activations.error(rotation) == pytest.approx(wanted)
+
+
+def test_both_studies_measure_the_same_largest_difference():
+    """The joint table's figure without a further rotation is that of the published search."""
+    ours = model_of(5, used=dyck.ALL)
+    reference = model_of(3, used=dyck.ALL)
+    tensors = published.tensors(reference)
+    gains = published.N_GAINS * reference.width
+    terms_of = joint.of_weights(published.tensors(ours), tensors, joint.PUBLISHED, gains)
+    sizes = np.array([value.size for value in tensors.values()])
+    each = terms_of.each(np.eye(reference.width)) / terms_of.weight / sizes
+    largest, mean = published.summary(published.distances(ours, reference), reference)
+    assert each.max() == pytest.approx(float(largest))
+    assert terms_of.error(np.eye(reference.width)) == pytest.approx(float(mean))
 
 
 def test_the_closed_form_is_the_optimum_and_its_curve_a_trade():

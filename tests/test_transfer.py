@@ -207,8 +207,9 @@ def test_a_noiseless_copy_needs_no_pairing(cell, sparse_rows):
 def test_measures_that_no_rotation_changes_are_one_for_a_rotated_copy(cell, sparse_rows):
     rows = sparse_rows()
     found = cell(rows, rotated(rows))
-    for metric in ("cka", "svcca", "mutual_knn"):
-        assert found["pair", metric] == pytest.approx(1, abs=1e-3), metric
+    # Rows as near as each other are ordered by rounding, which a rotation changes and machines do differently.
+    for metric, near in (("cka", 1e-3), ("svcca", 1e-3), ("mutual_knn", 1e-2)):
+        assert found["pair", metric] == pytest.approx(1, abs=near), metric
         assert abs(found["pair_shuffled", metric]) < 0.15, metric
     assert found["pair", "shape_distance_rad"] < 0.01
     assert found["pair_shuffled", "shape_distance_rad"] > 1.3

@@ -53,8 +53,9 @@ PORT_ARMS = 10
 NAMED_ARMS, PROMPT_TOKENS = 7, 16
 FEATURE_RUNS = 20
 COMPONENTS = 60
-# Edges between components, and models run side by side on fresh sequences: one, and its decoys.
-EDGES, MODELS_JUDGED = 43, 6
+# A toy's components, what can be cut of it (them, and edges), and models run side by side on fresh sequences: one, and
+# its decoys.
+PARTS, CUT, MODELS_JUDGED = 10, 53, 6
 # Sequences drawn and labelled a second, on one core.
 FRESH_PER_SECOND = 30e3
 # Sequences a step of teaching a decoy; a step runs the teacher once, and the pupil forward and backward.
@@ -260,13 +261,16 @@ def _constructive(run: RunConfig, cohort: str) -> list[Stage]:
     a_row = _tokens(config, "eval") / n_eval * config.forward_flop_per_token
     opened = sum(member.cohort == cohort for member in plan.opened(run))
     # A graph each, and a gradient, three times as much, at every point.
-    cut = EDGES * study.batches * study.rows * a_row
+    cut = CUT * study.batches * study.rows * a_row
     found.append(_stage("causes", opened, 0.0, opened * cut * (1 + 3 * study.points), MODEL_RATE))
     judged = sum(journey.cohort == cohort for journey in plan.judged(run))
     # Rows that go through a model: members with their decoys, one of which is taught, and pairs.
     a_member = MODELS_JUDGED * study.sequences + 4 * study.taught_steps * TAUGHT_ROWS
     through = opened * a_member + pairs * 3 * study.sequences_between
-    flop = a_row * through + cut * (1 + study.orders) * (opened * (MODELS_JUDGED - 1) + pairs)
+    # Every edge and component cut, and components one after another in some orders.
+    graphs = CUT + PARTS * (2 + study.orders)
+    on_batches = study.batches * study.rows * (opened * (MODELS_JUDGED - 1) + pairs)
+    flop = a_row * (through + graphs * on_batches)
     drawn = (opened * study.sequences + pairs * study.sequences_between) / FRESH_PER_SECOND
     return [*found, _stage("bars", judged, 0.0, flop, MODEL_RATE, more_seconds=drawn)]
 
