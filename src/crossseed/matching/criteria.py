@@ -1,0 +1,132 @@
+"""When two SAEs share a latent (arXiv 2501.16615), under names that say which of the definitions in use it is.
+
+Latents are matched one to one by signed cosine, once by decoder directions and once by encoder directions.
+
+    agree    both matchings give a latent the same partner
+    dec      the cosine with the decoder's partner is above the threshold
+    dual     that, and the cosine with the encoder's partner too, be it another latent (the published headline)
+    strict   dual, and the two partners are one latent (what the study's text describes)
+    max_cos  the largest cosine, of decoders and of encoders, is above the threshold: no matching
+
+Comparisons are strict inequalities, as published.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from crossseed.matching import assignment
+from crossseed.matching.assignment import BLOCK_ROWS, Matching
+
+AGREE, DEC, DUAL, STRICT, MAX_COS = "agree", "dec", "dual", "strict", "max_cos"
+AT_A_THRESHOLD = (DEC, DUAL, STRICT, MAX_COS)
+THRESHOLD = 0.7
+
+
+class Directions(NamedTuple):
+    """Unit rows of one dictionary; zeros where a latent has no direction.
+
+    Attributes: decoder, encoder: (latents, width).
+    """
+
+    decoder: np.ndarray
+    encoder: np.ndarray
+
+
+class Compared(NamedTuple):
+    """Two dictionaries, seen from the first.
+
+    Attributes:
+        decoder, encoder: the matchings. highest_decoder, highest_encoder: the largest cosine of each latent
+            of the first with any of the second, (latents,).
+    """
+
+    decoder: Matching
+    encoder: Matching
+    highest_decoder: np.ndarray
+    highest_encoder: np.ndarray
+
+    def agree(self) -> np.ndarray:
+        """True where both matchings give the same partner, (latents,)."""
+        found: np.ndarray = self.decoder.partner == self.encoder.partner
+        return found
+
+    def shared(self, criterion: str, threshold: float = THRESHOLD) -> np.ndarray:
+        """True where a latent of the first is shared by a criterion of `AT_A_THRESHOLD`, or agrees, (latents,)."""
+        if criterion == AGREE:
+            return self.agree()
+        if criterion == MAX_COS:
+            found: np.ndarray = np.minimum(self.highest_decoder, self.highest_encoder) > threshold
+            return found
+        above: np.ndarray = self.decoder.cosine > threshold
+        if criterion in (DUAL, STRICT):
+            above = above & (self.encoder.cosine > threshold)
+        if criterion == STRICT:
+            above = above & self.agree()
+        return above
+
+    def pairs(self, criterion: str, threshold: float = THRESHOLD) -> np.ndarray:
+        """Explicit pairs (latent of the first, of the second) that are shared, (pairs, 2).
+
+        The partner is the decoder's, which for `STRICT` is the encoder's too.
+        """
+        first = np.flatnonzero(self.shared(criterion, threshold))
+        return np.stack([first, self.decoder.partner[first]], axis=1)
+
+
+def directions(decoder_fd: np.ndarray, encoder_df: np.ndarray) -> Directions:
+    """Unit rows from the weights of a dictionary."""
+    return Directions(_unit(decoder_fd), _unit(encoder_df.T))
+
+
+def _unit(rows_nd: np.ndarray) -> np.ndarray:
+    norm = np.linalg.norm(rows_nd, axis=1, keepdims=True)
+    found: np.ndarray = np.divide(rows_nd, norm, where=norm > 0, out=np.zeros_like(rows_nd))
+    return found
+
+
+def random_directions(rng: np.random.Generator, n: int, width: int) -> Directions:
+    """A dictionary of no model: independent directions, the encoder's those of the decoder, as SAEs that are
+    tied at the start have them."""
+    decoder = _unit(rng.standard_normal((n, width), dtype=np.float32))
+    return Directions(decoder, decoder)
+
+
+def compare(first: Directions, second: Directions) -> Compared:
+    """Both matchings of two dictionaries of the same shape."""
+    decoder, encoder = (assignment.match(a, b) for a, b in zip(first, second, strict=True))
+    highest = [_highest(a, b) for a, b in zip(first, second, strict=True)]
+    return Compared(decoder, encoder, *highest)
+
+
+def _highest(a_nd: np.ndarray, b_nd: np.ndarray) -> np.ndarray:
+    blocks = range(0, len(a_nd), BLOCK_ROWS)
+    return np.concatenate([(a_nd[i : i + BLOCK_ROWS] @ b_nd.T).max(axis=1) for i in blocks])
+
+
+def summary(
+    found: Compared, among: np.ndarray | None = None, threshold: float = THRESHOLD
+) -> dict[str, float]:
+    """Shares and means over latents of the first.
+
+    Args:
+        among: latents that count; all without it.
+
+    Returns:
+        ``agree``, the shares of `AT_A_THRESHOLD`, mean matched cosines (``pw_mcc``, that of
+        decoders, and ``encoder_mcc``) and mean largest ones (``mmcs``, ``encoder_mmcs``).
+    """
+    chosen = slice(None) if among is None else among
+    shares = {name: found.shared(name, threshold)[chosen] for name in (AGREE, *AT_A_THRESHOLD)}
+    means = {
+        "pw_mcc": found.decoder.cosine[chosen],
+        "encoder_mcc": found.encoder.cosine[chosen],
+        "mmcs": found.highest_decoder[chosen],
+        "encoder_mmcs": found.highest_encoder[chosen],
+    }
+    return {
+        name: float(values.mean()) if len(values) else float("nan")
+        for name, values in {**shares, **means}.items()
+    }

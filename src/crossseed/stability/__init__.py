@@ -1,0 +1,16 @@
+"""Do SAEs trained on the same data, from different seeds, learn the same latents (arXiv 2501.16615)?
+
+A row is one quantity; ``first`` and ``second`` are SAE seeds where it is about two of them, the first alone where it
+is seen from one, and neither where it is over all. ``null`` is what random dictionaries of the same size have.
+"""
+
+from __future__ import annotations
+
+COLUMNS = (
+    *("cohort", "seed", "checkpoint", "site", "dictionary", "first", "second", "quantity", "part"),
+    *("value", "low", "high", "null", "n"),
+)
+LATENT_COLUMNS = (
+    *("cohort", "seed", "checkpoint", "site", "dictionary", "init", "latent", "density"),
+    *("reappears", "decoder_cosine"),
+)

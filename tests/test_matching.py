@@ -1,0 +1,141 @@
+"""Matching of latents: planted partners are found, random ones are the floor, and blocks give the dense optimum."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from crossseed.matching import assignment, modes, transport
+from crossseed.matching import criteria as m
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def planted(
+    rng: np.random.Generator, n: int, width: int, share: float, noise: float = 0.05
+) -> tuple[m.Directions, m.Directions, np.ndarray]:
+    """Two dictionaries of which a share of latents is the same up to noise, and the true partners of these."""
+    decoder, encoder = (unit(rng.standard_normal((n, width))) for _ in range(2))
+    order = rng.permutation(n)
+    common = round(share * n)
+
+    def other(rows: np.ndarray) -> np.ndarray:
+        found = rows[order] + noise * rng.standard_normal((n, width))
+        found[common:] = rng.standard_normal((n - common, width))
+        return unit(found)
+
+    second = m.Directions(other(decoder), other(encoder))
+    partner = np.full(n, -1)
+    partner[order[:common]] = np.arange(common)
+    return m.Directions(decoder, encoder), second, partner
+
+
+@pytest.mark.parametrize("structure", ["planted", "random", "clustered"])
+def test_blocks_find_the_dense_optimum_and_prove_it(structure, monkeypatch):
+    monkeypatch.setattr(assignment, "BLOCK_ROWS", 100)
+    rng = np.random.default_rng(0)
+    for n, width in ((300, 16), (500, 64)):
+        a, b = (unit(rng.standard_normal((n, width))) for _ in range(2))
+        if structure == "planted":
+            first, second, _ = planted(rng, n, width, 0.35)
+            a, b = first.decoder, second.decoder
+        if structure == "clustered":
+            # Many latents compete for few directions: the hard case of sparse candidates.
+            centres = rng.standard_normal((5, width))
+            a, b = (
+                unit(centres[rng.integers(0, 5, n)] + 0.1 * rng.standard_normal((n, width)))
+                for _ in range(2)
+            )
+        best = assignment.dense(a @ b.T)
+        found = assignment.priced(a, b, candidates=4)
+        assert sorted(found.partner) == list(range(n))
+        assert found.cosine.sum() == pytest.approx(best.cosine.sum(), abs=n * 2e-6)
+        assert found.cosine.sum() + found.gap >= best.cosine.sum() - 1e-4
+        assert found.rounds >= 1
+
+
+def test_dead_directions_have_partners_too():
+    rng = np.random.default_rng(1)
+    a, b = (unit(rng.standard_normal((60, 8))) for _ in range(2))
+    a[:7], b[5:20] = 0, 0
+    found = assignment.priced(a, b, candidates=3)
+    assert found.cosine.sum() == pytest.approx(assignment.dense(a @ b.T).cosine.sum(), abs=1e-4)
+
+
+def test_dictionaries_of_different_shape_are_refused():
+    with pytest.raises(ValueError, match="have no matching"):
+        assignment.match(np.zeros((3, 4)), np.zeros((5, 4)))
+
+
+def test_a_permuted_copy_is_shared_by_every_criterion():
+    rng = np.random.default_rng(2)
+    first, second, partner = planted(rng, 200, 32, 1.0, noise=0.0)
+    found = m.compare(first, second)
+    for quantity, value in m.summary(found).items():
+        assert value == pytest.approx(1.0), quantity
+    assert np.array_equal(found.decoder.partner, partner)
+    assert np.array_equal(found.pairs(m.STRICT)[:, 1], partner)
+
+
+def test_a_planted_overlap_is_recovered():
+    rng = np.random.default_rng(3)
+    first, second, partner = planted(rng, 400, 64, 0.35)
+    found = m.compare(first, second)
+    for criterion in m.AT_A_THRESHOLD:
+        assert found.shared(criterion).mean() == pytest.approx(0.35, abs=0.01), criterion
+    pairs = found.pairs(m.STRICT)
+    assert np.array_equal(partner[pairs[:, 0]], pairs[:, 1])
+    # What is not shared is at the floor of random directions.
+    floor = m.compare(*(m.random_directions(rng, 260, 64) for _ in range(2)))
+    unshared = partner < 0
+    gap = found.decoder.cosine[unshared].mean() - floor.decoder.cosine.mean()
+    assert abs(gap) < 0.02
+
+
+def test_criteria_tell_definitions_apart():
+    """A latent whose decoder and encoder point at two different partners is dual, and not strict."""
+    axes = np.eye(4)
+    first = m.Directions(axes, axes)
+    second = m.Directions(axes, axes[[1, 0, 2, 3]])
+    found = m.compare(first, second)
+    assert found.agree().tolist() == [False, False, True, True]
+    assert found.shared(m.DUAL).all()
+    assert found.shared(m.STRICT).tolist() == [False, False, True, True]
+    # The inequality is strict, as published.
+    turned = m.Directions(np.array([[0.7, np.sqrt(0.51)], [-np.sqrt(0.51), 0.7]]), np.eye(2))
+    assert not m.compare(m.Directions(np.eye(2), np.eye(2)), turned).shared(m.DEC, 0.7).any()
+
+
+def test_random_dictionaries_share_nothing_at_the_threshold():
+    rng = np.random.default_rng(4)
+    found = m.compare(*(m.random_directions(rng, 300, 64) for _ in range(2)))
+    means = m.summary(found)
+    assert means["strict"] == means["dual"] == means["dec"] == 0
+    assert 0.2 < means["pw_mcc"] < means["mmcs"] < 0.45
+
+
+def test_soft_matching_goes_to_the_assignment():
+    rng = np.random.default_rng(5)
+    first, second, _ = planted(rng, 80, 16, 0.5)
+    cosines = first.decoder @ second.decoder.T
+    exact = assignment.dense(cosines).cosine.mean()
+    soft = [transport.cosine(cosines, epsilon)[0] for epsilon in (0.1, 0.03, 0.01)]
+    assert soft == sorted(soft)
+    assert soft[-1] == pytest.approx(exact, abs=0.02)
+    plan, converged = transport.plan(cosines[:, :50], 0.05)
+    assert converged
+    assert np.allclose(plan.sum(axis=0), 1 / 50, atol=1e-6)
+    assert np.allclose(plan.sum(axis=1), 1 / 80, atol=1e-6)
+
+
+def test_two_groups_of_cosines_are_told_from_one():
+    rng = np.random.default_rng(6)
+    two = modes.of(np.r_[rng.normal(0.3, 0.05, 600), rng.normal(0.9, 0.03, 400)])
+    one = modes.of(rng.normal(0.5, 0.1, 1000))
+    assert two.coefficient > modes.UNIFORM > one.coefficient
+    assert two.bic_gain > 0.1 > one.bic_gain
+    assert (two.low, two.high) == pytest.approx((0.3, 0.9), abs=0.02)
+    assert two.share_high == pytest.approx(0.4, abs=0.02)
+    assert np.isnan(modes.of(np.ones(50)).coefficient)

@@ -1,0 +1,193 @@
+"""Stability over SAE seeds: planted sharing is recovered, published figures are refitted, floors are floors."""
+
+from __future__ import annotations
+
+import itertools
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+from test_matching import planted, unit
+
+from crossseed.errors import UserError
+from crossseed.matching import criteria as m
+from crossseed.sae.dictionary import Dictionary
+from crossseed.stability import COLUMNS, LATENT_COLUMNS, decay, study, subspace
+from crossseed.stability.firing import Correlations
+from crossseed.stability.membership import Members
+
+# Figure of arXiv 2501.16615: share of latents found in one SAE only, for two to nine SAEs.
+PUBLISHED = np.array([0.583, 0.484, 0.436, 0.406, 0.385, 0.370, 0.358, 0.348])
+
+
+def test_the_published_decay_is_refitted():
+    k = np.arange(2, 10)
+    offset, power, exponential = (decay.fit(form, k, PUBLISHED) for form in decay.FORMS)
+    assert offset is not None
+    assert power is not None
+    assert exponential is not None
+    wanted = {"a": 0.589, "b": -0.916, "c": 0.270}
+    for name, value in wanted.items():
+        assert offset.parameters[name] == pytest.approx(value, abs=0.003)
+    assert power.sse == pytest.approx(6.5e-4, rel=0.05)
+    assert offset.aicc < exponential.aicc < power.aicc
+    assert decay.fit(decay.OFFSET, k[:3], PUBLISHED[:3]) is None
+
+
+def test_a_decay_to_zero_is_not_given_an_offset():
+    k = np.arange(2, 10)
+    found = decay.fit(decay.OFFSET, k, 0.7 * k**-0.5)
+    assert found is not None
+    assert found.parameters["c"] == pytest.approx(0, abs=0.01)
+
+
+def members_of(inside: np.ndarray) -> Members:
+    """SAEs of latents that point at one pool each: inside[s, l] says whether pool latent l is in SAE s."""
+    n_seeds, n = inside.shape
+    same = np.arange(n)
+    pairs = list(itertools.permutations(range(n_seeds), 2))
+    found = {(i, j): inside[i] & inside[j] for i, j in pairs}
+    return Members(found, dict.fromkeys(pairs, same), {p: np.ones(n, bool) for p in pairs})
+
+
+def test_membership_counts_pairs():
+    # Latent 0 is in all, latent 1 in the first two, latent 2 in the first alone.
+    inside = np.array([[1, 1, 1], [1, 1, 0], [1, 0, 0]], dtype=bool)
+    members = members_of(inside)
+    assert members.reappears(0).tolist() == [1, 0.5, 0]
+    assert members.exactly()[0].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    alone = members.alone(np.random.default_rng(0))
+    # With one other: none of two thirds, one third; with both others, latent 2 alone.
+    assert alone[0].tolist() == pytest.approx([(1 / 3 + 2 / 3) / 2, 1 / 3])
+    assert members.cycles() == {"decoder": 1.0, "agree": 1.0}
+
+
+def test_shares_that_are_drawn_per_seed_decay_as_they_should():
+    """Planted: every latent is kept by each other SAE with its own probability; the curve is its expectation."""
+    rng = np.random.default_rng(1)
+    chance = np.r_[np.zeros(3000), np.full(7000, 0.6)]
+    base = np.ones(len(chance), dtype=bool)
+    inside = np.stack([base, *(rng.random(len(chance)) < chance for _ in range(8))])
+    curve = members_of(inside).alone(rng)[0]
+    expected = 0.3 + 0.7 * 0.4 ** np.arange(1, 9)
+    assert np.allclose(curve, expected, atol=0.01)
+
+
+def test_unshared_latents_may_span_one_subspace():
+    rng = np.random.default_rng(2)
+    basis = np.linalg.qr(rng.standard_normal((32, 4))).Q.T
+    a, b = (rng.standard_normal((50, 4)) @ basis for _ in range(2))
+    same = subspace.overlap(a, b)
+    # Of four dimensions, those that hold half: any two of four overlap by half; by an eighth or less by chance.
+    assert same.value > 2 * same.chance
+    random = [
+        subspace.overlap(*(rng.standard_normal((40, 32)) for _ in range(2))) for _ in range(20)
+    ]
+    excess = np.mean([o.value - o.chance for o in random])
+    assert abs(excess) < 0.05
+    assert subspace.overlap(a[:0], b).rank == 0
+
+
+def test_correlations_are_those_of_numpy():
+    rng = np.random.default_rng(3)
+    one, other = rng.random((2, 500, 6)).astype(np.float32)
+    other[:, 0] = one[:, 1]
+    other[:, 5] = 0
+    sums = Correlations(2, 6)
+    for part in (slice(0, 200), slice(200, 500)):
+        sums.add([one[part], other[part]])
+    r = sums.between(0, 1)
+    expected = np.corrcoef(one.T, other[:, :5].T)[:6, 6:]
+    assert np.allclose(r[:, :5], expected, atol=1e-5)
+    assert np.isnan(r[:, 5]).all()
+
+
+class Tokens:
+    """Activations that are sums of a few directions of a pool, as a split of a file."""
+
+    def __init__(self, rng: np.random.Generator, directions: np.ndarray, n: int) -> None:
+        active = (rng.random((n, len(directions))) < 0.05) * (1 + rng.random((n, len(directions))))
+        self.x = (active @ directions).astype(np.float32)
+        self.n_tokens, self.width = self.x.shape
+        self.document_n = np.repeat(np.arange(n // 50), 50)
+        self.path = "planted"
+
+    def rows(self, part: slice) -> np.ndarray:
+        return self.x[part]
+
+
+def dictionary(found: m.Directions) -> Dictionary:
+    n, width = found.decoder.shape
+    cfg = {"metadata": {"crossseed": {"architecture": "relu_l1"}}}
+    return Dictionary(
+        found.encoder.T.astype(np.float32),
+        np.full(n, -0.5, np.float32),
+        found.decoder.astype(np.float32),
+        np.zeros(width, np.float32),
+        cfg,
+        "",
+        MappingProxyType({}),
+    )
+
+
+def rows_by(rows):
+    return {(r.get("first", ""), r.get("second", ""), r["quantity"], r["part"]): r for r in rows}
+
+
+def test_a_study_recovers_a_planted_overlap_within_its_interval():
+    rng = np.random.default_rng(4)
+    n, width, share = 240, 48, 0.35
+    pool = unit(rng.standard_normal((n, width)))
+    common = round(share * n)
+    seeds = {}
+    for number in range(4):
+        rows = pool.copy()
+        rows[common:] = unit(rng.standard_normal((n - common, width)))
+        rows = unit(rows + 0.03 * rng.standard_normal(rows.shape))
+        order = rng.permutation(n)
+        seeds[f"seed{number}"] = dictionary(m.Directions(rows[order], rows[order]))
+    split = Tokens(rng, pool, 2000)
+    rows, latents = study.study(seeds, split, 0.7, "a test")
+    assert all({"cohort", *row} <= set(COLUMNS) | {"cohort"} for row in rows)
+    assert all(set(row) <= set(LATENT_COLUMNS) for row in latents)
+    by = rows_by(rows)
+    for criterion in ("dec", "dual", "strict"):
+        row = by["", "", criterion, "all"]
+        assert row["value"] == pytest.approx(share, abs=0.01)
+        assert row["null"] == 0
+        assert row["n"] == 6
+    assert by["", "", "alone", "4"]["value"] == pytest.approx(1 - share, abs=0.01)
+    assert by["", "", "in_exactly", "4"]["value"] == pytest.approx(share, abs=0.01)
+    assert by["", "", "cycle", "decoder"]["value"] > share
+    assert by["", "", "modes_coefficient", ""]["value"] > 5 / 9
+    # Shared latents fire together.
+    assert by["", "", "firing_r_of_decoder_partner", ""]["value"] > share
+    assert len(latents) == 4 * n
+    kept = [row["reappears"] for row in latents]
+    assert np.mean(np.array(kept) == 1) == pytest.approx(share, abs=0.01)
+
+
+def test_copies_in_another_order_are_one_dictionary():
+    rng = np.random.default_rng(5)
+    first, second, _ = planted(rng, 60, 24, 1.0, noise=0.0)
+    split = Tokens(rng, first.decoder, 600)
+    rows, _ = study.study(
+        {"seed1": dictionary(first), "seed2": dictionary(second)}, split, 0.7, "a test"
+    )
+    by = rows_by(rows)
+    for quantity in ("agree", "dec", "dual", "strict", "max_cos", "pw_mcc", "mmcs"):
+        assert by["", "", quantity, "all"]["value"] == pytest.approx(1.0), quantity
+    assert by["seed1", "seed2", "firing_r", ""]["value"] == pytest.approx(1.0, abs=1e-5)
+    assert by["", "", "alone", "2"]["value"] == 0
+
+
+def test_dead_and_misshapen_dictionaries_are_refused():
+    rng = np.random.default_rng(6)
+    first, second, _ = planted(rng, 30, 12, 1.0)
+    split = Tokens(rng, first.decoder, 300)
+    smaller = m.Directions(second.decoder[:20], second.encoder[:20])
+    with pytest.raises(UserError, match=r"different shapes.*seed2"):
+        study.study({"seed1": dictionary(first), "seed2": dictionary(smaller)}, split, 0.7)
+    dead = [dictionary(d)._replace(b_enc=np.full(30, -99, np.float32)) for d in (first, second)]
+    with pytest.raises(UserError, match="no latent of seed1, seed2 fires on planted"):
+        study.study(dict(zip(("seed1", "seed2"), dead, strict=True)), split, 0.7)
