@@ -36,6 +36,7 @@ rule all:
 include: "workflow/rules/cohorts.smk"
 include: "workflow/rules/activations.smk"
 include: "workflow/rules/dictionaries.smk"
+include: "workflow/rules/stability.smk"
 include: "workflow/rules/maps.smk"
 include: "workflow/rules/transfer.smk"
 include: "workflow/rules/interventions.smk"

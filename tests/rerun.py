@@ -44,7 +44,9 @@ MODEL_TABLES = TABLES.format(
 )
 DRIFT_TABLE = TABLES.format("drift|claims")
 SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|claims")
-STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
+PAIR_STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
+# With those of single members too.
+STUDY_TABLES = TABLES.format(f"dictionaries|stability|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
 TRAINING_TABLES = TABLES.format("quality|training")
 MAPPED = f"maps|fits|transfer|splice|decoder_cosine|haar|{CARRIED}"
 PAIRED = f"{MAPPED}|published"
@@ -54,7 +56,7 @@ TOGETHER = rf"(?:{POOLED}|cocycle/.*)"
 NEW_WIDTH = (r"results/nulls/(?:power-)?d32-.*", TABLES.format("power"))
 OTHERS = r"seed(\d+)-seed(?!\1/)\d+/.*"
 ITSELF = r"seed(\d+)-seed\1/.*"
-STORED = f"activations|dictionaries|{PAIRED}"
+STORED = f"activations|dictionaries|stability|{PAIRED}"
 READ = f"{STORED}|drift"
 # Of members whose symmetries are known.
 CONSTRUCTIVE = "weights|causes|bars|lenses"
@@ -182,6 +184,8 @@ def _sae(variant: str, key: str, value: Any) -> Case:
             below("[^/]*", "ports|features"),
             DRIFT_TABLE,
             TABLES.format("ports|features"),
+            # Seeds have starts of their own.
+            *((below("[^/]*", "stability"), TABLES.format("stability")) if key != "inits" else ()),
         )
         if variant == "topk"
         else (below("[^/]*", "published"), TABLES.format("published"))
@@ -191,7 +195,11 @@ def _sae(variant: str, key: str, value: Any) -> Case:
         f"dictionaries.{variant}.{key}",
         value,
         (
-            below("[^/]*", "dictionaries", rf".*/{variant}-x2[-.].*"),
+            below(
+                "[^/]*",
+                "dictionaries",
+                rf".*/{variant}-x2[-.]{'(?!seed)' if key == 'inits' else ''}.*",
+            ),
             below("[^/]*", "transfer|splice|decoder_cosine"),
             SAE_TABLES,
             PAGE,
@@ -224,7 +232,7 @@ def _new_seed(cohort: str, seeds: list[int], made: str) -> Case:
                 CONSTRUCTIVE_TABLES,
             ),
             *tables,
-            STUDY_TABLES,
+            PAIR_STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
@@ -269,7 +277,7 @@ def _new_site(cohort: str, sites: list[str]) -> Case:
                 below(cohort, "bars", OTHERS),
                 TABLES.format("weights|joint|bars|claims"),
             ),
-            STUDY_TABLES,
+            PAIR_STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
@@ -294,6 +302,9 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
                 cohort,
                 below(cohort, "weights|bars", rf"seed{anchor}-seed(?!{anchor}/).*"),
                 below(cohort, "lenses"),
+                below(cohort, "dictionaries", rf"seed{anchor}/.*/topk-x2-seed\d.*"),
+                below(cohort, "stability"),
+                TABLES.format("dictionaries|stability"),
             ),
             PAIR_TABLES,
             # Effects of cuts are each member's own.
@@ -378,7 +389,7 @@ CASES = [
             below("smoke-shared", "drift", r"seed1(?:/.*|\.csv)"),
             below("smoke-shared", "causes", "seed1/.*"),
             below("smoke-shared", "weights|bars", "seed[01]-seed1/.*"),
-            TABLES.format("(?!power|attribution|lenses).*"),
+            TABLES.format("(?!power|attribution|lenses|stability).*"),
             PAGE,
         ),
         "every seed but the anchor, and their pairs",
@@ -516,7 +527,7 @@ CASES = [
             below("smoke-hub", PAIRED, "seed1-seed2/.*"),
             below("smoke-hub", "haar", TOGETHER),
             below("smoke-hub", "drift", r"seed2(?:/.*|\.csv)"),
-            STUDY_TABLES,
+            PAIR_STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
         ),
@@ -774,6 +785,61 @@ CASES = [
             ("draws", 3),
             ("lambdas", 4),
         )
+    ),
+    Case(
+        SMOKE,
+        "stability.dictionaries",
+        ["topk", "relu-l1"],
+        (
+            below("[^/]*", "dictionaries", r".*/relu-l1-x2-seed\d.*"),
+            below("[^/]*", "stability", r".*/relu-l1-x2.*"),
+            TABLES.format("dictionaries|stability|claims"),
+            PAGE,
+        ),
+        "SAEs of the new variant's seeds, and what they share",
+    ),
+    Case(
+        SMOKE,
+        "stability.seeds",
+        3,
+        (
+            below("[^/]*", "dictionaries", r".*/topk-x2-seed3.*"),
+            below("[^/]*", "stability"),
+            TABLES.format("dictionaries|stability|claims"),
+            PAGE,
+        ),
+        "SAEs of the new seed, and what all seeds share",
+    ),
+    Case(
+        SMOKE,
+        "stability.members",
+        "all",
+        (
+            below("[^/]*", "dictionaries", r"seed1(?:01)?/.*/topk-x2-seed.*"),
+            below("[^/]*", "stability", r"seed1(?:01)?/.*"),
+            TABLES.format("dictionaries|stability|claims"),
+            PAGE,
+        ),
+        "SAE seeds of the members that are new to them",
+    ),
+    Case(
+        SMOKE,
+        "stability.sites",
+        ["blocks.0.hook_resid_pre"],
+        (
+            below("[^/]*", "dictionaries", r".*/blocks\.0\.hook_resid_pre/topk-x2-seed.*"),
+            below("[^/]*", "stability"),
+            TABLES.format("dictionaries|stability|claims"),
+            PAGE,
+        ),
+        "SAE seeds of the new site",
+    ),
+    Case(
+        SMOKE,
+        "stability.threshold",
+        0.6,
+        (below("[^/]*", "stability"), TABLES.format("stability"), PAGE),
+        "what SAE seeds share",
     ),
     Case(
         SMOKE,

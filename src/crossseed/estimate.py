@@ -17,6 +17,7 @@ from crossseed.features import BY_CONCEPT
 from crossseed.haar.sizes import sizes
 from crossseed.metrics import MAX_UNITS
 from crossseed.pairs import BLOCK_ROWS
+from crossseed.stability.firing import ALL_PAIRS_UP_TO
 
 # Sustained rates of one data-centre GPU, in FLOP/s; small matrices reach far less than its peak.
 MODEL_RATE = 40e12
@@ -61,6 +62,8 @@ FRESH_PER_SECOND = 30e3
 # Sequences a step of teaching a decoy; a step runs the teacher once, and the pupil forward and backward.
 TAUGHT_ROWS = 64
 STEERING_BYTES = 600 * 120 * 2
+# A latent in the tables of SAE seeds.
+STABILITY_BYTES = 400
 # Sequence, document, position and token id of each stored row.
 INDEX_BYTES = 14
 # Second moments of a pair, width × width in float64: of two halves, shuffled, and untrained.
@@ -150,11 +153,18 @@ def stages(run: RunConfig) -> list[Stage]:
                     whole in {d.name for d in plan.dictionaries_of(run, cohort, m.seed)}
                     for m in members
                 )
-                saes, n = cells * len(variant.inits), expansion * width
+                compared = sum(
+                    cell.cohort == cohort and cell.dictionary == whole
+                    for cell in plan.seeded_cells(run)
+                )
+                # A job trains all inits of a cell, or one of its seeds.
+                seeds = compared * len(plan.sae_seeds(run))
+                saes, n = cells * len(variant.inits) + seeds, expansion * width
                 work = float(saes * SAE_FLOP * width * n * variant.steps * variant.batch_tokens)
                 weights = saes * (2 * width * n + n + width) * BYTES["float32"]
                 least = saes * variant.steps * SAE_STEP_SECONDS
-                add(_stage("sae", cells, weights, work, SAE_RATE, least))
+                add(_stage("sae", cells + seeds, weights, work, SAE_RATE, least))
+                add(_stage("stability", compared, compared * n * STABILITY_BYTES))
         pairs = [p for p in plan.pairs(run) if p.cohort == cohort]
         crossed = sum(p.source != p.target for p in pairs)
         add(_stage("align", crossed, crossed * MATRICES_A_PAIR * width**2 * FLOAT64))
@@ -322,6 +332,16 @@ def memory_mb(config: CohortConfig, models: int, comparisons: int = 0) -> int:
     # While one cell is fitted, three times its matrices.
     fit = 3 * DRIFT_MATRICES * width**2 * FLOAT64 if comparisons else 0
     return BASE_MB + round((weights + sums + fit) / 1e6)
+
+
+def matching_mb(n_seeds: int, width: int | None, expansion: int) -> int:
+    """Main memory of a job that matches SAEs of several seeds."""
+    n = expansion * (width or 0)
+    weights = n_seeds * 4 * n * (width or 0) * BYTES["float32"]
+    # For small dictionaries all pairs of latents of every two SAEs, and one such matrix at work.
+    pairs = n_seeds * (n_seeds - 1) // 2 + 6 if n <= ALL_PAIRS_UP_TO else 0
+    blocks = 4 * BLOCK_ROWS * n * BYTES["float32"] + n * 64 * FLOAT64
+    return SMALL_MB + round((weights + pairs * n**2 * FLOAT64 + blocks) / 1e6)
 
 
 def predictions_mb(config: CohortConfig) -> int:

@@ -41,11 +41,54 @@ class Trained(NamedTuple):
 
 
 def dictionaries(run: RunConfig) -> list[Trained]:
-    """Every variant and expansion of a run."""
+    """Every variant and expansion of a run that is trained on the members; those of `stability` alone are not."""
     return [
         Trained(f"{name}-x{expansion}", list(variant.inits), variant.members, name)
         for name, variant in run.dictionaries.items()
         for expansion in variant.expansions
+        if variant.inits
+    ]
+
+
+def sae_seeds(run: RunConfig) -> list[str]:
+    """Names of the starts that the stability study compares."""
+    return [f"seed{k + 1}" for k in range(run.stability.seeds)] if run.stability else []
+
+
+def seeded(run: RunConfig) -> list[str]:
+    """Dictionaries that are trained from several seeds."""
+    chosen = run.stability.dictionaries if run.stability else []
+    return [
+        f"{name}-x{expansion}" for name in chosen for expansion in run.dictionaries[name].expansions
+    ]
+
+
+def trainings(run: RunConfig) -> list[tuple[str, list[str]]]:
+    """(dictionary, inits) of every rule that trains some; no inits where each of several seeds is a job."""
+    return [(d.name, d.inits) for d in dictionaries(run)] + [(name, []) for name in seeded(run)]
+
+
+class Cell(NamedTuple):
+    """SAEs of one member and site that differ in their seed."""
+
+    cohort: str
+    seed: int
+    checkpoint: str
+    site: str
+    dictionary: str
+
+
+def seeded_cells(run: RunConfig) -> list[Cell]:
+    """Where SAE seeds are compared."""
+    study = run.stability
+    return [
+        Cell(*member, site, dictionary)
+        for member in (members(run) if study else ())
+        if study is not None
+        and (study.members == "all" or member.seed == run.cohorts[member.cohort].anchor)
+        for site in sites(run, member.cohort)
+        if study.sites is None or site in study.sites
+        for dictionary in seeded(run)
     ]
 
 
@@ -292,6 +335,7 @@ def tables(run: RunConfig) -> list[str]:
     if run.transfer:
         found += ["fits", "directions", "transfer", "evidence", "decoder_cosine"]
     found += ["splice"] if run.splice else []
+    found += ["stability"] if run.stability else []
     found += ["over_seeds"] if run.transfer else []
     if run.haar:
         found += ["haar", "ks", "phases", "power"]
@@ -322,6 +366,7 @@ def figures(run: RunConfig) -> list[str]:
         found += ["steering-doses", "steering-regimes"]
     found += ["features"] if run.features else []
     found += ["attribution", "attribution-cost"] if run.attribution else []
+    found += ["stability", "stability-decay"] if run.stability else []
     found += ["weights", "weights-joint"] if run.weights else []
     found += ["bars", "edges"] if run.bars else []
     if run.drift:

@@ -122,12 +122,19 @@ def activations(run: RunConfig, cohort: str, seed: int, checkpoint: str, site: s
 
 
 def sae(
-    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+    run: RunConfig,
+    cohort: str,
+    seed: int,
+    checkpoint: str,
+    site: str,
+    dictionary: str,
+    init: str | None = None,
 ) -> Spec:
+    """Of all inits of a variant, or of one SAE seed."""
     variant, expansion = split_dictionary(run, dictionary)
     config = run.dictionaries[variant].model_dump(exclude=set(SELECTION))
     return {
-        "inits": list(run.dictionaries[variant].inits),
+        "inits": list(run.dictionaries[variant].inits) if init is None else [init],
         "cohort": cohort,
         "seed": seed,
         "checkpoint": checkpoint,
@@ -366,6 +373,21 @@ def lenses(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
     if run.lenses is None:
         raise ValueError("this run has no lenses")
     return _cell(cohort, seed, checkpoint) | run.lenses.model_dump(exclude={"members"})
+
+
+def stability(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    if run.stability is None:
+        raise ValueError("this run compares no SAE seeds")
+    return {
+        **_cell(cohort, seed, checkpoint),
+        "site": site,
+        "dictionary": dictionary,
+        "seeds": plan.sae_seeds(run),
+        "threshold": run.stability.threshold,
+        "activations": activations(run, cohort, seed, checkpoint, site),
+    }
 
 
 def null(run: RunConfig, width: str, draws: str) -> Spec:

@@ -15,6 +15,7 @@ from crossseed import (
     lenses,
     over_seeds,
     published,
+    stability,
     steering,
 )
 from crossseed.claims import verdicts
@@ -45,6 +46,7 @@ COLUMNS = {
     "features": features.COLUMNS,
     "attribution": attribution.COLUMNS,
     "attribution_cells": attribution.CELL_COLUMNS,
+    "stability": stability.COLUMNS,
     "weights": gauge.COLUMNS,
     "joint": gauge.JOINT_COLUMNS,
     "causes": bars.CAUSE_COLUMNS,

@@ -44,7 +44,7 @@ wildcard_constraints:
     draws=r"\d+",
     power_draws=r"\d+",
     dictionary=r"[a-z0-9-]+-x\d+",
-    init=r"shared|independent",
+    init=r"shared|independent|seed\d+",
 
 
 INTEGERS = {"seed", "source", "target"}
@@ -86,6 +86,13 @@ def memory_of_drift(wildcards):
     seed, checkpoint = int(wildcards.seed), wildcards.checkpoint
     models = {(seed, checkpoint), (seed, REFERENCE), (config.anchor, checkpoint)}
     return estimate.memory_mb(config, len(models), comparisons=2)
+
+
+def memory_of_matching(wildcards):
+    """Main memory of a job that matches SAEs of several seeds, in MB."""
+    config = RUN.cohorts[wildcards.cohort]
+    expansion = int(wildcards.dictionary.rpartition("-x")[2])
+    return estimate.matching_mb(RUN.stability.seeds, config.width, expansion)
 
 
 def memory_of_splice(wildcards):

@@ -4,35 +4,29 @@
 # Makes: one SAELens folder per (seed, checkpoint, site, variant, expansion, init), and a
 #        table of held-out metrics per job; a table of decoder cosines per pair and site.
 #
-# One rule a variant and expansion; a job trains all its inits.
+# One rule a variant and expansion, of which a job trains all its inits; and one for each that is
+# trained from several seeds, a job a seed: a seed more trains nothing twice.
 
-for dictionary, inits, *_ in plan.dictionaries(RUN):
+for dictionary, inits in plan.trainings(RUN):
+    # The init is a wildcard where it is a seed.
+    fixed = {"dictionary": dictionary} | ({"init": inits} if inits else {})
+    named = dictionary if inits else f"{dictionary}-{{init}}"
 
     rule:
         name:
-            f"sae_{dictionary.replace('-', '_')}"
+            f"sae_{dictionary.replace('-', '_')}{'' if inits else '_seed'}"
         input:
             activations=layout.ACTIVATIONS,
         output:
-            cfg=expand(
-                layout.DICTIONARY_CFG,
-                dictionary=dictionary,
-                init=inits,
-                allow_missing=True,
-            ),
-            weights=expand(
-                layout.DICTIONARY_WEIGHTS,
-                dictionary=dictionary,
-                init=inits,
-                allow_missing=True,
-            ),
-            metrics=expand(
-                layout.DICTIONARY_METRICS, dictionary=dictionary, allow_missing=True
-            ),
+            cfg=expand(layout.DICTIONARY_CFG, allow_missing=True, **fixed),
+            weights=expand(layout.DICTIONARY_WEIGHTS, allow_missing=True, **fixed),
+            metrics=f"{layout.DICTIONARY_SITE}/{named}.csv",
         log:
-            f"results/{{cohort}}/logs/sae/seed{{seed}}/{{checkpoint}}/{{site}}/{dictionary}.log",
+            f"results/{{cohort}}/logs/sae/seed{{seed}}/{{checkpoint}}/{{site}}/{named}.log",
         benchmark:
-            f"results/{{cohort}}/benchmarks/sae/seed{{seed}}/{{checkpoint}}/{{site}}/{dictionary}.tsv"
+            f"results/{{cohort}}/benchmarks/sae/seed{{seed}}/{{checkpoint}}/{{site}}/{named}.tsv"
+        wildcard_constraints:
+            init=r"seed\d+",
         conda:
             "../../envs/crossseed.yaml"
         threads: 1

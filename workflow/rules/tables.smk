@@ -35,6 +35,7 @@ def joined():
         for site in plan.sites(RUN, member.cohort)
         for found in plan.dictionaries_of(RUN, member.cohort, member.seed)
     ]
+    seeded = named(plan.seeded_cells(RUN))
     drifting = [
         {"cohort": cohort, "seed": seed}
         for cohort, config in RUN.cohorts.items()
@@ -48,7 +49,14 @@ def joined():
     return {
         "quality": trained("quality"),
         "training": trained("training"),
-        "dictionaries": [(layout.DICTIONARY_METRICS, dictionaries)],
+        "dictionaries": [
+            (layout.DICTIONARY_METRICS, dictionaries),
+            (
+                layout.SEED_METRICS,
+                [{**cell, "init": s} for cell in seeded for s in plan.sae_seeds(RUN)],
+            ),
+        ],
+        "stability": [(layout.STABILITY, seeded)],
         "fits": [(layout.SHARED, journeys), (layout.FITS, crossed)],
         "directions": [(layout.DIRECTIONS, crossed)],
         "transfer": [

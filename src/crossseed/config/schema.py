@@ -22,6 +22,7 @@ from crossseed.config.interventions import (
     PortStudy,
     SteeringStudy,
 )
+from crossseed.config.stability import StabilityStudy
 from crossseed.sae import architectures
 from crossseed.sae.config import DictionaryConfig
 
@@ -165,6 +166,9 @@ class RunConfig(Model):
     attribution: AttributionStudy | None = Field(
         description="Components ablated, and attributions that should predict it, or null for none."
     )
+    stability: StabilityStudy | None = Field(
+        description="SAEs of one member and site from several seeds, or null for none."
+    )
     weights: WeightStudy | None = Field(
         description="Weights of every two members of toy cohorts aligned by symmetry, or null for none."
     )
@@ -265,6 +269,33 @@ class RunConfig(Model):
             raise ValueError(
                 "nothing is measured; name dictionaries, or give drift, attribution or weights"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _stability_fits(self) -> RunConfig:
+        study = self.stability
+        for name in study.dictionaries if study else ():
+            if name not in self.dictionaries:
+                raise ValueError(
+                    f"stability.dictionaries names {name!r}, but dictionaries has "
+                    f"{', '.join(self.dictionaries) or 'none'}"
+                )
+        for name, variant in self.dictionaries.items():
+            if not variant.inits and name not in (study.dictionaries if study else ()):
+                raise ValueError(
+                    f"dictionaries.{name}.inits is empty and stability does not name the variant, so that none "
+                    "would be trained; name `shared` or `independent`, or leave it out"
+                )
+        if study and study.sites is not None:
+            known = [site for config in self.cohorts.values() for site in config.sites]
+            for site in study.sites:
+                if site not in known:
+                    raise ValueError(
+                        f"stability.sites names {site!r}, which no cohort has; choose from "
+                        f"{', '.join(dict.fromkeys(known))}"
+                    )
+            if not study.sites:
+                raise ValueError("stability.sites is empty; name some, or null for all")
         return self
 
     @model_validator(mode="after")

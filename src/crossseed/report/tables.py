@@ -38,6 +38,7 @@ class Tables(NamedTuple):
     features: pd.DataFrame
     attribution: pd.DataFrame
     attribution_cells: pd.DataFrame
+    stability: pd.DataFrame
     weights: pd.DataFrame
     joint: pd.DataFrame
     causes: pd.DataFrame

@@ -25,10 +25,10 @@ class DictionaryConfig(Model):
     inits: Annotated[
         list[Literal["shared", "independent"]],
         Distinct,
-        NonEmpty,
         Field(
             description="Initialisations: `shared` starts the SAEs of all members from the same "
-            "weights (as published), `independent` each from weights of its own."
+            "weights (as published), `independent` each from weights of its own. An empty list leaves the variant "
+            "to `stability`, whose SAEs have starts of their own."
         ),
     ]
     members: Literal["all", "anchor"] = Field(

@@ -43,10 +43,11 @@ COLUMNS = (
 
 def init_name(spec: dict[str, Any], init: str) -> tuple[object, ...]:
     """What names the initial weights: the dictionary alone when shared, and the member and
-    site too when independent."""
+    site too when independent; for one of several seeds of one cell, the seed beside these."""
     if init == "shared":
         return (spec["dictionary"],)
-    return (spec["dictionary"], spec["cohort"], spec["seed"], spec["checkpoint"], spec["site"])
+    cell = (spec["dictionary"], spec["cohort"], spec["seed"], spec["checkpoint"], spec["site"])
+    return cell if init == "independent" else (*cell, init)
 
 
 def train_and_measure(

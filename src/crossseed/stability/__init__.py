@@ -6,11 +6,6 @@ is seen from one, and neither where it is over all. ``null`` is what random dict
 
 from __future__ import annotations
 
-COLUMNS = (
-    *("cohort", "seed", "checkpoint", "site", "dictionary", "first", "second", "quantity", "part"),
-    *("value", "low", "high", "null", "n"),
-)
-LATENT_COLUMNS = (
-    *("cohort", "seed", "checkpoint", "site", "dictionary", "init", "latent", "density"),
-    *("reappears", "decoder_cosine"),
-)
+CELL = ("cohort", "seed", "checkpoint", "site", "dictionary")
+COLUMNS = (*CELL, "first", "second", "quantity", "part", "value", "low", "high", "null", "n")
+LATENT_COLUMNS = (*CELL, "init", "latent", "density", "reappears", "decoder_cosine")

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# Latents above which matrices of all pairs are left out.
+ALL_PAIRS_UP_TO = 4096
+
 
 class Correlations:
     """Sums behind Pearson correlations of all latents of every two SAEs, in 64 bits.

@@ -16,7 +16,7 @@ from crossseed.metrics import Estimate, estimate, unit_blocks, unit_starts
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 from crossseed.stability import decay, subspace
-from crossseed.stability.firing import Correlations
+from crossseed.stability.firing import ALL_PAIRS_UP_TO, Correlations
 from crossseed.stability.membership import Members
 
 BLOCK_ROWS = 8192
@@ -24,8 +24,6 @@ THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 # Latents are told apart by how often they fire: shares of tokens between these quantiles of the live ones.
 STRATA = 4
 RESAMPLES = 500
-# Latents above which matrices of all pairs, soft matching and firing correlations are left out.
-ALL_PAIRS_UP_TO = 4096
 Row = dict[str, Any]
 
 

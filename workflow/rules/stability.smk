@@ -1,0 +1,39 @@
+# Stability: SAEs of one member and site that differ in nothing but their seed.
+#
+# Needs: activations, dictionaries of several seeds. Makes: a table per cell, one of its latents.
+
+
+def seeds_of_cell(wildcards):
+    """Weights of the SAEs of all seeds."""
+    return expand(layout.DICTIONARY_WEIGHTS, **wildcards, init=plan.sae_seeds(RUN))
+
+
+rule stability:
+    """SAEs of several seeds matched, two by two and all together."""
+    input:
+        dictionaries=seeds_of_cell,
+        activations=layout.ACTIVATIONS,
+    output:
+        table=layout.STABILITY,
+        latents=layout.STABILITY_LATENTS,
+    log:
+        f"results/{{cohort}}/logs/stability/{layout.STABILITY_CELL}.log",
+    benchmark:
+        f"results/{{cohort}}/benchmarks/stability/{layout.STABILITY_CELL}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_of_matching,
+        runtime=240,
+    params:
+        spec=spec("stability"),
+        code=code("stability"),
+    shell:
+        "python -m crossseed stability"
+        " --spec {params.spec:q}"
+        " --dictionaries {input.dictionaries:q}"
+        " --activations {input.activations:q}"
+        " --latents {output.latents:q}"
+        " --out {output.table:q}"
+        " &> {log:q}"
