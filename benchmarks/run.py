@@ -51,7 +51,8 @@ MEMORY_COLUMNS = (
     "stored_activations_of_both_mb", "machine",
 )  # fmt: skip
 BENCHMARKS = (
-    *("run", "planning", "memory", "haar", "power", "interventions", "constructive", "sae"),
+    *("run", "planning", "memory", "haar", "power", "interventions", "constructive"),
+    *("stability", "sae"),
 )
 HAAR_COLUMNS = ("what", "d", "size", "seconds", "against", "ratio", "repeats", "machine")
 INTERVENTION_COLUMNS = (
@@ -713,6 +714,12 @@ def main() -> None:
 
         rows = constructive.alignment(fastest, machine()) + constructive.stream(machine())
         write_table(HERE / "results/constructive.csv", constructive.COLUMNS, rows)
+    if "stability" in only:
+        import stability
+
+        found = stability.matching(machine()), stability.seeds(machine())
+        write_table(HERE / "results/matching.csv", stability.MATCHING_COLUMNS, found[0])
+        write_table(HERE / "results/sae_seeds.csv", stability.SEED_COLUMNS, found[1])
     if "sae" not in only:
         return
     with tempfile.TemporaryDirectory() as folder:
