@@ -124,32 +124,36 @@ def test_the_order_of_ones_own_effects_is_the_best(primary):
     assert row["null"] == 0
 
 
-def test_splitting_a_head_that_does_nothing_keeps_the_function_and_changes_its_causes(primary):
-    state, _, _ = primary
-    silent = dict(state)
-    silent["blocks.1.attn.W_O"] = state["blocks.1.attn.W_O"].copy()
-    silent["blocks.1.attn.W_O"][2] = 0
-    _, before = causes_of(silent, points=0)
-    effects = before.components.measured.mean(axis=1)
-    by_head = np.array(
-        [
-            [
-                effects[before.components.names.index((f"blocks.{layer}.attn.hook_z.{h}",))]
-                for h in range(4)
-            ]
-            for layer in range(2)
-        ]
+def effects_by_head(causes: Causes) -> np.ndarray:
+    effects = dict(
+        zip(causes.components.names, causes.components.measured.mean(axis=1), strict=True)
     )
-    assert np.unravel_index(np.abs(by_head).argmin(), by_head.shape) == (1, 2)
+    return np.array(
+        [[effects[f"blocks.{layer}.attn.hook_z.{h}",] for h in range(4)] for layer in range(2)]
+    )
+
+
+def test_splitting_a_head_keeps_the_function_and_changes_its_causes(primary):
+    """Planted: a head that writes nothing, beside the one that matters most."""
+    state, _, causes = primary
+    effects = np.abs(effects_by_head(causes))
+    layer, most = np.unravel_index(effects.argmax(), effects.shape)
+    quiet = int(effects[layer].argmin())
+    silent = dict(state)
+    silent[f"blocks.{layer}.attn.W_O"] = state[f"blocks.{layer}.attn.W_O"].copy()
+    silent[f"blocks.{layer}.attn.W_O"][quiet] = 0
+    _, before = causes_of(silent, points=0)
+    by_head = effects_by_head(before)
+    assert np.unravel_index(np.abs(by_head).argmax(), by_head.shape) == (layer, most)
     split = decoys.split(silent, by_head)
     tokens = torch.from_numpy(SETS["eval"].tokens_nt).long()
     with torch.no_grad():
         for one, other in zip(model_of(silent)(tokens), model_of(split)(tokens), strict=True):
             assert torch.allclose(one, other, atol=1e-4)
     _, after = causes_of(split, points=0)
-    most = int(np.abs(by_head[1]).argmax())
-    name = before.components.names.index((f"blocks.1.attn.hook_z.{most}",))
-    assert abs(after.components.measured[name].mean() - effects[name]) > 0.1 * abs(effects[name])
+    change = effects_by_head(after) - by_head
+    assert abs(change[layer, most]) > 0.1 * abs(by_head[layer, most])
+    assert abs(change[layer, quiet]) > 0.1 * abs(by_head[layer, most])
 
 
 def invented(rng: np.random.Generator) -> Causes:

@@ -1,9 +1,9 @@
 """Models that should not pass for the one they are made from.
 
 ``averaged`` and ``swapped`` break what the model does, as arXiv 2605.24577 has them: accuracy would do to see it.
-``split`` keeps what it does, as far as one head does nothing, and changes how: the head that matters least gives
-way to a copy of the one of its layer that matters most, and both write half. ``taught`` has then learned from the
-model's predictions what was lost. ``program`` (`crossseed.cohorts.dyck.program`) does the same by other means
+``split`` keeps what it does, as far as one head does nothing, and changes how: in the layer of the head that matters
+most, the one that matters least gives way to a copy of that head, and both write half. ``taught`` has then learned from
+the model's predictions what was lost. ``program`` (`crossseed.cohorts.dyck.program`) does the same by other means
 altogether.
 """
 
@@ -50,8 +50,8 @@ def split(state: State, effect_lh: np.ndarray) -> State:
         effect_lh: what ablating each head does, (layers, heads).
     """
     effects = np.abs(effect_lh)
-    layer, least = np.unravel_index(effects.argmin(), effects.shape)
-    most = int(effects[layer].argmax())
+    layer, most = np.unravel_index(effects.argmax(), effects.shape)
+    least = int(effects[layer].argmin())
     found = dict(state)
     for name in ("W_Q", "W_K", "W_V", "W_O"):
         tensor = found[f"blocks.{layer}.attn.{name}"].copy()
