@@ -10,7 +10,8 @@ from crossseed.activations import BatchStream
 from crossseed.errors import TrainingDiverged, UserError
 from crossseed.resume import Resume
 from crossseed.sae import architectures, dictionary, study, training
-from crossseed.sae.architectures import relu_l1, topk
+from crossseed.sae.architectures import batchtopk, gated, jumprelu, relu_l1, topk
+from crossseed.store import read_tensors
 
 BASE = {
     "expansions": [3],
@@ -36,14 +37,81 @@ def topk_config(**changed):
     return topk.Config.model_validate({**BASE, "architecture": "topk", **TOPK, **changed})
 
 
-CONFIGS = [relu_config, topk_config]
+def batchtopk_config(**changed):
+    return batchtopk.Config.model_validate({**BASE, "architecture": "batchtopk", **TOPK, **changed})
+
+
+def jumprelu_config(**changed):
+    own = {"l0": 2e-3, "bandwidth": 0.5, "threshold": 0.1}
+    return jumprelu.Config.model_validate({**BASE, "architecture": "jumprelu", **own, **changed})
+
+
+def gated_config(**changed):
+    return gated.Config.model_validate({**BASE, "architecture": "gated", "l1": 0.02, **changed})
+
+
+CONFIGS = [relu_config, topk_config, batchtopk_config, jumprelu_config, gated_config]
+
+
+class Jump(torch.autograd.Function):
+    """z · 1[z > θ], with the estimator of arXiv 2407.14435 for θ."""
+
+    @staticmethod
+    def forward(ctx, z, theta, width):
+        ctx.save_for_backward(z, theta)
+        ctx.width = width
+        return z * (z > theta)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        z, theta = ctx.saved_tensors
+        window = (((z - theta) / ctx.width).abs() < 0.5).to(z)
+        by_theta = -(theta / ctx.width) * window * upstream
+        return upstream * (z > theta), by_theta.sum(dim=0), None
+
+
+class Step(torch.autograd.Function):
+    """1[z > θ], with its estimator."""
+
+    @staticmethod
+    def forward(ctx, z, theta, width):
+        ctx.save_for_backward(z, theta)
+        ctx.width = width
+        return (z > theta).to(z)
+
+    @staticmethod
+    def backward(ctx, upstream):
+        z, theta = ctx.saved_tensors
+        window = (((z - theta) / ctx.width).abs() < 0.5).to(z)
+        return torch.zeros_like(z), (-window / ctx.width * upstream).sum(dim=0), None
+
+
+def gated_loss(config, p, x):
+    pre = (x - p["b_dec"]) @ p["W_enc"]
+    gate = pre + p["b_enc"]
+    h = (gate > 0) * (pre * p["r_mag"].exp() + p["b_mag"]).relu()
+    again = gate.relu() @ p["W_dec"].detach() + p["b_dec"].detach()
+    loss = (h @ p["W_dec"] + p["b_dec"] - x).square().mean() + (again - x).square().mean()
+    return loss + config.l1 * gate.relu().sum(dim=1).mean()
 
 
 def reference_loss(config, p, x, silent):
     """The loss by its definition, for autograd."""
+    if config.architecture == "gated":
+        return gated_loss(config, p, x)
     pre = (x - p["b_dec"]) @ p["W_enc"] + p["b_enc"]
     if config.architecture == "relu_l1":
         h = pre.relu()
+    elif config.architecture == "jumprelu":
+        theta = p["log_threshold"].exp()
+        h = Jump.apply(pre, theta, config.bandwidth)
+        active = Step.apply(pre, theta, config.bandwidth)
+        loss = (h @ p["W_dec"] + p["b_dec"] - x).square().mean()
+        return loss + config.l0 * active.sum(dim=1).mean()
+    elif config.architecture == "batchtopk":
+        kept = pre.flatten().topk(config.k * len(x))
+        h = torch.zeros_like(pre.flatten()).scatter(0, kept.indices, kept.values.relu())
+        h = h.view(pre.shape)
     else:
         kept = pre.topk(config.k, dim=1)
         h = torch.zeros_like(pre).scatter(1, kept.indices, kept.values.relu())
@@ -72,17 +140,19 @@ def test_closed_form_gradients_equal_autograd(make, n_dead, block_bytes, monkeyp
     trainer = training.Trainer(config, arrays, "cpu")
     trainer.weights.b_enc.normal_(0, 0.1)
     trainer.weights.b_dec.normal_(0, 0.5)
+    for value in trainer.weights.more.values():
+        value.add_(0.1 * torch.randn_like(value))
     trainer.weights.silent_tokens[:n_dead] = config_dead(config)
     x = torch.randn(200, d)
     trainer.objective.gradients(trainer.weights, x, trainer.gradients)
-    names = ("W_enc", "b_enc", "W_dec", "b_dec")
+    names = (*training.NAMES, *trainer.objective.trained)
     p = {
         k: t.clone().double().requires_grad_() for k, t in zip(names, trainer.trained, strict=True)
     }
     loss = reference_loss(config, p, x.double(), trainer.weights.silent_tokens)
     loss.backward()
-    for name in names:
-        found = getattr(trainer.gradients, name).double()
+    for name, gradient in zip(names, trainer.gradients.in_order(), strict=True):
+        found = gradient.double()
         assert torch.allclose(found, p[name].grad, atol=1e-6, rtol=1e-4), name
     assert trainer.gradients.loss.item() == pytest.approx(loss.item(), rel=1e-5)
 
@@ -128,26 +198,100 @@ def test_decoder_rows_keep_unit_norm_and_training_explains(make, stream, tmp_pat
     config = make(steps=400, standardise=True, decay_steps=100)
     arrays = trained(config, stream, Resume(tmp_path / "x", {}))
     assert np.allclose(np.linalg.norm(arrays["W_dec"], axis=1), 1, atol=1e-5)
-    found = dictionary.Dictionary(**arrays, cfg=dictionary.cfg_of(config, 3, 16, "site"))
+    found = dictionary.of_arrays(arrays, dictionary.cfg_of(config, 3, 16, "site"))
     x = stream._resident
     xhat = found.decode(found.encode(x))
     assert 1 - np.square(x - xhat).sum() / np.square(x - x.mean(axis=0)).sum() > 0.6
 
 
-def test_standardising_is_folded_back_exactly(stream):
-    config = relu_config()
-    arrays = training.initial_arrays(16, 48, False, 1)
-    arrays["b_enc"] += 0.1
-    arrays["b_dec"] -= 0.2
+def started(config, n=48):
+    """A trainer with biases and thresholds that are not as they start."""
+    torch.manual_seed(1)
+    trainer = training.Trainer(config, training.initial_arrays(16, n, False, 1), "cpu")
+    for value in (trainer.weights.b_enc, *trainer.weights.more.values()):
+        value.add_(0.1 * torch.rand_like(value))
+    trainer.weights.b_dec.sub_(0.2)
+    if "threshold" in trainer.weights.more:
+        trainer.weights.more["threshold"].fill_(0.3)
+    return trainer
+
+
+@pytest.mark.parametrize("make", CONFIGS)
+def test_standardising_is_folded_back_exactly(make, stream):
+    config = make()
+    trainer = started(config)
+    arrays = trainer.arrays()
     mean, scale = stream.mean_and_scale
     cfg = dictionary.cfg_of(config, 3, 16, "site")
-    inner = dictionary.Dictionary(**arrays, cfg=cfg)
-    outer = dictionary.Dictionary(**training._unscaled(arrays, mean, scale), cfg=cfg)
-    x = stream._resident
-    z = ((x - mean) / scale).astype(np.float32)
-    assert np.allclose(
-        outer.decode(outer.encode(x)), inner.decode(inner.encode(z)) * scale + mean, atol=1e-4
+    inner = dictionary.of_arrays(arrays, cfg)
+    outer = dictionary.of_arrays(
+        training._unscaled(arrays, mean, scale, trainer.objective.in_units), cfg
     )
+    x = stream._resident[:100].astype(np.float64)
+    wanted = inner.decode(inner.encode((x - mean) / scale)) * scale + mean
+    assert np.allclose(outer.decode(outer.encode(x)), wanted, atol=1e-4)
+
+
+# Which latents are the largest does depend on norms.
+@pytest.mark.parametrize("make", [relu_config, jumprelu_config, gated_config])
+def test_a_decoder_of_unit_norm_computes_the_same(make, stream):
+    """Dividing decoder rows by their norms changes nothing, thresholds and gates included."""
+    config = make()
+    trainer = started(config)
+    cfg = dictionary.cfg_of(config, 3, 16, "site")
+    norms = 0.5 + torch.rand(48)
+    trainer.weights.W_dec.mul_(norms.unsqueeze(1))
+    x = stream._resident[:100].astype(np.float64)
+    before = dictionary.of_arrays(trainer.arrays(), cfg)
+    trainer.weights.W_dec.div_(norms.unsqueeze(1))
+    trainer.weights.W_enc.mul_(norms)
+    trainer.weights.b_enc.mul_(norms)
+    trainer.objective.rescale(trainer.weights, norms)
+    after = dictionary.of_arrays(trainer.arrays(), cfg)
+    if make is not topk_config:
+        assert np.allclose(
+            before.decode(before.encode(x)), after.decode(after.encode(x)), atol=1e-4
+        )
+    unit = np.linalg.norm(after.unit_decoder(), axis=1)
+    assert np.allclose(unit, 1)
+
+
+def test_batchtopk_keeps_k_on_average_with_its_threshold(stream, tmp_path):
+    config = batchtopk_config(steps=600, standardise=True, decay_steps=100)
+    arrays = trained(config, stream, Resume(tmp_path / "x", {}))
+    cfg = dictionary.cfg_of(config, 3, 16, "site")
+    assert cfg["architecture"] == "jumprelu"
+    active = (dictionary.of_arrays(arrays, cfg).encode(stream._resident) > 0).sum(axis=1)
+    assert active.mean() == pytest.approx(config.k, rel=0.2)
+    assert active.std() > 0.3
+
+
+def test_a_larger_penalty_leaves_fewer_latents(stream, tmp_path):
+    for make, key, values in (
+        (jumprelu_config, "l0", (1e-4, 3e-2)),
+        (gated_config, "l1", (1e-3, 0.3)),
+    ):
+        found = []
+        for value in values:
+            config = make(**{key: value}, steps=400, standardise=True)
+            arrays = trained(config, stream, Resume(tmp_path / f"{key}{value}", {}))
+            made = dictionary.of_arrays(arrays, dictionary.cfg_of(config, 3, 16, "site"))
+            found.append((made.encode(stream._resident) > 0).sum(axis=1).mean())
+        assert found[1] < 0.8 * found[0], key
+
+
+@pytest.mark.parametrize("make", CONFIGS)
+def test_every_architecture_survives_its_folder(make, tmp_path):
+    config = make()
+    arrays = started(config).arrays()
+    cfg = dictionary.cfg_of(config, 3, 16, "site")
+    dictionary.save(tmp_path / "d", arrays, cfg, {"init": "seed1"}, {})
+    again = dictionary.load(tmp_path / "d")
+    x = np.random.default_rng(0).standard_normal((50, 16))
+    assert np.array_equal(again.encode(x), dictionary.of_arrays(arrays, cfg).encode(x))
+    kept = read_tensors(tmp_path / "d" / dictionary.WEIGHTS, dictionary.SCHEMA)[0]
+    # SAELens takes these arrays and no others.
+    assert set(kept) == {"W_enc", "W_dec", "b_dec", *dictionary.PER_LATENT[cfg["architecture"]]}
 
 
 def test_equal_names_start_equal_and_others_do_not():
@@ -245,6 +389,8 @@ def test_init_shared_does_not_depend_on_the_member_and_independent_does():
     other = {**SPEC, "seed": 1}
     assert study.init_name(SPEC, "shared") == study.init_name(other, "shared")
     assert study.init_name(SPEC, "independent") != study.init_name(other, "independent")
+    starts = {study.init_name(SPEC, init) for init in ("independent", "seed1", "seed2")}
+    assert len(starts) == 3
 
 
 def test_every_architecture_is_complete():

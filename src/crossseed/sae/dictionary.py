@@ -22,6 +22,13 @@ SCHEMA = "sae/1"
 # The version of SAELens's format that is written.
 FORMAT = "6.0.0"
 CFG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
+# Arrays of each of SAELens's architectures beside W_enc, W_dec and b_dec, one value a latent.
+PER_LATENT = {
+    "standard": ("b_enc",),
+    "topk": ("b_enc",),
+    "jumprelu": ("b_enc", "threshold"),
+    "gated": ("b_gate", "r_mag", "b_mag"),
+}
 
 
 class Dictionary(NamedTuple):
@@ -128,9 +135,20 @@ def load(folder: Path) -> Dictionary:
     if architecture not in names():
         raise UserError(f"{folder}: unknown architecture {architecture!r}; known: {names()}")
     width, n = cfg["d_in"], cfg["d_sae"]
-    shapes = {"W_enc": (width, n), "b_enc": (n,), "W_dec": (n, width), "b_dec": (width,)}
+    own = PER_LATENT[cfg["architecture"]]
+    shapes = {"W_enc": (width, n), "W_dec": (n, width), "b_dec": (width,)}
+    shapes |= dict.fromkeys(own, (n,))
     for name, shape in shapes.items():
         if name not in arrays or arrays[name].shape != shape:
             raise UserError(f"{folder / WEIGHTS}: {name} is not of shape {shape}; {REMEDY}")
-    W_enc, b_enc, W_dec, b_dec = (arrays[name] for name in shapes)
-    return Dictionary(W_enc, b_enc, W_dec, b_dec, cfg, header.digest)
+    return of_arrays(arrays, cfg, header.digest)
+
+
+def of_arrays(
+    arrays: Mapping[str, np.ndarray], cfg: dict[str, Any], digest: str = ""
+) -> Dictionary:
+    """A dictionary of its arrays under SAELens's names and its cfg.json."""
+    W_enc, W_dec, b_dec = (arrays[name] for name in ("W_enc", "W_dec", "b_dec"))
+    b_enc = arrays.get("b_enc", np.zeros(W_enc.shape[1], np.float32))
+    more = {name: arrays[name] for name in PER_LATENT[cfg["architecture"]] if name != "b_enc"}
+    return Dictionary(W_enc, b_enc, W_dec, b_dec, cfg, digest, more)

@@ -18,19 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crossseed.errors import UserError
-from crossseed.sae.dictionary import CFG, WEIGHTS, Dictionary, saelens_cfg
+from crossseed.sae.dictionary import CFG, PER_LATENT, WEIGHTS, Dictionary, of_arrays, saelens_cfg
 from crossseed.store import canonical_json, write_tensors, write_text
 
 # Of ported folders, which stand in no cell of the workflow.
 SCHEMA = "ported-sae/1"
 Arrays = dict[str, np.ndarray]
-# Arrays of each of SAELens's architectures beside W_enc, W_dec and b_dec, one value a latent.
-PER_LATENT = {
-    "standard": ("b_enc",),
-    "topk": ("b_enc",),
-    "jumprelu": ("b_enc", "threshold"),
-    "gated": ("b_gate", "r_mag", "b_mag"),
-}
 FILES = ("cfg.json", "sae_weights.safetensors", "sae.safetensors", "config.json", "ae.pt")
 SUPPORTED = (
     "SAELens: standard, topk, jumprelu, gated; sparsify: TopK autoencoders; dictionary_learning: "
@@ -142,11 +135,7 @@ def cfg_of(found: Foreign, site: str | None, about: Mapping[str, Any]) -> dict[s
 
 def dictionary_of(found: Foreign) -> Dictionary:
     """The dictionary, ready to encode and decode."""
-    arrays = found.arrays
-    b_enc = arrays.get("b_enc", np.zeros(arrays["W_enc"].shape[1], np.float32))
-    more = {name: arrays[name] for name in PER_LATENT[found.architecture] if name != "b_enc"}
-    cfg = cfg_of(found, found.site, {})
-    return Dictionary(arrays["W_enc"], b_enc, arrays["W_dec"], arrays["b_dec"], cfg, more=more)
+    return of_arrays(found.arrays, cfg_of(found, found.site, {}))
 
 
 def save(

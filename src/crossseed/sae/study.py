@@ -94,7 +94,7 @@ def train_and_measure(
         save(folder, arrays, cfg, own, inputs)
         resume.discard()
         initial = training.initial_arrays(
-            stream.width, len(arrays["b_enc"]), config.tied_init, *start
+            stream.width, len(arrays["W_dec"]), config.tied_init, *start
         )
         dictionary = load(folder)
         with open_split(activations, "eval", spec["activations"]) as split:

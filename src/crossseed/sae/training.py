@@ -9,7 +9,7 @@ the norm moves into the encoder (arXiv 2605.24577, appendix on SAEs).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,11 +23,13 @@ from crossseed.progress import Progress
 from crossseed.resume import Resume
 from crossseed.sae.architectures import module_of
 from crossseed.sae.config import DictionaryConfig
+from crossseed.sae.objective import Objective
 from crossseed.seeding import generator
 
 # Rows a block on a CPU: 256 rows of 512 latents are half a megabyte.
 BLOCK_BYTES = 512 << 10
 CHECK_EVERY_STEPS = 20
+NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 Activate = Callable[[Tensor], Tensor]
 
 
@@ -38,6 +40,7 @@ class Weights(NamedTuple):
         W_enc: (width, latents). b_enc: (latents,). W_dec: (latents, width), unit rows.
         b_dec: (width,).
         silent_tokens: training tokens since each latent last fired, (latents,) int64.
+        more: what the architecture has beside these.
     """
 
     W_enc: Tensor
@@ -45,6 +48,7 @@ class Weights(NamedTuple):
     W_dec: Tensor
     b_dec: Tensor
     silent_tokens: Tensor
+    more: dict[str, Tensor]
 
 
 def initial_arrays(width: int, n_latents: int, tied: bool, *seed: object) -> dict[str, np.ndarray]:
@@ -67,14 +71,21 @@ def initial_arrays(width: int, n_latents: int, tied: bool, *seed: object) -> dic
     }
 
 
+def scale_of(x_bd: Tensor) -> float:
+    """What gradients are multiplied with at the end: of the mean over tokens and dimensions of a square."""
+    return 2.0 / x_bd.numel()
+
+
 class Gradients:
     """Gradients of the loss, accumulated over blocks of rows.
 
     Args:
         weights: parameters whose shapes and device the buffers take.
+        trained: those of ``weights.more`` that have gradients.
     """
 
-    def __init__(self, weights: Weights) -> None:
+    def __init__(self, weights: Weights, trained: Sequence[str] = ()) -> None:
+        self.more = {name: torch.zeros_like(weights.more[name]) for name in trained}
         self.W_enc = torch.zeros_like(weights.W_enc)
         self.b_enc = torch.zeros_like(weights.b_enc)
         self.W_dec = torch.zeros_like(weights.W_dec)
@@ -88,14 +99,14 @@ class Gradients:
         self._empty = weights.W_enc.new_empty
 
     def in_order(self) -> list[Tensor]:
-        """Gradients in the order of `Weights`."""
-        return [self.W_enc, self.b_enc, self.W_dec, self.b_dec]
+        """Gradients in the order of `Weights`, then of what else is trained."""
+        return [self.W_enc, self.b_enc, self.W_dec, self.b_dec, *self.more.values()]
 
     def clear(self) -> None:
         for tensor in (*self.in_order(), self.loss, self.activity):
             tensor.zero_()
 
-    def _buffer(self, name: str, rows: int, columns: int) -> Tensor:
+    def buffer(self, name: str, rows: int, columns: int) -> Tensor:
         key = (name, rows)
         if key not in self._buffers:
             self._buffers[key] = self._empty((rows, columns))
@@ -110,6 +121,7 @@ class Gradients:
         dead: Tensor | None = None,
         activate_dead: Activate | None = None,
         aux_coefficient: float = 0.0,
+        observe: Callable[[Tensor, Tensor], None] | None = None,
     ) -> None:
         """Adds the loss and gradients of one batch.
 
@@ -125,26 +137,30 @@ class Gradients:
             dead: indices of dead latents, or None for no auxiliary loss.
             activate_dead: as `activate`, for the dead latents alone.
             aux_coefficient: weight of the auxiliary loss.
+            observe: is shown each block's latents, and the gradient of the squared error by them before it is
+                cut to those that are active, over `scale_of` of the batch.
         """
         batch, width = x_bd.shape
         n = weights.b_enc.shape[0]
-        scale = 2.0 / (batch * width)
+        scale = scale_of(x_bd)
         l1_row = torch.full_like(weights.b_enc, l1 / batch / scale) if l1 else None
         error_sum = torch.zeros_like(weights.b_dec)
         for x in x_bd.split(self.block_rows):
             rows = len(x)
-            centred = torch.sub(x, weights.b_dec, out=self._buffer("x", rows, width))
+            centred = torch.sub(x, weights.b_dec, out=self.buffer("x", rows, width))
             h = activate(
-                torch.addmm(weights.b_enc, centred, weights.W_enc, out=self._buffer("h", rows, n))
+                torch.addmm(weights.b_enc, centred, weights.W_enc, out=self.buffer("h", rows, n))
             )
             error = torch.addmm(
-                centred, h, weights.W_dec, beta=-1, out=self._buffer("e", rows, width)
+                centred, h, weights.W_dec, beta=-1, out=self.buffer("e", rows, width)
             )
-            g = self._buffer("g", rows, n)
+            g = self.buffer("g", rows, n)
             if l1_row is None:
                 torch.mm(error, weights.W_dec.T, out=g)
             else:
                 torch.addmm(l1_row, error, weights.W_dec.T, out=g)
+            if observe is not None:
+                observe(h, g)
             torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=g)
             self.W_dec.addmm_(h.T, error)
             self.W_enc.addmm_(centred.T, g)
@@ -210,12 +226,16 @@ class Trainer:
         n = len(arrays["b_enc"])
         silent = torch.zeros(n, dtype=torch.int64, device=device)
         self.config = config
+        self.objective: Objective = module_of(config.architecture).Objective(config)
+        more = {
+            name: torch.from_numpy(value.copy()).to(device)
+            for name, value in self.objective.more(n).items()
+        }
         self.weights = Weights(
-            tensor("W_enc"), tensor("b_enc"), tensor("W_dec"), tensor("b_dec"), silent
+            tensor("W_enc"), tensor("b_enc"), tensor("W_dec"), tensor("b_dec"), silent, more
         )
-        self.objective = module_of(config.architecture).Objective(config)
-        self.gradients = Gradients(self.weights)
-        self.trained = list(self.weights[:4])
+        self.gradients = Gradients(self.weights, self.objective.trained)
+        self.trained = [*self.weights[:4], *(more[name] for name in self.objective.trained)]
         self.adam = Adam(self.trained)
 
     @torch.no_grad()
@@ -234,22 +254,25 @@ class Trainer:
         weights.W_dec.div_(norms.unsqueeze(1))
         weights.W_enc.mul_(norms)
         weights.b_enc.mul_(norms)
+        self.objective.rescale(weights, norms)
+
+    def _state(self) -> dict[str, Tensor]:
+        return {**dict(zip(NAMES, self.weights[:4], strict=True)), **self.weights.more}
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: tensor.cpu().numpy().copy() for name, tensor in self._state().items()}
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The weights under SAELens names."""
-        names = ("W_enc", "b_enc", "W_dec", "b_dec")
-        return {
-            name: tensor.cpu().numpy().copy()
-            for name, tensor in zip(names, self.trained, strict=True)
-        }
+        return self.objective.export(self._arrays())
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Weights and optimiser state, for a resume file."""
         silent = self.weights.silent_tokens.cpu().numpy().copy()
-        return {**self.arrays(), **self.adam.tensors(), "silent": silent}
+        return {**self._arrays(), **self.adam.tensors(), "silent": silent}
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
-        for name, tensor in zip(("W_enc", "b_enc", "W_dec", "b_dec"), self.trained, strict=True):
+        for name, tensor in self._state().items():
             tensor.copy_(torch.from_numpy(tensors[name]))
         self.weights.silent_tokens.copy_(torch.from_numpy(tensors["silent"]))
         self.adam.restore(tensors)
@@ -278,7 +301,8 @@ def train(
         after_step: called with the number of steps done, for tests.
 
     Returns:
-        W_enc, b_enc, W_dec, b_dec as float32 arrays on the scale of the raw activations.
+        W_enc, W_dec, b_dec, and what else the architecture has, as float32 arrays on the scale of the raw
+        activations.
 
     Raises:
         TrainingDiverged: the loss became NaN or infinite.
@@ -317,7 +341,7 @@ def train(
             resume.save(trainer.tensors(), {"step": step})
         after_step(step)
     progress.close()
-    return _unscaled(trainer.arrays(), mean, scale)
+    return _unscaled(trainer.arrays(), mean, scale, trainer.objective.in_units)
 
 
 def _scaled(source: Iterator[np.ndarray], mean: np.ndarray, scale: float) -> Iterator[np.ndarray]:
@@ -327,14 +351,12 @@ def _scaled(source: Iterator[np.ndarray], mean: np.ndarray, scale: float) -> Ite
         yield batch if plain else (batch - shift) * factor
 
 
-def _unscaled(arrays: dict[str, np.ndarray], mean: np.ndarray, scale: float) -> dict[str, Any]:
+def _unscaled(
+    arrays: dict[str, np.ndarray], mean: np.ndarray, scale: float, in_units: Sequence[str]
+) -> dict[str, Any]:
     """Weights for raw activations from weights for (x − mean) / scale.
 
-    Gates are positively homogeneous, so latents simply grow by `scale`.
+    Gates are positively homogeneous, thresholds included, so latents simply grow by `scale`.
     """
-    return {
-        "W_enc": arrays["W_enc"],
-        "b_enc": (arrays["b_enc"] * scale).astype(np.float32),
-        "W_dec": arrays["W_dec"],
-        "b_dec": (arrays["b_dec"] * scale + mean).astype(np.float32),
-    }
+    grown = {name: (arrays[name] * scale).astype(np.float32) for name in in_units}
+    return {**arrays, **grown, "b_dec": (arrays["b_dec"] * scale + mean).astype(np.float32)}

@@ -9,7 +9,7 @@ and where dictionaries of the kind are trained too:
 
     Config                          its `DictionaryConfig`, with `architecture: Literal[its file name]`
     saelens_fields(config)          its name and own keys in SAELens's cfg.json
-    Objective(config)               training: gradients of its loss; see `crossseed.sae.training`
+    Objective(config)               a `crossseed.sae.objective.Objective`: gradients of its loss
 
 Modules import torch only inside `Objective`, so that planning and analysis do without.
 """

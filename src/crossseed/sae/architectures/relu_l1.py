@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from crossseed.config.fields import NotNegative
+from crossseed.sae import objective
 from crossseed.sae.config import DictionaryConfig
 
 if TYPE_CHECKING:
@@ -36,11 +37,8 @@ def activate(pre_nf: np.ndarray, cfg: dict[str, Any], more: Mapping[str, np.ndar
     return np.maximum(pre_nf, 0, out=pre_nf)
 
 
-class Objective:
+class Objective(objective.Objective):
     """Loss = mean over tokens and dimensions of ‖x − x̂‖² + l1 · mean over tokens of Σ h."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
         """Adds the loss of a batch and its gradients to `gradients`."""

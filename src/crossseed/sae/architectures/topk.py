@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from crossseed.config.fields import Count, NotNegative
+from crossseed.sae import objective
 from crossseed.sae.config import DictionaryConfig
 
 if TYPE_CHECKING:
@@ -74,12 +75,9 @@ def activate_torch(pre: Tensor, k: int) -> Tensor:
     return pre.mul_(torch.ge(pre, at_least, out=torch.empty_like(pre)))
 
 
-class Objective:
+class Objective(objective.Objective):
     """Loss = mean ‖x − x̂‖² + aux_coefficient · mean ‖(x − x̂) − ê‖², ê by dead latents only;
     both means over tokens and dimensions."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
         """Adds the loss of a batch and its gradients to `gradients`."""
