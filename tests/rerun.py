@@ -46,7 +46,9 @@ DRIFT_TABLE = TABLES.format("drift|claims")
 SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|claims")
 PAIR_STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
 # With those of single members too.
-STUDY_TABLES = TABLES.format(f"dictionaries|stability|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
+STUDY_TABLES = TABLES.format(
+    f"dictionaries|stability|calibration|{OF_DICTIONARIES}|{OF_MAPS}|published|claims"
+)
 TRAINING_TABLES = TABLES.format("quality|training")
 MAPPED = f"maps|fits|transfer|splice|decoder_cosine|haar|{CARRIED}"
 PAIRED = f"{MAPPED}|published"
@@ -184,12 +186,16 @@ def _sae(variant: str, key: str, value: Any) -> Case:
             below("[^/]*", "ports|features"),
             DRIFT_TABLE,
             TABLES.format("ports|features"),
-            # Seeds have starts of their own.
-            *((below("[^/]*", "stability"), TABLES.format("stability")) if key != "inits" else ()),
         )
         if variant == "topk"
         else (below("[^/]*", "published"), TABLES.format("published"))
     )
+    if key != "inits":
+        # Seeds have starts of their own; the penalty of one variant's is calibrated.
+        also += (
+            below("[^/]*", "stability", rf".*/{variant}-x2.*"),
+            TABLES.format("stability" if variant == "topk" else "stability|calibration"),
+        )
     return Case(
         SMOKE,
         f"dictionaries.{variant}.{key}",
@@ -302,9 +308,9 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
                 cohort,
                 below(cohort, "weights|bars", rf"seed{anchor}-seed(?!{anchor}/).*"),
                 below(cohort, "lenses"),
-                below(cohort, "dictionaries", rf"seed{anchor}/.*/topk-x2-seed\d.*"),
+                below(cohort, "dictionaries", rf"seed{anchor}/.*-x2-seed\d.*"),
                 below(cohort, "stability"),
-                TABLES.format("dictionaries|stability"),
+                TABLES.format("dictionaries|stability|calibration"),
             ),
             PAIR_TABLES,
             # Effects of cuts are each member's own.
@@ -389,7 +395,7 @@ CASES = [
             below("smoke-shared", "drift", r"seed1(?:/.*|\.csv)"),
             below("smoke-shared", "causes", "seed1/.*"),
             below("smoke-shared", "weights|bars", "seed[01]-seed1/.*"),
-            TABLES.format("(?!power|attribution|lenses|stability).*"),
+            TABLES.format("(?!power|attribution|lenses|stability|calibration).*"),
             PAGE,
         ),
         "every seed but the anchor, and their pairs",
@@ -789,22 +795,17 @@ CASES = [
     Case(
         SMOKE,
         "stability.dictionaries",
-        ["topk", "relu-l1"],
-        (
-            below("[^/]*", "dictionaries", r".*/relu-l1-x2-seed\d.*"),
-            below("[^/]*", "stability", r".*/relu-l1-x2.*"),
-            TABLES.format("dictionaries|stability|claims"),
-            PAGE,
-        ),
-        "SAEs of the new variant's seeds, and what they share",
+        ["relu-l1"],
+        (TABLES.format("dictionaries|stability|claims"), PAGE),
+        "SAEs of a new variant's seeds, and what they share; the tables",
     ),
     Case(
         SMOKE,
         "stability.seeds",
         3,
         (
-            below("[^/]*", "dictionaries", r".*/topk-x2-seed3.*"),
-            below("[^/]*", "stability"),
+            below("[^/]*", "dictionaries", r".*/[a-z0-9-]+-x2-seed3.*"),
+            below("[^/]*", "stability", r".*-x2(?:-latents)?\.csv"),
             TABLES.format("dictionaries|stability|claims"),
             PAGE,
         ),
@@ -815,9 +816,9 @@ CASES = [
         "stability.members",
         "all",
         (
-            below("[^/]*", "dictionaries", r"seed1(?:01)?/.*/topk-x2-seed.*"),
+            below("[^/]*", "dictionaries", r"seed1(?:01)?/.*-x2-seed\d.*"),
             below("[^/]*", "stability", r"seed1(?:01)?/.*"),
-            TABLES.format("dictionaries|stability|claims"),
+            TABLES.format("dictionaries|stability|calibration|claims"),
             PAGE,
         ),
         "SAE seeds of the members that are new to them",
@@ -827,9 +828,9 @@ CASES = [
         "stability.sites",
         ["blocks.0.hook_resid_pre"],
         (
-            below("[^/]*", "dictionaries", r".*/blocks\.0\.hook_resid_pre/topk-x2-seed.*"),
+            below("[^/]*", "dictionaries", r".*/blocks\.0\.hook_resid_pre/.*-x2-seed\d.*"),
             below("[^/]*", "stability"),
-            TABLES.format("dictionaries|stability|claims"),
+            TABLES.format("dictionaries|stability|calibration|claims"),
             PAGE,
         ),
         "SAE seeds of the new site",
@@ -838,8 +839,39 @@ CASES = [
         SMOKE,
         "stability.threshold",
         0.6,
-        (below("[^/]*", "stability"), TABLES.format("stability"), PAGE),
+        (
+            below("[^/]*", "stability", r".*-x2(?:-latents)?\.csv"),
+            TABLES.format("stability"),
+            PAGE,
+        ),
         "what SAE seeds share",
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"stability.matched.{key}",
+            value,
+            (
+                below("[^/]*", "dictionaries", r".*/relu-l1-x2-seed\d.*"),
+                below("[^/]*", "stability", r".*/relu-l1-x2.*"),
+                TABLES.format("dictionaries|stability|calibration|claims"),
+                PAGE,
+            ),
+            "the calibration, and all SAE seeds it is of",
+        )
+        for key, value in (("l0", 21), ("steps", 11), ("runs", 4))
+    ),
+    Case(
+        SMOKE,
+        "stability.matched",
+        None,
+        (
+            below("[^/]*", "dictionaries", r".*/relu-l1-x2-seed\d.*"),
+            below("[^/]*", "stability", r".*/relu-l1-x2(?:-latents)?\.csv"),
+            TABLES.format("dictionaries|stability|claims"),
+            PAGE,
+        ),
+        "SAE seeds whose penalty is no longer calibrated",
     ),
     Case(
         SMOKE,

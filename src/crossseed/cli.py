@@ -27,6 +27,7 @@ VERBS = {
     "shared": "measure one rotation for all sites of a pair",
     "transfer": "try a member's dictionaries on another member",
     "splice": "run a member with another's carried activations in place of its own",
+    "calibrate": "find the penalty with which an SAE has a wanted number of active latents",
     "stability": "compare SAEs of one member and site that were trained from different seeds",
     "cosine": "compare the decoders of two members' dictionaries",
     "null": "draw what the Haar tests do under Haar measure",

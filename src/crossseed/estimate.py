@@ -164,6 +164,12 @@ def stages(run: RunConfig) -> list[Stage]:
                 weights = saes * (2 * width * n + n + width) * BYTES["float32"]
                 least = saes * variant.steps * SAE_STEP_SECONDS
                 add(_stage("sae", cells + seeds, weights, work, SAE_RATE, least))
+                if plan.matched(run, whole) and run.stability and run.stability.matched:
+                    runs = compared * run.stability.matched.runs
+                    steps = run.stability.matched.steps
+                    short = float(runs * SAE_FLOP * width * n * steps * variant.batch_tokens)
+                    least = runs * steps * SAE_STEP_SECONDS
+                    add(_stage("calibrate", compared, 0.0, short, SAE_RATE, least))
                 add(_stage("stability", compared, compared * n * STABILITY_BYTES))
         pairs = [p for p in plan.pairs(run) if p.cohort == cohort]
         crossed = sum(p.source != p.target for p in pairs)

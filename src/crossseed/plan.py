@@ -68,6 +68,13 @@ def trainings(run: RunConfig) -> list[tuple[str, list[str]]]:
     return [(d.name, d.inits) for d in dictionaries(run)] + [(name, []) for name in seeded(run)]
 
 
+def matched(run: RunConfig, dictionary: str) -> bool:
+    """Whether the penalty of a dictionary's seeds is calibrated."""
+    study = run.stability
+    chosen = study.matched.dictionaries if study and study.matched else []
+    return dictionary.rpartition("-x")[0] in chosen
+
+
 class Cell(NamedTuple):
     """SAEs of one member and site that differ in their seed."""
 
@@ -335,7 +342,8 @@ def tables(run: RunConfig) -> list[str]:
     if run.transfer:
         found += ["fits", "directions", "transfer", "evidence", "decoder_cosine"]
     found += ["splice"] if run.splice else []
-    found += ["stability"] if run.stability else []
+    if run.stability:
+        found += ["stability"] + (["calibration"] if run.stability.matched else [])
     found += ["over_seeds"] if run.transfer else []
     if run.haar:
         found += ["haar", "ks", "phases", "power"]

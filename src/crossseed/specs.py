@@ -375,6 +375,17 @@ def lenses(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
     return _cell(cohort, seed, checkpoint) | run.lenses.model_dump(exclude={"members"})
 
 
+def calibrate(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    if run.stability is None or run.stability.matched is None:
+        raise ValueError("this run calibrates nothing")
+    matched = run.stability.matched
+    cell = sae(run, cohort, seed, checkpoint, site, dictionary)
+    del cell["inits"]
+    return {**cell, "wanted_l0": matched.l0, "steps": matched.steps, "runs": matched.runs}
+
+
 def stability(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:

@@ -23,7 +23,7 @@ from crossseed.cohorts import base
 from crossseed.gauge import study as gauge
 from crossseed.haar import cocycle, power
 from crossseed.haar import study as haar
-from crossseed.sae import study
+from crossseed.sae import calibration, study
 
 COLUMNS = {
     "quality": base.QUALITY_COLUMNS,
@@ -47,6 +47,7 @@ COLUMNS = {
     "attribution": attribution.COLUMNS,
     "attribution_cells": attribution.CELL_COLUMNS,
     "stability": stability.COLUMNS,
+    "calibration": calibration.COLUMNS,
     "weights": gauge.COLUMNS,
     "joint": gauge.JOINT_COLUMNS,
     "causes": bars.CAUSE_COLUMNS,

@@ -76,7 +76,10 @@ def spec(verb, **fixed):
 def code(verb, cohort=None, dictionary=None):
     """Digest of the verb's code, for the rule's cohort and dictionary where it has them."""
     return lambda wildcards: specs.code(
-        RUN, verb, cohort or wildcards.get("cohort"), dictionary
+        RUN,
+        verb,
+        cohort or wildcards.get("cohort"),
+        dictionary or wildcards.get("dictionary"),
     )
 
 

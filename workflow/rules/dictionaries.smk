@@ -17,6 +17,11 @@ for dictionary, inits in plan.trainings(RUN):
             f"sae_{dictionary.replace('-', '_')}{'' if inits else '_seed'}"
         input:
             activations=layout.ACTIVATIONS,
+            calibration=(
+                layout.CALIBRATION.replace("{dictionary}", dictionary)
+                if not inits and plan.matched(RUN, dictionary)
+                else []
+            ),
         output:
             cfg=expand(layout.DICTIONARY_CFG, allow_missing=True, **fixed),
             weights=expand(layout.DICTIONARY_WEIGHTS, allow_missing=True, **fixed),
@@ -43,6 +48,7 @@ for dictionary, inits in plan.trainings(RUN):
             " --spec {params.spec:q}"
             " --device {resources.device:q}"
             " --activations {input.activations:q}"
+            " --calibration {input.calibration:q}"
             " --out {output.weights:q}"
             " --metrics {output.metrics:q}"
             " &> {log:q}"

@@ -1,11 +1,42 @@
 # Stability: SAEs of one member and site that differ in nothing but their seed.
 #
-# Needs: activations, dictionaries of several seeds. Makes: a table per cell, one of its latents.
+# Needs: activations, dictionaries of several seeds.
+# Makes: the penalty of a cell whose L0 is matched; a table per cell, and one of its latents.
 
 
 def seeds_of_cell(wildcards):
     """Weights of the SAEs of all seeds."""
     return expand(layout.DICTIONARY_WEIGHTS, **wildcards, init=plan.sae_seeds(RUN))
+
+
+rule calibrate:
+    """The penalty with which a cell's SAEs have the wanted L0, by bisection on short runs."""
+    input:
+        activations=layout.ACTIVATIONS,
+    output:
+        layout.CALIBRATION,
+    log:
+        f"results/{{cohort}}/logs/calibrate/{layout.STABILITY_CELL}.log",
+    benchmark:
+        f"results/{{cohort}}/benchmarks/calibrate/{layout.STABILITY_CELL}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
+    threads: 1
+    resources:
+        gpu=GPU,
+        device=DEVICE,
+        mem_mb=2000,
+        runtime=240,
+    params:
+        spec=spec("calibrate"),
+        code=code("calibrate"),
+    shell:
+        "python -m crossseed calibrate"
+        " --spec {params.spec:q}"
+        " --device {resources.device:q}"
+        " --activations {input.activations:q}"
+        " --out {output:q}"
+        " &> {log:q}"
 
 
 rule stability:

@@ -57,6 +57,12 @@ def joined():
             ),
         ],
         "stability": [(layout.STABILITY, seeded)],
+        "calibration": [
+            (
+                layout.CALIBRATION,
+                [c for c in seeded if plan.matched(RUN, c["dictionary"])],
+            )
+        ],
         "fits": [(layout.SHARED, journeys), (layout.FITS, crossed)],
         "directions": [(layout.DIRECTIONS, crossed)],
         "transfer": [

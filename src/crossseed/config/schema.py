@@ -280,6 +280,17 @@ class RunConfig(Model):
                     f"stability.dictionaries names {name!r}, but dictionaries has "
                     f"{', '.join(self.dictionaries) or 'none'}"
                 )
+        for name in study.matched.dictionaries if study and study.matched else ():
+            if study is None or name not in study.dictionaries:
+                raise ValueError(
+                    f"stability.matched.dictionaries names {name!r}, which stability.dictionaries does not"
+                )
+            architecture = self.dictionaries[name].architecture
+            if not hasattr(architectures.module_of(architecture), "PENALTY"):
+                raise ValueError(
+                    f"stability.matched.dictionaries names {name!r}, but {architecture} has no penalty: its k is "
+                    "its L0; set k, and leave the variant out"
+                )
         for name, variant in self.dictionaries.items():
             if not variant.inits and name not in (study.dictionaries if study else ()):
                 raise ValueError(

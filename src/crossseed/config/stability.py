@@ -6,7 +6,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crossseed.config.fields import Distinct, Fraction, Model, Name, NonEmpty
+from crossseed.config.fields import Count, Distinct, Fraction, Model, Name, NonEmpty, Positive
+
+
+class MatchedL0(Model):
+    """Penalties found so that architectures are compared at one L0."""
+
+    dictionaries: Annotated[
+        list[Name],
+        Distinct,
+        NonEmpty,
+        Field(
+            description="Variants of the study with a penalty; that of the config is where the search starts."
+        ),
+    ]
+    l0: Positive = Field(description="Active latents a token that are wanted.")
+    steps: Count = Field(description="Steps of each short run.")
+    runs: Count = Field(description="Short runs of each member, site and size, at most.")
 
 
 class StabilityStudy(Model):
@@ -25,6 +41,9 @@ class StabilityStudy(Model):
     members: Literal["anchor", "all"] = Field(description="Members whose SAEs are compared.")
     sites: list[str] | None = Field(
         description="Sites among those of each cohort, e.g. `blocks.1.hook_resid_mid`; null: all."
+    )
+    matched: MatchedL0 | None = Field(
+        description="Variants whose penalty is calibrated, or null for penalties as given."
     )
     threshold: Fraction = Field(
         description="Cosine above which two latents are the same (published: 0.7)."

@@ -36,6 +36,7 @@ STAGES = {
     "steer": "steer models",
     "features": "patch and substitute single latents",
     "attribute": "ablate and attribute components",
+    "calibrate": "calibrate penalties",
     "stability": "compare SAE seeds",
     "weights": "align weights",
     "causes": "cut components and edges",

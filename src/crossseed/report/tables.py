@@ -39,6 +39,7 @@ class Tables(NamedTuple):
     attribution: pd.DataFrame
     attribution_cells: pd.DataFrame
     stability: pd.DataFrame
+    calibration: pd.DataFrame
     weights: pd.DataFrame
     joint: pd.DataFrame
     causes: pd.DataFrame

@@ -8,6 +8,7 @@ from pathlib import Path
 from crossseed.closure import code_digest
 from crossseed.devices import usable
 from crossseed.sae.architectures import module_name
+from crossseed.sae.calibration import calibrated
 from crossseed.sae.study import train_and_measure
 from crossseed.verbs import options
 
@@ -25,6 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="SAELens folders to write, each named DICTIONARY-INIT, or the weight files in them",
     )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="CSV of `crossseed calibrate`, whose penalty is taken",
+    )
     parser.add_argument("--metrics", type=Path, required=True, help="CSV of held-out metrics")
 
 
@@ -33,4 +41,6 @@ def run(args: argparse.Namespace) -> None:
     architecture = spec["variant"]["architecture"]
     code = code_digest("crossseed.verbs.sae", module_name(architecture))
     folders = [options.folder_of(path) for path in args.out]
+    for path in args.calibration:
+        spec["variant"] = calibrated(spec, path)
     train_and_measure(spec, args.activations, folders, args.metrics, usable(args.device), code)

@@ -8,6 +8,7 @@ A module offers:
 and where dictionaries of the kind are trained too:
 
     Config                          its `DictionaryConfig`, with `architecture: Literal[its file name]`
+    PENALTY                         the key of its config that decides L0, where it has a penalty
     saelens_fields(config)          its name and own keys in SAELens's cfg.json
     Objective(config)               a `crossseed.sae.objective.Objective`: gradients of its loss
 

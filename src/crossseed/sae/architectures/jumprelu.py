@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from crossseed.sae.training import Gradients, Weights
 
+# The key that decides how many latents are active.
+PENALTY = "l0"
+
 
 class Config(DictionaryConfig):
     """A threshold a latent, learned."""

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from crossseed.sae.training import Gradients, Weights
 
+# The key that decides how many latents are active.
+PENALTY = "l1"
+
 
 class Config(DictionaryConfig):
     """ReLU with an L1 penalty on the latents."""
