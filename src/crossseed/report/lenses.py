@@ -113,7 +113,8 @@ def _apart(by_lens: dict[str, np.ndarray], head: int) -> list[str]:
         return []
     first, second = max(pairs, key=lambda pair: by_lens[pair[1]][head] - by_lens[pair[0]][head])
     n = len(by_lens[first])
-    more = f", and {len(pairs) - 1} more pairs" if len(pairs) > 1 else ""
+    others = len(pairs) - 1
+    more = f", and {others} more {'pair' if others == 1 else 'pairs'}" if others else ""
     return [
         f"{first} {by_lens[first][head]:.0f} of {n}, {second} {by_lens[second][head]:.0f}{more}"
     ]
