@@ -186,6 +186,10 @@ class RunConfig(Model):
         description="Drift over training and between seeds, or null for none."
     )
 
+    def _trained_names(self) -> list[str]:
+        """Dictionaries that are trained on members, of every size."""
+        return [f"{n}-x{e}" for n, v in self.dictionaries.items() if v.inits for e in v.expansions]
+
     @model_validator(mode="after")
     def _dictionaries_fit(self) -> RunConfig:
         for name, variant in self.dictionaries.items():
@@ -257,7 +261,7 @@ class RunConfig(Model):
                     f"claims.cohorts names {unknown[0]!r}, which is no cohort of this run; choose "
                     f"from {', '.join(self.cohorts)}"
                 )
-            known = [f"{n}-x{e}" for n, v in self.dictionaries.items() for e in v.expansions]
+            known = self._trained_names()
             if self.claims.dictionary not in known:
                 raise ValueError(
                     f"claims.dictionary {self.claims.dictionary!r} is not made by this run; choose "
@@ -347,15 +351,15 @@ class RunConfig(Model):
             if getattr(self, study) and not self.transfer:
                 raise ValueError(f"{study} is about transfer's pairs; give transfer")
         for name in self.port.dictionaries if self.port else ():
-            if name not in self.dictionaries:
+            known = [other for other, variant in self.dictionaries.items() if variant.inits]
+            if name not in known:
                 raise ValueError(
-                    f"port.dictionaries names {name!r}, but dictionaries has "
-                    f"{', '.join(self.dictionaries)}"
+                    f"port.dictionaries names {name!r}, but the members have {', '.join(known)}"
                 )
         if self.features:
             if not self.steering:
                 raise ValueError("features takes concepts from steering; give steering")
-            known = [f"{n}-x{e}" for n, v in self.dictionaries.items() for e in v.expansions]
+            known = self._trained_names()
             if self.features.dictionary not in known:
                 raise ValueError(
                     f"features.dictionary {self.features.dictionary!r} is not made by this run; choose "
@@ -386,10 +390,10 @@ class RunConfig(Model):
         if self.drift is None:
             return self
         for name in self.drift.dictionaries:
-            if name not in self.dictionaries:
+            known = sorted(other for other, variant in self.dictionaries.items() if variant.inits)
+            if name not in known:
                 raise ValueError(
-                    f"drift.dictionaries names {name!r}, but dictionaries has "
-                    f"{sorted(self.dictionaries) or 'none'}"
+                    f"drift.dictionaries names {name!r}, but dictionaries has {known or 'none'}"
                 )
         for cohort, config in self.cohorts.items():
             wanted = [self.drift.reference, *self.drift.checkpoints]

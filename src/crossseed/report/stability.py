@@ -14,7 +14,8 @@ from crossseed.report import tables as t
 from crossseed.report.style import AMBER, BLUE, GREEN, ORANGE, PINK, STYLE, short_site
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, "#000000")
-GREY = "#999999"
+# Checkpoint of a model that learned nothing: its SAEs are the null of trained ones.
+UNTRAINED = "step0"
 # Columns of the table: quantity, and the part of it.
 SHOWN = {
     "strict": "shared, strict",
@@ -31,9 +32,10 @@ def of_cohort(tables: t.Tables, cohort: str) -> dict[str, Any]:
     rows = tables.stability[tables.stability.cohort == cohort]
     if rows.empty:
         return {}
-    together = rows[rows["first"].isna()]
+    together = trained(rows[rows["first"].isna()])
+    before = rows[rows["first"].isna() & (rows.checkpoint == UNTRAINED)]
     lines = [
-        _line(tables, part, *key)
+        _line(tables, part, _same(before, *key), *key)
         for key, part in together.groupby(["dictionary", "seed", "checkpoint", "site"], sort=False)
     ]
     return {
@@ -47,39 +49,59 @@ def of_cohort(tables: t.Tables, cohort: str) -> dict[str, Any]:
     }
 
 
+def trained(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of trained models; all, where there is nothing else."""
+    found = rows[rows.checkpoint != UNTRAINED]
+    return found if len(found) else rows
+
+
+def _same(
+    before: pd.DataFrame, dictionary: str, seed: int, checkpoint: str, site: str
+) -> pd.DataFrame:
+    """Rows of the same cell of the model before training; none of itself."""
+    chosen = before[(before.dictionary == dictionary) & (before.seed == seed)]
+    return chosen[(chosen.site == site) & (chosen.checkpoint != checkpoint)]
+
+
 def _one(rows: pd.DataFrame, quantity: str, part: object = "all") -> pd.Series | None:
     found = rows[(rows.quantity == quantity) & (rows.part.fillna("").astype(str) == str(part))]
     return found.iloc[0] if len(found) else None
 
 
-def _cell(row: pd.Series | None) -> dict[str, str]:
+def _cell(row: pd.Series | None, before: pd.Series | None = None) -> dict[str, str]:
     if row is None or pd.isna(row.value):
         return {"value": "–", "more": ""}
     interval = "" if pd.isna(row.low) else f"{row.low:.2f} to {row.high:.2f}"
-    null = "" if pd.isna(row.null) else f"null {row.null:.2f}"
-    return {"value": f"{row.value:.2f}", "more": "; ".join(filter(None, (interval, null)))}
+    null = "" if pd.isna(row.null) else f"random {row.null:.2f}"
+    untrained = "" if before is None or pd.isna(before.value) else f"untrained {before.value:.2f}"
+    said = filter(None, (interval, null, untrained))
+    return {"value": f"{row.value:.2f}", "more": "; ".join(said)}
 
 
 def _line(
-    tables: t.Tables, rows: pd.DataFrame, dictionary: str, seed: int, checkpoint: str, site: str
+    tables: t.Tables,
+    rows: pd.DataFrame,
+    before: pd.DataFrame,
+    dictionary: str,
+    seed: int,
+    checkpoint: str,
+    site: str,
 ) -> dict[str, Any]:
-    trained = tables.dictionaries
-    trained = trained[
-        (trained.cohort == rows.cohort.iloc[0])
-        & (trained.dictionary == dictionary)
-        & (trained.seed == seed)
-        & (trained.checkpoint == checkpoint)
-        & (trained.site == site)
-        & trained.init.str.startswith("seed")
+    saes = tables.dictionaries
+    saes = saes[
+        (saes.cohort == rows.cohort.iloc[0])
+        & (saes.dictionary == dictionary)
+        & (saes.seed == seed)
+        & (saes.checkpoint == checkpoint)
+        & (saes.site == site)
+        & saes.init.str.startswith("seed")
     ]
-    ev, l0, dead = (
-        trained[trained.metric == name].value.median() for name in ("ev", "l0", "dead_share")
-    )
+    ev, l0, dead = (saes[saes.metric == name].value.median() for name in ("ev", "l0", "dead_share"))
     alone = rows[rows.quantity == "alone"]
     last = alone.iloc[alone.part.astype(int).argmax()] if len(alone) else None
-    cells = [_cell(_one(rows, name)) for name in SHOWN]
-    cells.append(_cell(_one(rows, "firing_r", "")))
-    found = _cell(last)
+    cells = [_cell(_one(rows, name), _one(before, name)) for name in SHOWN]
+    cells.append(_cell(_one(rows, "firing_r", ""), _one(before, "firing_r", "")))
+    found = _cell(last, None if last is None else _one(before, "alone", last.part))
     if last is not None:
         found["more"] = "; ".join(filter(None, (f"of {int(last.part)}", found["more"])))
     return {
@@ -134,7 +156,8 @@ def _range(values: pd.Series) -> str:
 
 def sharing(tables: t.Tables, info: dict[str, Any]) -> Figure:
     """A panel a cohort: strict share by site and dictionary, with intervals; dotted, matched cosine's floor."""
-    rows = tables.stability[tables.stability["first"].isna() & (tables.stability.part == "all")]
+    rows = trained(tables.stability)
+    rows = rows[rows["first"].isna() & (rows.part == "all")]
     cohorts = [cohort for cohort in info if cohort in set(rows.cohort)]
     sns.set_theme(style="ticks", rc=STYLE)
     figure = Figure(figsize=(2.4 + 4.2 * len(cohorts), 6.4), layout="constrained")
@@ -171,7 +194,8 @@ def sharing(tables: t.Tables, info: dict[str, Any]) -> Figure:
 def decay(tables: t.Tables, info: dict[str, Any]) -> Figure:
     """A panel a cohort: share of latents found in one of k SAEs only, mean over sites, its interval, and where the
     fit with an offset ends."""
-    rows = tables.stability[tables.stability["first"].isna()]
+    rows = trained(tables.stability)
+    rows = rows[rows["first"].isna()]
     cohorts = [cohort for cohort in info if cohort in set(rows.cohort)]
     sns.set_theme(style="ticks", rc=STYLE)
     figure = Figure(figsize=(2.0 + 4.0 * len(cohorts), 3.6), layout="constrained")
