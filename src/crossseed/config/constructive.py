@@ -29,7 +29,8 @@ class WeightStudy(Model):
         "the search brings anything. null leaves it out."
     )
     lambdas: Annotated[int, Field(ge=2)] = Field(
-        description="Points of the curve between weights alone and activations alone."
+        description="Points of the curve between weights alone and activations alone, evenly spaced, and as many closer and closer "
+        "to weights alone."
     )
 
 

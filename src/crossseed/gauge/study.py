@@ -49,6 +49,7 @@ JOINT_COLUMNS = (
 ALIGNED, GIVEN, RANDOM, UNTRAINED, ZERO = "aligned", "given", "random", "untrained", "zero"
 PUBLISHED, MENDED = "published", "mended"
 CLOSED, LEAST_LOSS = "closed_form", "published_least_loss"
+LEAST_LAMBDA = 1e-5
 Row = dict[str, Any]
 
 
@@ -241,7 +242,8 @@ def pareto(
                 )
 
             add(GIVEN, 0.0, np.eye(reference.width))
-            lams = np.linspace(0, 1, points)
+            # Close to 0 too: there the published units, which are not normalised, trade most.
+            lams = np.union1d(np.linspace(0, 1, points), np.geomspace(LEAST_LAMBDA, 1, points))
             if objective == joint.PUBLISHED:
                 lams = np.union1d(lams, published_joint.LAMBDAS)
             for lam in map(float, lams):

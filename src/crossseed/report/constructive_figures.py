@@ -131,7 +131,7 @@ def bars(tables: t.Tables, info: dict[str, Any]) -> Figure:
     rows = tables.bars[
         (tables.bars.protocol == b.RIGOROUS) & (tables.bars.predictor == b.INTEGRATED)
     ]
-    rows = rows[rows.bar.isin([b.C, b.PR])]
+    rows = rows[rows.part.isin([b.COMPONENTS, b.EDGES])]
     cohorts = of_cohorts(rows, info)
     figure, axes = panels(len(cohorts), height=3.8)
     for axis, cohort in zip(axes, cohorts, strict=True):
@@ -143,7 +143,7 @@ def bars(tables: t.Tables, info: dict[str, Any]) -> Figure:
                 points = of[of.candidate == candidate]
                 if points.empty:
                     continue
-                x = column + (number - 2) * 0.14 + np.linspace(-0.03, 0.03, len(points))
+                x = column + (number - 2.5) * 0.14 + np.linspace(-0.03, 0.03, len(points))
                 axis.vlines(x, points.low, points.high, color=colour, lw=1, alpha=0.6)
                 axis.plot(x, points.value, "o", color=colour, ms=4, mew=0)
                 axis.hlines(
@@ -153,11 +153,11 @@ def bars(tables: t.Tables, info: dict[str, Any]) -> Figure:
             if column and medians:
                 heights = spread_labels([value for value, *_ in medians], 0.1)
                 for height, (_, colour, label) in zip(heights, medians, strict=True):
-                    axis.text(1.4, height, label, color=colour, fontsize=8, va="center")
+                    axis.text(1.47, height, label, color=colour, fontsize=8, va="center")
             axis.text(column, 1.06, title, ha="center", fontsize=8)
         axis.axhline(b.THRESHOLD[b.C], color=BLACK, lw=0.8, ls=":")
         axis.set_xticks([])
-        axis.set_xlim(-0.5, 1.95)
+        axis.set_xlim(-0.5, 2.05)
         axis.set_title(f"{cohort}\n", fontsize=10)
     axes[0].set_ylabel("r of predicted with measured effects")
     return figure

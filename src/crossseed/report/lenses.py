@@ -160,8 +160,8 @@ def _sentences(rows: pd.DataFrame, by_lens: dict[str, np.ndarray]) -> list[str]:
     kept = model[model.quantity == "edges_kept"]
     added = model[model.quantity == "loss_added"].set_index("part")
     pruned = "; ".join(
-        f"at {row.part} nats an edge {row.value:.0f} of {row.null:.0f} stay and the loss rises by "
-        f"{added.value[row.part]:.3f} ({added.null[row.part]:.2f} with as many random ones)"
+        f"at {row.part} nats an edge {row.value:.0f} of {row.null:.0f} stay and the loss changes by "
+        f"{added.value[row.part]:+.3f} ({added.null[row.part]:+.2f} with as many random ones)"
         for row in kept.itertuples()
     )
     coders = rows[rows.quantity == "transcoder_ev"]
