@@ -87,8 +87,8 @@ WIRED: dict[str, Wiring] = {
     ),
     "bar-causal-within": Wiring(
         _bar(b.ITSELF, **_COMPONENTS),
-        _bar(b.ITSELF, bar=b.C, protocol=b.RIGOROUS, predictor=b.INTEGRATED),
-        _bar(b.ITSELF, bar=b.C, protocol=b.RIGOROUS, predictor=b.MEASURED),
+        _bar(b.ITSELF, part=b.EDGES, protocol=b.RIGOROUS, predictor=b.INTEGRATED),
+        _bar(b.ITSELF, part=b.EDGES, protocol=b.RIGOROUS, predictor=b.MEASURED),
         "falls",
         "edges, predicted on other sequences, against the effects themselves measured there, one pass each: on their "
         "own batch integrated gradients are the measurement",

@@ -50,7 +50,7 @@ COLUMNS = (
     Cell("P as published", {"bar": b.P, **_PUBLISHED}),
     Cell("P, relative error", {"bar": b.P, **_RIGOROUS}),
     Cell("C and Pr as published (r)", {"bar": b.C, "predictor": b.INTEGRATED, **_PUBLISHED}),
-    Cell("C on edges (r)", {"bar": b.C, "predictor": b.INTEGRATED, **_RIGOROUS}),
+    Cell("C on edges (r)", {"part": b.EDGES, "predictor": b.INTEGRATED, **_RIGOROUS}),
     Cell(
         "Pr on components (r)",
         {"bar": b.PR, "predictor": b.INTEGRATED, "part": b.COMPONENTS, **_RIGOROUS},
@@ -219,8 +219,8 @@ def _judged(rows: pd.DataFrame) -> list[str]:
     """What the bars tell apart."""
     sibling = rows[(rows.candidate == b.SIBLING) & (rows.predictor == b.INTEGRATED)]
     published = sibling[(sibling.protocol == b.PUBLISHED) & (sibling.bar == b.C)].value
-    rigorous = sibling[(sibling.protocol == b.RIGOROUS) & (sibling.bar == b.PR)]
-    edges = sibling[(sibling.protocol == b.RIGOROUS) & (sibling.bar == b.C)]
+    judged = sibling[sibling.protocol == b.RIGOROUS]
+    rigorous, edges = (judged[judged.part == part] for part in (b.COMPONENTS, b.EDGES))
     floor = rows[
         (rows.candidate == b.PROGRAM) & (rows.quantity == "smoothed_divergence")
         & (rows.part == "pooled mean")
