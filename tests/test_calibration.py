@@ -31,6 +31,14 @@ def test_a_search_that_is_cut_short_takes_the_nearest():
     assert calibration.nearest([calibration.Tried(1, 30), calibration.Tried(2, 0)], 10) == 0
 
 
+def test_a_search_that_comes_back_ends():
+    """L0 that is not monotone: the same penalty is not trained twice."""
+    tried = calibration.search(lambda p: 30.0 if p < 1 or 2 < p < 2.5 else 5.0, 0.5, 10.0, 50)
+    penalties = [t.penalty for t in tried]
+    assert len(penalties) < 20
+    assert len({round(p, 9) for p in penalties}) == len(penalties)
+
+
 def spec_of(config, **more):
     variant = config.model_dump(exclude=set(SELECTION))
     return {**SPEC, "variant": variant, "wanted_l0": 6.0, "steps": 120, "runs": 10, **more}
@@ -56,6 +64,13 @@ def test_short_runs_reach_the_wanted_l0(make, tmp_path, write_activations, spars
         calibration.calibrated({**spec, "seed": 3}, tmp_path / "c.csv")
     assert not list(tmp_path.glob(".*resume"))
     assert np.isfinite([row["penalty"] for row in rows]).all()
+
+
+def test_a_search_cannot_start_at_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"starts at l1 = 0"):
+        calibration.calibrate(
+            spec_of(relu_config(l1=0.0)), tmp_path / "a.h5", tmp_path / "c", "cpu"
+        )
 
 
 def test_a_k_needs_no_calibration(tmp_path):

@@ -47,7 +47,8 @@ def members_of(inside: np.ndarray) -> Members:
     same = np.arange(n)
     pairs = list(itertools.permutations(range(n_seeds), 2))
     found = {(i, j): inside[i] & inside[j] for i, j in pairs}
-    return Members(found, dict.fromkeys(pairs, same), {p: np.ones(n, bool) for p in pairs})
+    live = {i: np.ones(n, dtype=bool) for i in range(n_seeds)}
+    return Members(live, found, dict.fromkeys(pairs, same), {p: np.ones(n, bool) for p in pairs})
 
 
 def test_membership_counts_pairs():
@@ -60,6 +61,11 @@ def test_membership_counts_pairs():
     # With one other: none of two thirds, one third; with both others, latent 2 alone.
     assert alone[0].tolist() == pytest.approx([(1 / 3 + 2 / 3) / 2, 1 / 3])
     assert members.cycles() == {"decoder": 1.0, "agree": 1.0}
+    # What never fires is in no SAE.
+    dead = members._replace(live={**members.live, 0: np.array([True, True, False])})
+    assert dead.exactly()[0].tolist() == pytest.approx([0, 0.5, 0.5])
+    assert dead.all_live().exactly()[0].tolist() == pytest.approx([1 / 3, 1 / 3, 1 / 3])
+    assert members.without(1).exactly().shape == (2, 2)
 
 
 def test_shares_that_are_drawn_per_seed_decay_as_they_should():
@@ -86,6 +92,55 @@ def test_unshared_latents_may_span_one_subspace():
     excess = np.mean([o.value - o.chance for o in random])
     assert abs(excess) < 0.05
     assert subspace.overlap(a[:0], b).rank == 0
+    assert subspace.overlap(a, b, rank=4).value == pytest.approx(1)
+    assert subspace.overlap(a, b, rank=4).chance == 4 / 32
+
+
+def test_intervals_over_seeds_hold_what_they_promise():
+    """Coverage: latents of an SAE are in others with a probability of its own seed; jackknife intervals of the mean share
+    contain the expectation about as often as they say."""
+    rng = np.random.default_rng(7)
+    held = []
+    for _ in range(150):
+        effect = rng.normal(0, 0.08, 6)
+        found = {
+            (i, j): rng.random(300) < 0.5 + effect[i] + effect[j]
+            for i, j in itertools.permutations(range(6), 2)
+        }
+        same = np.arange(300)
+        live = {i: np.ones(300, dtype=bool) for i in range(6)}
+        members = Members(live, found, dict.fromkeys(found, same), dict.fromkeys(found, live[0]))
+        (row,) = (
+            r for r in study._decays(members, "", 300, "a test")
+            if r["quantity"] == "alone" and r["part"] == "2"
+        )  # fmt: skip
+        held.append(row["low"] <= 0.5 <= row["high"])
+    assert 0.88 <= np.mean(held) <= 1
+
+
+def test_shares_of_dead_dictionaries_do_not_depend_on_the_matching():
+    """Planted: of 240 latents 80 fire, and half of these are shared; dead latents neither hide nor make sharing."""
+    rng = np.random.default_rng(8)
+    pool = unit(rng.standard_normal((240, 32)))
+    order = rng.permutation(240)
+    other = unit(rng.standard_normal((240, 32)))
+    other[:40] = pool[:40]
+    split = Tokens(rng, pool[:80], 1500)
+    first = dictionary(m.Directions(pool, pool))
+    second = dictionary(m.Directions(other[order], other[order]))
+    # Only the first 80 latents of the pool can fire.
+    bias = np.where(np.arange(240) < 80, -0.2, -99).astype(np.float32)
+    seeds = {
+        "seed1": first._replace(b_enc=bias),
+        "seed2": second._replace(b_enc=bias[order]),
+    }
+    by = rows_by(study.study(seeds, split, 0.7, "a test")[0])
+    assert by["seed1", "seed2", "strict", "live"]["value"] == pytest.approx(0.5, abs=0.02)
+    assert by["", "", "alone", "2"]["value"] == pytest.approx(0.5, abs=0.02)
+    assert by["", "", "alone_all", "2"]["value"] == pytest.approx(1 - 40 / 240, abs=0.01)
+    firing = by["seed1", "seed2", "firing_r", ""]
+    assert firing["value"] > firing["null"] + 0.2
+    assert 0 < firing["null"] < 0.3
 
 
 def test_correlations_are_those_of_numpy():
@@ -156,10 +211,13 @@ def test_a_study_recovers_a_planted_overlap_within_its_interval():
         assert row["value"] == pytest.approx(share, abs=0.01)
         assert row["null"] == 0
         assert row["n"] == 6
+        assert by["seed0", "seed1", criterion, "all"]["n"] == n
     assert by["", "", "alone", "4"]["value"] == pytest.approx(1 - share, abs=0.01)
     assert by["", "", "in_exactly", "4"]["value"] == pytest.approx(share, abs=0.01)
     assert by["", "", "cycle", "decoder"]["value"] > share
-    assert by["", "", "modes_coefficient", ""]["value"] > 5 / 9
+    assert by["", "", "modes_two", ""]["value"] == 1
+    assert by["", "", "strict", "all"]["low"] <= share + 0.01
+    assert by["", "", "strict", "all"]["high"] >= share - 0.01
     # Shared latents fire together.
     assert by["", "", "firing_r_of_decoder_partner", ""]["value"] > share
     assert len(latents) == 4 * n
@@ -191,3 +249,5 @@ def test_dead_and_misshapen_dictionaries_are_refused():
     dead = [dictionary(d)._replace(b_enc=np.full(30, -99, np.float32)) for d in (first, second)]
     with pytest.raises(UserError, match="no latent of seed1, seed2 fires on planted"):
         study.study(dict(zip(("seed1", "seed2"), dead, strict=True)), split, 0.7)
+    with pytest.raises(UserError, match="no latent of seed2 fires"):
+        study.study({"seed1": dictionary(first), "seed2": dead[1]}, split, 0.7)

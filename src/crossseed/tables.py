@@ -12,6 +12,7 @@ from crossseed import (
     drift,
     features,
     fits,
+    gauge,
     lenses,
     over_seeds,
     published,
@@ -20,7 +21,6 @@ from crossseed import (
 )
 from crossseed.claims import verdicts
 from crossseed.cohorts import base
-from crossseed.gauge import study as gauge
 from crossseed.haar import cocycle, power
 from crossseed.haar import study as haar
 from crossseed.sae import calibration, study

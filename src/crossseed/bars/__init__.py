@@ -19,8 +19,8 @@ effects themselves; ``integrated``, integrated gradients; ``gradient``, one grad
 seeds components are matched by the alignment of weights. The null gives the heads of every layer other names.
 
 A candidate is ``rejected`` by a bar that the primary itself passes and it does not; by C and Pr of the rigorous
-version also where the primary's effects predict it reliably worse than the primary itself (``gap``), whatever
-the threshold, since that is held against sequences that no prediction has seen.
+version also where the primary's effects predict it worse than the primary itself (``gap``), reliably and by more than
+`NOTICED`, whatever the threshold, since that is held against sequences that no prediction has seen.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ B, P, C, PR = "B", "P", "C", "Pr"
 THRESHOLD = {B: 1e-4, P: 1e-3, C: 0.99, PR: 0.99}
 # The published threshold of squared differences as one of relative errors.
 RELATIVE_ERROR = THRESHOLD[P] ** 0.5
+# Differences of r below this are none: float32 makes smaller ones.
+NOTICED = 0.01
 PUBLISHED, RIGOROUS = "published", "rigorous"
 ITSELF, SIBLING = "itself", "sibling"
 # Decoys (`crossseed.cohorts.dyck.decoys`).
@@ -48,6 +50,8 @@ PROGRAM = "program"
 MEASURED, INTEGRATED, GRADIENT = "measured", "integrated", "gradient"
 COMPONENTS, HEADS, EDGES = "components", "heads", "edges"
 HEAD_EDGES, CUMULATIVE = "edges of heads", "cumulative"
+# Bar P of the model itself, moved by a random element.
+MOVED = "moved copy"
 Row = dict[str, Any]
 
 

@@ -14,12 +14,18 @@ LABELS, PRIMARY = "labels", "primary"
 
 
 def behaviour_rows(
-    stream: behaviour.Stream, name: str, against: str, resamples: int, *cell: object
+    stream: behaviour.Stream,
+    name: str,
+    against: str,
+    resamples: int,
+    *cell: object,
+    published: bool = False,
 ) -> list[Row]:
     """Bar B of one model of a stream, by both protocols.
 
     Args:
         against: ``labels``, or ``primary``: the first model of the stream.
+        published: whether the study measured this: divergence from the primary between seeds alone.
     """
     rng = generator("bars-behaviour", *cell, name)
     pooled = stream.rates(name, np.ones((1, len(stream.counts))), range(len(behaviour.SHARES)))
@@ -34,7 +40,7 @@ def behaviour_rows(
     shares = {d: behaviour.SHARES[d] for d in within}
     total = sum(shares.values())
     mixed = np.sum([share / total * within[d] for d, share in shares.items()], axis=0)
-    published = behaviour.SMOOTHED if against == LABELS else behaviour.DIVERGENCE
+    printed = behaviour.SMOOTHED if against == LABELS else behaviour.DIVERGENCE
     judged = behaviour.LOSS if against == LABELS else behaviour.DIVERGENCE
     # The study pools all positions of what it drew; between seeds it draws from the first distribution.
     published_part = "pooled mean" if against == LABELS else "train mean"
@@ -53,13 +59,15 @@ def behaviour_rows(
                 found = estimate(of) if len(of) > 1 else Estimate(float(of[0]))
                 where = f"{distribution} {part}"
                 # As published, heads are pooled; rigorously each must stay below, its interval too.
-                as_published = quantity == published and where == published_part
+                as_published = published and quantity == printed and where == published_part
                 judges = quantity == judged and distribution == "all" and part != "mean"
                 row = bars.row(
                     bars.B, bars.PUBLISHED if as_published else bars.RIGOROUS, where, against, found.value,
                     quantity=quantity, n=int(stream.counts.sum()),
                 )  # fmt: skip
                 if not as_published:
-                    row["passes"] = int(found.high < bars.THRESHOLD[bars.B]) if judges else ""
+                    # Without an interval nothing is known to stay below.
+                    known = judges and np.isfinite(found.high)
+                    row["passes"] = int(found.high < bars.THRESHOLD[bars.B]) if known else ""
                 rows.append({**row, "low": found.low, "high": found.high})
     return rows

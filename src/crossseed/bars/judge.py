@@ -75,9 +75,11 @@ def itself(
     same_heads = np.tile(np.arange(N_HEADS), (N_LAYERS, 1))
     rows: list[Row] = []
     for name, stream in streams.items():
-        found = behaviour_rows(stream, name, LABELS, spec["resamples"], *cell)
+        found = behaviour_rows(stream, name, LABELS, spec["resamples"], *cell, published=True)
         if name == bars.ITSELF:
-            found += _parameters(state, _copy(state, *cell), name, *cell)
+            found += _parameters(state, state, name, *cell)
+            moved = _parameters(state, _copy(state, *cell), name, *cell)
+            found += [{**row, "part": bars.MOVED} for row in moved]
         else:
             found += behaviour_rows(stream, name, PRIMARY, spec["resamples"], *cell)
         if name in made:
@@ -116,9 +118,9 @@ def sibling(
     """
     device = str(models[PRIMARY].W_E.device)
     stream = _stream(spec, models, spec["sequences_between"], device, *cell)
-    rows = behaviour_rows(stream, bars.SIBLING, PRIMARY, spec["resamples"], *cell)
+    rows = behaviour_rows(stream, bars.SIBLING, PRIMARY, spec["resamples"], *cell, published=True)
     if UNTRAINED in models:
-        null = behaviour_rows(stream, UNTRAINED, PRIMARY, spec["resamples"], *cell)
+        null = behaviour_rows(stream, UNTRAINED, PRIMARY, spec["resamples"], *cell, published=True)
         for row, other in zip(rows, null, strict=True):
             row["null"] = other["value"]
     primary, own = causes
@@ -126,7 +128,16 @@ def sibling(
     rows += causal_rows(primary, own, heads_lh, published_heads_lh, spec["resamples"], *cell)
     probe = _probe(models[bars.SIBLING], sets, spec)
     rows.append(cumulative_row(primary, probe, own, heads_lh, spec["orders"], *cell))
-    return _rejected([{"candidate": bars.SIBLING, **row} for row in rows])
+    # What the primary itself passes, on the same sequences.
+    same = np.tile(np.arange(N_HEADS), (N_LAYERS, 1))
+    of_primary = causal_rows(primary, primary, same, same, spec["resamples"], *cell)
+    judged = _rejected(
+        [
+            *({"candidate": bars.ITSELF, **row} for row in of_primary),
+            *({"candidate": bars.SIBLING, **row} for row in rows),
+        ]
+    )
+    return [row for row in judged if row["candidate"] == bars.SIBLING]
 
 
 def parameter_rows(max_mse: float, relative_error: float, null: float, n: int) -> list[Row]:
@@ -161,8 +172,9 @@ def _rejected(rows: Sequence[Row]) -> list[Row]:
     for row in rows:
         if row["candidate"] == bars.ITSELF or row["passes"] == "":
             continue
+        # What the primary is not measured by, it passes: no divergence from itself, nor of its weights.
         fails = not row["passes"] and own.get(key(row), 1) != 0
-        row["rejected"] = int(fails or row["gap_low"] > 0)
+        row["rejected"] = int(fails or (row["gap_low"] > 0 and row["gap"] > bars.NOTICED))
     return list(rows)
 
 

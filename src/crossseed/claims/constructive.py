@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from crossseed import bars as b
+from crossseed import gauge
 from crossseed.claims.cells import SEED_VALUES, Cells, Values, Wiring, less
-from crossseed.gauge import joint, study
+from crossseed.gauge import joint
 
 
 def _bar(candidate: str, value: str = "value", **wanted: str) -> Values:
@@ -22,7 +23,7 @@ def _joint(method: str) -> Values:
     """The largest squared difference after the published search and one more rotation, at λ = 0."""
     return lambda c: c.between(
         "joint",
-        start=study.PUBLISHED,
+        start=gauge.PUBLISHED,
         objective=joint.PUBLISHED,
         method=method,
         lambda_=0.0,
@@ -47,9 +48,9 @@ def _over_itself(candidate: str, quantity: str) -> Values:
 _SMOOTHED = {"bar": b.B, "quantity": "smoothed_divergence", "part": "pooled mean"}
 _COMPONENTS = {"bar": b.C, "protocol": b.PUBLISHED, "predictor": b.INTEGRATED}
 _PARAMETRIC = Wiring(
-    _weights(study.PUBLISHED, "max_mse"),
-    _weights(study.MENDED, "max_mse"),
-    (_weights(study.RANDOM, "max_mse"), _weights(study.ZERO, "max_mse")),
+    _weights(gauge.PUBLISHED, "max_mse"),
+    _weights(gauge.MENDED, "max_mse"),
+    (_weights(gauge.RANDOM, "max_mse"), _weights(gauge.ZERO, "max_mse")),
     "passes",
     "the same search with its rotation mended, against random alignments and the zero predictor",
     "two members whose weights are aligned",
@@ -78,9 +79,9 @@ WIRED: dict[str, Wiring] = {
     "bar-parametric": _PARAMETRIC,
     "bar-parametric-independent": _PARAMETRIC,
     "bar-parametric-joint": Wiring(
-        _joint(study.PUBLISHED),
-        _joint(study.CLOSED),
-        _joint(study.GIVEN),
+        _joint(gauge.PUBLISHED),
+        _joint(gauge.CLOSED),
+        _joint(gauge.GIVEN),
         "never",
         "the closed form, beside no further rotation",
         "two members whose weights are aligned",

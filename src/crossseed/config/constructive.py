@@ -97,4 +97,6 @@ class LensStudy(Model):
         NonEmpty,
         Field(description="What pruning an edge may add to the loss, in nats (published: 0.001)."),
     ]
-    rows: Count = Field(description="Sequences of `eval` on which edges are pruned.")
+    rows: Count = Field(
+        description="Sequences of `fit` on which edges are pruned, and of `eval` on which that is told."
+    )

@@ -295,6 +295,12 @@ class RunConfig(Model):
                     f"stability.matched.dictionaries names {name!r}, but {architecture} has no penalty: its k is "
                     "its L0; set k, and leave the variant out"
                 )
+            penalty = architectures.module_of(architecture).PENALTY
+            if getattr(self.dictionaries[name], penalty) <= 0:
+                raise ValueError(
+                    f"dictionaries.{name}.{penalty} is 0, where the search of stability.matched starts; give a "
+                    "number above 0"
+                )
         for name, variant in self.dictionaries.items():
             if not variant.inits and name not in (study.dictionaries if study else ()):
                 raise ValueError(

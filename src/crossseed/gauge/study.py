@@ -23,8 +23,20 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crossseed.alignment.moments import Moments
-from crossseed.cohorts.base import JOURNEY
-from crossseed.gauge import element, joint, search
+from crossseed.gauge import (
+    ALIGNED,
+    CLOSED,
+    GIVEN,
+    LEAST_LOSS,
+    MENDED,
+    PUBLISHED,
+    RANDOM,
+    UNTRAINED,
+    ZERO,
+    element,
+    joint,
+    search,
+)
 from crossseed.gauge.element import Element
 from crossseed.gauge.weights import OF_MODEL, Weights, squares
 from crossseed.metrics import INTERVAL
@@ -32,23 +44,6 @@ from crossseed.published import alignment as published
 from crossseed.published import joint as published_joint
 from crossseed.seeding import generator
 
-COLUMNS = (*JOURNEY, "arm", "tensor", "metric", "value", "low", "high")
-JOINT_COLUMNS = (
-    *(
-        *JOURNEY,
-        "start",
-        "objective",
-        "method",
-        "lambda",
-        "det",
-        "weight_error",
-        "activation_error",
-    ),
-    *("loss", "max_mse", "rotation_distance"),
-)
-ALIGNED, GIVEN, RANDOM, UNTRAINED, ZERO = "aligned", "given", "random", "untrained", "zero"
-PUBLISHED, MENDED = "published", "mended"
-CLOSED, LEAST_LOSS = "closed_form", "published_least_loss"
 LEAST_LAMBDA = 1e-5
 Row = dict[str, Any]
 

@@ -70,6 +70,14 @@ def agreements(by_lens: Mapping[str, np.ndarray]) -> list[Agreement]:
     return found
 
 
+def apart_by_chance(lenses: int, heads: int, least: float) -> float:
+    """Heads that some two lenses put at least so many ranks apart, if orders are unrelated: the mean of a thousand."""
+    rng = generator("lens-agreement-chance", lenses, heads)
+    orders = rng.permuted(np.tile(np.arange(heads), (ORDERS, lenses, 1)), axis=2)
+    spread = orders.max(axis=1) - orders.min(axis=1)
+    return float((spread >= least).sum(axis=1).mean())
+
+
 def apart(by_lens: Mapping[str, np.ndarray], head: int, least: float) -> list[tuple[str, str]]:
     """Pairs of lenses that put a head at least so many ranks apart, the one that ranks it higher first."""
     return [

@@ -88,10 +88,10 @@ def _unit(rows_nd: np.ndarray) -> np.ndarray:
 
 
 def random_directions(rng: np.random.Generator, n: int, width: int) -> Directions:
-    """A dictionary of no model: independent directions, the encoder's those of the decoder, as SAEs that are
-    tied at the start have them."""
-    decoder = _unit(rng.standard_normal((n, width), dtype=np.float32))
-    return Directions(decoder, decoder)
+    """A dictionary of no model: independent directions of decoder and encoder. (With an encoder that is its decoder
+    both matchings of two such dictionaries would be one, and `agree` 1.)"""
+    drawn = (rng.standard_normal((n, width), dtype=np.float32) for _ in range(2))
+    return Directions(*map(_unit, drawn))
 
 
 def compare(first: Directions, second: Directions) -> Compared:

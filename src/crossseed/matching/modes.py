@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-# Of the coefficient for a uniform distribution: what is above has two modes or a heavy skew.
-UNIFORM = 5 / 9
 ITERATIONS = 300
+# A density has two modes where it falls between them below this share of the lower one; skew alone has no valley.
+VALLEY = 0.8
 
 
 class Modes(NamedTuple):
@@ -21,6 +21,7 @@ class Modes(NamedTuple):
     """
 
     coefficient: float
+    valley: float
     bic_gain: float
     low: float
     high: float
@@ -32,20 +33,35 @@ def of(values_n: np.ndarray) -> Modes:
     x = np.asarray(values_n, dtype=np.float64)
     n = len(np.unique(x))
     if n < 4:
-        return Modes(*[float("nan")] * 5)
+        return Modes(*[float("nan")] * 6)
     skew, kurtosis = stats.skew(x, bias=False), stats.kurtosis(x, bias=False)
     n = len(x)
     coefficient = (skew**2 + 1) / (kurtosis + 3 * (n - 1) ** 2 / ((n - 2) * (n - 3)))
-    low, high, share, likelihood = _two(x)
+    means, sds, shares, likelihood = _two(x)
     one = float(stats.norm.logpdf(x, x.mean(), x.std()).sum())
     # Two parameters against five.
     gain = (2 * (likelihood - one) - 3 * np.log(n)) / n
-    return Modes(float(coefficient), float(gain), low, high, share)
+    between = np.linspace(means[0], means[1], 200)
+    density = (shares * stats.norm.pdf(between[:, None], means, sds)).sum(axis=1)
+    valley = density.min() / min(density[0], density[-1])
+    return Modes(
+        float(coefficient),
+        float(valley),
+        float(gain),
+        float(means[0]),
+        float(means[1]),
+        float(shares[1]),
+    )
 
 
-def _two(x: np.ndarray) -> tuple[float, float, float, float]:
-    """Means, share of the higher, and likelihood of two normal distributions, by expectation maximisation from the
-    halves."""
+def two(found: Modes) -> bool:
+    """Whether there are two modes: two normal distributions beat one, and leave a valley."""
+    return found.bic_gain > 0 and found.valley < VALLEY
+
+
+def _two(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Means, in ascending order, deviations, shares and likelihood of two normal distributions, by expectation
+    maximisation from the halves."""
     least = 1e-3 * x.std()
     share = np.array([0.5, 0.5])
     mean, sd = np.quantile(x, [0.25, 0.75]), np.full(2, x.std() / 2)
@@ -56,5 +72,5 @@ def _two(x: np.ndarray) -> tuple[float, float, float, float]:
         mass = weight.sum(axis=0).clip(1e-9)
         share, mean = mass / len(x), (weight * x[:, None]).sum(axis=0) / mass
         sd = np.sqrt((weight * (x[:, None] - mean) ** 2).sum(axis=0) / mass).clip(least)
-    upper = int(mean.argmax())
-    return float(mean.min()), float(mean.max()), float(share[upper]), float(total.sum())
+    order = np.argsort(mean)
+    return mean[order], sd[order], share[order], float(total.sum())

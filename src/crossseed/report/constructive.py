@@ -7,18 +7,19 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from crossseed import bars as b
-from crossseed.gauge import joint, study
+from crossseed import gauge
+from crossseed.gauge import joint
 from crossseed.report import tables as t
 from crossseed.report.spreads import spread
 
 ARMS = {
-    study.ALIGNED: "best of all symmetries",
-    study.MENDED: "published search, rotation mended",
-    study.PUBLISHED: "published search",
-    study.GIVEN: "no alignment",
-    study.RANDOM: "random alignments",
-    study.UNTRAINED: "an untrained model, best of all symmetries",
-    study.ZERO: "zero weights",
+    gauge.ALIGNED: "best of all symmetries",
+    gauge.MENDED: "published search, rotation mended",
+    gauge.PUBLISHED: "published search",
+    gauge.GIVEN: "no alignment",
+    gauge.RANDOM: "random alignments",
+    gauge.UNTRAINED: "an untrained model, best of all symmetries",
+    gauge.ZERO: "zero weights",
 }
 CANDIDATES = {
     b.ITSELF: "the model itself",
@@ -46,9 +47,9 @@ _HEADS = [f"all {head}" for head in ("tok", "depth", "valid")]
 COLUMNS = (
     Cell("B as published (nats)", {"bar": b.B, "quantity": "smoothed_divergence", "part": "pooled mean"}),
     Cell("B, worst head (nats)", {"bar": b.B, "quantity": "cross_entropy", "part": _HEADS}),
-    Cell("divergence from the model (nats)", {"bar": b.B, "quantity": "kl", "part": "all mean"}),
-    Cell("P as published", {"bar": b.P, **_PUBLISHED}),
-    Cell("P, relative error", {"bar": b.P, **_RIGOROUS}),
+    Cell("divergence from the model, worst head (nats)", {"bar": b.B, "quantity": "kl", "part": _HEADS}),
+    Cell("P as published", {"bar": b.P, "part": "all", **_PUBLISHED}),
+    Cell("P, relative error", {"bar": b.P, "part": "all", **_RIGOROUS}),
     Cell("C and Pr as published (r)", {"bar": b.C, "predictor": b.INTEGRATED, **_PUBLISHED}),
     Cell("C on edges (r)", {"part": b.EDGES, "predictor": b.INTEGRATED, **_RIGOROUS}),
     Cell(
@@ -102,24 +103,24 @@ def _aligned(tables: t.Tables, cohort: str) -> list[str]:
     about = tables.weights[(tables.weights.cohort == cohort) & tables.weights.tensor.isna()]
     converged = about[about.metric == "converged"].value
     same = about[about.metric == "starts_at_best"].value
-    aligned = rows[(rows.arm == study.ALIGNED) & (rows.metric == "relative_error")]
-    untrained = rows[(rows.arm == study.UNTRAINED) & (rows.metric == "relative_error")]
+    aligned = rows[(rows.arm == gauge.ALIGNED) & (rows.metric == "relative_error")]
+    untrained = rows[(rows.arm == gauge.UNTRAINED) & (rows.metric == "relative_error")]
     sentences = [
-        f"The best element of the symmetry group leaves a relative error of {of(study.ALIGNED)} "
+        f"The best element of the symmetry group leaves a relative error of {of(gauge.ALIGNED)} "
         "(0: a copy, 1: zero weights).",
     ]
     if len(untrained):
         both = aligned.merge(untrained, on=t.PAIR[:-1], suffixes=("", "_untrained"))
         closer = (both.value < both.value_untrained).sum()
         sentences.append(
-            f"A model that was never trained is brought to {of(study.UNTRAINED)} by the same search; "
+            f"A model that was never trained is brought to {of(gauge.UNTRAINED)} by the same search; "
             f"{closer} of {len(both)} trained ones come closer."
         )
     sentences.append(
-        f"The published search, whose rotation is transposed, ends at {of(study.PUBLISHED)}, where random "
-        f"alignments have {of(study.RANDOM)}; with the rotation mended it ends at {of(study.MENDED)}. Largest mean "
-        f"squared difference of a tensor: {of(study.PUBLISHED, 'max_mse')} as published, "
-        f"{of(study.MENDED, 'max_mse')} mended, {of(study.ZERO, 'max_mse')} for zero weights."
+        f"The published search, whose rotation is transposed, ends at {of(gauge.PUBLISHED)}, where random "
+        f"alignments have {of(gauge.RANDOM)}; with the rotation mended it ends at {of(gauge.MENDED)}. Largest mean "
+        f"squared difference of a tensor: {of(gauge.PUBLISHED, 'max_mse')} as published, "
+        f"{of(gauge.MENDED, 'max_mse')} mended, {of(gauge.ZERO, 'max_mse')} for zero weights."
     )
     sentences.append(
         f"{converged.sum():.0f} of {len(converged)} searches converged; the best end was reached by "
@@ -154,18 +155,18 @@ def _traded(tables: t.Tables, cohort: str) -> list[str]:
         # Of both determinants the one that is the optimum.
         return part.loc[part.groupby(t.PAIR[:-1]).loss.idxmin(), column]
 
-    best = {"start": study.ALIGNED, "objective": joint.NORMALISED, "method": study.CLOSED}
+    best = {"start": gauge.ALIGNED, "objective": joint.NORMALISED, "method": gauge.CLOSED}
     ends = [_text(of(e, **best, **{"lambda": lam})) for lam in (0.0, 1.0) for e in ERRORS]
-    again = {"start": study.PUBLISHED, "objective": joint.PUBLISHED, "lambda": 1.0}
+    again = {"start": gauge.PUBLISHED, "objective": joint.PUBLISHED, "lambda": 1.0}
     kept, least, closed = (
         _text(of("activation_error", method=method, **again))
-        for method in (study.PUBLISHED, study.LEAST_LOSS, study.CLOSED)
+        for method in (gauge.PUBLISHED, gauge.LEAST_LOSS, gauge.CLOSED)
     )
     return [
         f"One more rotation after the best alignment: where weights alone decide it (λ = 0) their relative squared "
         f"error is {ends[0]} and that of activations {ends[1]}; where activations alone do (λ = 1), {ends[2]} and "
-        f"{ends[3]}. The optimum is in closed form for every λ, and the one never falls where the other does "
-        "not rise.",
+        f"{ends[3]}. The optimum is in closed form for every λ: on the tokens it is fitted on the one never "
+        "falls where the other does not rise.",
         f"The published optimiser, asked for activations alone, returns an activation error of {kept} (its own "
         f"units): it keeps the state whose worst tensor is closest. Of the states it looked at the one "
         f"of least loss has {least}, and the optimum is {closed}.",
@@ -174,6 +175,8 @@ def _traded(tables: t.Tables, cohort: str) -> list[str]:
 
 # Predictors that bars are not decided by.
 NOT_HEADLINE = (b.MEASURED, b.GRADIENT)
+# Parts of what decides C and Pr, told beside it.
+NOT_DECIDED_BY = (b.HEADS, b.HEAD_EDGES)
 # What two decimals do not show.
 SMALL = 0.05
 ERRORS = ("weight_error", "activation_error")
@@ -201,7 +204,10 @@ def _cell(rows: pd.DataFrame, wanted: dict[str, Any]) -> dict[str, str]:
 def _rejected(rows: pd.DataFrame, protocol: str) -> str:
     """The bars of a protocol that reject a candidate, and of how many members or pairs."""
     rows = rows[
-        (rows.protocol == protocol) & rows.rejected.notna() & ~rows.predictor.isin(NOT_HEADLINE)
+        (rows.protocol == protocol)
+        & rows.rejected.notna()
+        & ~rows.predictor.isin(NOT_HEADLINE)
+        & ~rows.part.isin(NOT_DECIDED_BY)
     ]
     if rows.empty:
         return "–"

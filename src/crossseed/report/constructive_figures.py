@@ -11,17 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from crossseed import bars as b
-from crossseed.gauge import joint, study
+from crossseed import gauge
+from crossseed.gauge import joint
 from crossseed.report import tables as t
 from crossseed.report.style import AMBER, BLUE, GREEN, ORANGE, PINK, STYLE, panels, spread_labels
 
 BLACK, GREY = "#000000", "#999999"
 ARMS = {
-    study.ALIGNED: (BLUE, "best of all symmetries"),
-    study.MENDED: (GREEN, "published, mended"),
-    study.PUBLISHED: (ORANGE, "published"),
-    study.RANDOM: (GREY, "random"),
-    study.UNTRAINED: (PINK, "untrained, aligned"),
+    gauge.ALIGNED: (BLUE, "best of all symmetries"),
+    gauge.MENDED: (GREEN, "published, mended"),
+    gauge.PUBLISHED: (ORANGE, "published"),
+    gauge.RANDOM: (GREY, "random"),
+    gauge.UNTRAINED: (PINK, "untrained, aligned"),
 }
 # Where the panels of relative errors end.
 MOST = 2.0
@@ -47,7 +48,7 @@ def weights(tables: t.Tables, info: dict[str, Any]) -> Figure:
     figure, axes = panels(len(cohorts), height=4.6)
     for axis, cohort in zip(axes, cohorts, strict=True):
         part = rows[rows.cohort == cohort]
-        names = list(pd.unique(part[part.arm == study.ALIGNED].tensor))
+        names = list(pd.unique(part[part.arm == gauge.ALIGNED].tensor))
         arms = [arm for arm in ARMS if arm in set(part.arm)]
         for arm in arms:
             colour, _ = ARMS[arm]
@@ -83,7 +84,7 @@ def weights(tables: t.Tables, info: dict[str, Any]) -> Figure:
 def traded(tables: t.Tables, info: dict[str, Any]) -> Figure:
     """A panel a cohort: error of weights over error of activations along λ, in closed form, and where the
     published optimiser ended."""
-    rows = tables.joint[tables.joint.start == study.PUBLISHED]
+    rows = tables.joint[tables.joint.start == gauge.PUBLISHED]
     rows = rows[rows.objective == joint.PUBLISHED]
     cohorts = of_cohorts(rows, info)
     sns.set_theme(style="ticks", rc=STYLE)
@@ -92,12 +93,12 @@ def traded(tables: t.Tables, info: dict[str, Any]) -> Figure:
     for axis, cohort in zip(axes, cohorts, strict=True):
         part = rows[rows.cohort == cohort]
         for _, pair in part.groupby(t.PAIR[:-1]):
-            closed = pair[(pair.method == study.CLOSED) & (pair["lambda"] <= 1)]
+            closed = pair[(pair.method == gauge.CLOSED) & (pair["lambda"] <= 1)]
             curve = closed.loc[closed.groupby("lambda").loss.idxmin()].sort_values("lambda")
             axis.plot(curve.activation_error, curve.weight_error, "-", color=BLUE, lw=1.2)
             for method, colour, marker in (
-                (study.PUBLISHED, ORANGE, "o"),
-                (study.LEAST_LOSS, GREEN, "s"),
+                (gauge.PUBLISHED, ORANGE, "o"),
+                (gauge.LEAST_LOSS, GREEN, "s"),
             ):
                 of = pair[pair.method == method]
                 axis.plot(of.activation_error, of.weight_error, marker, color=colour, ms=4, mew=0)
@@ -111,9 +112,9 @@ def traded(tables: t.Tables, info: dict[str, Any]) -> Figure:
 
 def _labelled(axis: Axes, rows: pd.DataFrame) -> None:
     words = {
-        study.CLOSED: (BLUE, "closed form, λ from 0 to 1"),
-        study.PUBLISHED: (ORANGE, "published optimiser, the state it keeps"),
-        study.LEAST_LOSS: (GREEN, "published optimiser, least loss"),
+        gauge.CLOSED: (BLUE, "closed form, λ from 0 to 1"),
+        gauge.PUBLISHED: (ORANGE, "published optimiser, the state it keeps"),
+        gauge.LEAST_LOSS: (GREEN, "published optimiser, least loss"),
     }
     for number, (colour, label) in enumerate(words.values()):
         axis.text(

@@ -17,7 +17,7 @@ APART = 4
 ALPHA = 0.05
 # Loss in nats that an ablation adds where it hurts.
 HURTS = 0.1
-# What a group of features alone explains, to be named as a role.
+# What only a group of features explains, to be named as a role.
 NOTICED = 0.03
 
 
@@ -184,8 +184,10 @@ def _agreed(by_lens: dict[str, np.ndarray]) -> list[str]:
     best, worst = max(found, key=lambda a: a.rho), min(found, key=lambda a: a.rho)
     chance = sum(a.p > ALPHA for a in found)
     far = sum(bool(agreement.apart(by_lens, head, APART)) for head in range(n))
+    expected = agreement.apart_by_chance(len(by_lens), n, APART)
     return [
-        f"Each lens ranks the {n} heads by one number; of {len(found)} pairs of lenses {chance} agree no better than "
-        f"chance (ρ from {worst.rho:.2f}, {worst.first} and {worst.second}, to {best.rho:.2f}, {best.first} and "
-        f"{best.second}), and {far} heads are {APART} or more ranks apart by some two."
+        f"Each lens ranks the {n} heads by one number; of {len(found)} pairs of lenses {chance} cannot be told from "
+        f"unrelated orders (ρ from {worst.rho:.2f}, {worst.first} and {worst.second}, to {best.rho:.2f}, {best.first} and "
+        f"{best.second}), and {far} heads are {APART} or more ranks apart by some two, where {expected:.1f} are if no two "
+        "lenses agree."
     ]

@@ -129,13 +129,14 @@ CAPTIONS = {
     "contributions; residual replaces the whole residual stream, as the study did for language models.",
     "attribution-cost": "Error of each method over the forward and backward passes it takes of one "
     "component and batch. Grey: the pass that measuring takes. Points are seeds, lines medians.",
-    "stability": "SAEs of one member and site that differ in nothing but their seed. Above: latents that both matchings "
-    "give the same partner, with both cosines above the threshold (strict). Below: the mean cosine of matched decoder "
-    "directions. Means over pairs of SAE seeds with 95 % intervals over seeds; dotted: random directions of the same "
-    "number and width.",
-    "stability-decay": "Latents of one SAE that none of k − 1 others has, mean over sites, over which SAE it is and over "
-    "sets of others, with 95 % intervals over SAE seeds. Dotted: where the fit a kᵇ + c ends, from five SAEs on. "
-    "Published for 32,768 latents of Pythia-160m: .58 at two, .35 at nine, c = .27.",
+    "stability": "SAEs of one member and site that differ in nothing but their seed, a line a dictionary. Left: latents "
+    "that fire and to which both matchings give the same partner, with both cosines above the threshold (strict). "
+    "Right: the mean cosine of matched decoder directions. Means over pairs of SAE seeds with 95 % intervals by leaving "
+    "out one seed at a time (from four seeds on). Hollow: SAEs of the model before training, where the run has them; grey ticks: "
+    "random directions of the same number and width.",
+    "stability-decay": "Latents of one SAE that none of k − 1 others has, of those that fire; mean over sites, over "
+    "which SAE it is and over sets of others, with 95 % intervals by leaving out one SAE at a time. Published for 32,768 "
+    "latents of Pythia-160m: .58 at two, .35 at nine.",
     "weights": "Relative error of every tensor of one member moved to another by symmetries of the model, in a gauge "
     "in which it does not depend on the basis. Points are pairs of seeds, lines medians. Blue: best element "
     "found. Green: the published search with its rotation mended; orange-red: as published. Grey: random "

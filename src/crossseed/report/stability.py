@@ -9,11 +9,21 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from crossseed.matching import modes
 from crossseed.report import tables as t
-from crossseed.report.style import AMBER, BLUE, GREEN, ORANGE, PINK, STYLE, short_site
+from crossseed.report.style import (
+    AMBER,
+    BLUE,
+    GREEN,
+    ORANGE,
+    PINK,
+    STYLE,
+    short_site,
+    spread_labels,
+)
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, "#000000")
+GREY = "#999999"
+PANELS = {"strict": "share of latents, strict", "pw_mcc": "mean matched decoder cosine"}
 # Checkpoint of a model that learned nothing: its SAEs are the null of trained ones.
 UNTRAINED = "step0"
 # Columns of the table: quantity, and the part of it.
@@ -63,7 +73,7 @@ def _same(
     return chosen[(chosen.site == site) & (chosen.checkpoint != checkpoint)]
 
 
-def _one(rows: pd.DataFrame, quantity: str, part: object = "all") -> pd.Series | None:
+def _one(rows: pd.DataFrame, quantity: str, part: object = "live") -> pd.Series | None:
     found = rows[(rows.quantity == quantity) & (rows.part.fillna("").astype(str) == str(part))]
     return found.iloc[0] if len(found) else None
 
@@ -76,6 +86,14 @@ def _cell(row: pd.Series | None, before: pd.Series | None = None) -> dict[str, s
     untrained = "" if before is None or pd.isna(before.value) else f"untrained {before.value:.2f}"
     said = filter(None, (interval, null, untrained))
     return {"value": f"{row.value:.2f}", "more": "; ".join(said)}
+
+
+def _wanted(tables: t.Tables, dictionary: str) -> str:
+    """The L0 that a dictionary's penalty was calibrated for."""
+    if tables.calibration.empty:
+        return ""
+    found = tables.calibration[tables.calibration.dictionary == dictionary].wanted_l0
+    return f" (wanted {found.iloc[0]:g})" if len(found) else ""
 
 
 def _line(
@@ -106,8 +124,8 @@ def _line(
         found["more"] = "; ".join(filter(None, (f"of {int(last.part)}", found["more"])))
     return {
         "dictionary": dictionary,
-        "site": site,
-        "recipe": f"EV {ev:.2f}, L0 {l0:.0f}, dead {dead:.0%}",
+        "site": f"seed {seed}, {checkpoint}, {site}",
+        "recipe": f"EV {ev:.2f}, L0 {l0:.1f}{_wanted(tables, dictionary)}, dead {dead:.0%}",
         "cells": [*cells, found],
     }
 
@@ -115,35 +133,53 @@ def _line(
 def _sentences(dictionary: str, rows: pd.DataFrame) -> list[str]:
     """What holds over the sites of one dictionary."""
 
-    def values(quantity: str, part: str = "all", column: str = "value") -> pd.Series:
+    def values(quantity: str, part: str = "live", column: str = "value") -> pd.Series:
         chosen = rows[(rows.quantity == quantity) & (rows.part.fillna("").astype(str) == part)]
         return chosen[column].dropna()
 
-    strict, floor = values("strict"), values("strict", column="null")
-    dead = values("strict", "live")
-    bimodal = values("modes_coefficient", "")
-    overlap, chance = (
-        values("subspace_overlap", "unshared"),
-        values("subspace_overlap", "unshared", "null"),
-    )
+    two = values("modes_two", "")
+    overlap = [values("subspace_overlap", part) for part in ("unshared", "any")]
+    chance = values("subspace_overlap", "unshared", "null")
     sentences = [
-        f"{dictionary}: two SAEs from different seeds share {_range(strict)} of their latents (strict; "
-        f"{_range(dead)} of those that fire in both, {_range(floor)} for random directions); matched cosines are "
-        f"bimodal at {(bimodal > modes.UNIFORM).sum()} of {len(bimodal)} sites."
+        f"{dictionary}: two SAEs from different seeds share {_range(values('strict'))} of the latents that fire "
+        f"(strict; {_range(values('strict', column='null'))} for random directions), {_range(values('strict', 'all'))} "
+        f"of all; matched cosines fall into two groups at {(two > 0.5).sum()} of {len(two)} sites."
     ]
-    offset = values("decay_offset", "c")
-    if len(offset):
-        low, high = values("decay_offset", "c", "low"), values("decay_offset", "c", "high")
+    sentences += _ends(rows)
+    if len(overlap[0]):
         sentences.append(
-            f"As SAEs are added the share found in one only goes to {_range(offset)} "
-            f"(intervals from {low.min():.2f} to {high.max():.2f}) by the fit with an offset."
-        )
-    if len(overlap):
-        sentences.append(
-            f"Directions that are in one SAE alone span subspaces that overlap by {_range(overlap)}; as many random "
-            f"directions by {_range(chance)}."
+            f"Directions that are in one SAE alone span subspaces that overlap by {_range(overlap[0])}, as many of all "
+            f"that fire by {_range(overlap[1])}, random ones of that rank by {_range(chance)}."
         )
     return sentences
+
+
+def _ends(rows: pd.DataFrame) -> list[str]:
+    """Where the share found in one SAE only goes, if that can be told."""
+    fits = rows[rows.quantity.isin(["decay_offset", "decay_power"])]
+    if fits.empty:
+        return []
+    ends, told = [], 0
+    for _, cell in fits.groupby(["seed", "checkpoint", "site"]):
+        by = cell.set_index(["quantity", "part"]).value
+        if ("decay_offset", "c") not in by.index:
+            continue
+        told += 1
+        # Too few points to weigh three parameters against two, or two do as well.
+        if np.isfinite(by["decay_offset", "aicc"]) and (
+            by["decay_offset", "aicc"] < by["decay_power", "aicc"]
+        ):
+            ends.append(by["decay_offset", "c"])
+    if not told:
+        return []
+    if not ends:
+        return [
+            "Where the share that is in one SAE only ends as SAEs are added cannot be told from so few of them."
+        ]
+    return [
+        f"As SAEs are added the share that is in one only goes to {_range(pd.Series(ends))} at {len(ends)} of {told} "
+        "sites, by the fit with an offset; elsewhere one to zero does as well."
+    ]
 
 
 def _range(values: pd.Series) -> str:
@@ -155,68 +191,76 @@ def _range(values: pd.Series) -> str:
 
 
 def sharing(tables: t.Tables, info: dict[str, Any]) -> Figure:
-    """A panel a cohort: strict share by site and dictionary, with intervals; dotted, matched cosine's floor."""
-    rows = trained(tables.stability)
-    rows = rows[rows["first"].isna() & (rows.part == "all")]
+    """Two panels a cohort, a line a dictionary: strict share and matched cosine by site, with intervals; hollow, of
+    the untrained model; ticks, of random directions."""
+    whole = tables.stability[tables.stability["first"].isna() & (tables.stability.part == "live")]
+    rows = trained(whole)
     cohorts = [cohort for cohort in info if cohort in set(rows.cohort)]
+    names = list(pd.unique(rows.dictionary))
     sns.set_theme(style="ticks", rc=STYLE)
-    figure = Figure(figsize=(2.4 + 4.2 * len(cohorts), 6.4), layout="constrained")
-    axes = figure.subplots(2, len(cohorts), squeeze=False, sharey="row", sharex="col")
+    size = (2.6 + 6.4 * len(cohorts), 1.1 + 0.34 * len(names))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, 2 * len(cohorts), squeeze=False, sharey=True)[0]
     for column, cohort in enumerate(cohorts):
-        part = rows[rows.cohort == cohort]
-        sites = [site for site in info[cohort]["sites"] if site in set(part.site)]
-        for line, quantity in enumerate(("strict", "pw_mcc")):
-            axis = axes[line, column]
-            for number, (dictionary, of) in enumerate(
-                part[part.quantity == quantity].groupby("dictionary", sort=False)
-            ):
+        sites = [site for site in info[cohort]["sites"] if site in set(rows.site)]
+        for offset, (quantity, label) in enumerate(PANELS.items()):
+            axis = axes[2 * column + offset]
+            part = rows[(rows.cohort == cohort) & (rows.quantity == quantity)]
+            before = whole[
+                (whole.cohort == cohort)
+                & (whole.quantity == quantity)
+                & (whole.checkpoint == UNTRAINED)
+            ]
+            for number, site in enumerate(sites):
                 colour = COLOURS[number % len(COLOURS)]
-                of = of.groupby("site")[["value", "low", "high", "null"]].mean().reindex(sites)
-                x = np.arange(len(sites))
-                axis.plot(x, of.value, "o-", color=colour, ms=4, lw=1.2)
-                axis.vlines(x, of.low, of.high, color=colour, lw=1.0)
-                axis.plot(x, of.null, ":", color=colour, lw=1.0)
-                if column == len(cohorts) - 1:
+                y = np.arange(len(names)) + 0.5 * (number + 1) / (len(sites) + 1) - 0.25
+                of = part[part.site == site].groupby("dictionary")[["value", "low", "high", "null"]]
+                of = of.mean().reindex(names)
+                null = before[before.site == site].groupby("dictionary").value.mean().reindex(names)
+                axis.hlines(y, of.low, of.high, color=colour, lw=1.0)
+                axis.plot(of.value, y, "o", color=colour, ms=4, mew=0)
+                axis.plot(null, y, "o", mfc="none", mec=colour, ms=4, mew=0.8)
+                axis.plot(of.null, y, "|", color=GREY, ms=5)
+                if offset == 0:
                     axis.text(
-                        len(sites) - 0.85, of.value.iloc[-1], str(dictionary), color=colour, fontsize=8,
-                        va="center",
+                        0.02 + 0.45 * number, 1.01, short_site(site).replace("\n", ", "), color=colour,
+                        fontsize=8, transform=axis.transAxes,
                     )  # fmt: skip
-            axis.set_ylim(-0.02, 1.02)
-            axis.set_xlim(-0.3, len(sites) + (0.6 if column == len(cohorts) - 1 else -0.7))
+            axis.set_xlim(-0.03, 1.03)
+            axis.set_xlabel(label)
+            axis.set_yticks(range(len(names)), names)
+            axis.set_ylim(len(names) - 0.5, -0.6)
+            axis.set_title(cohort if offset == 0 else "", pad=14)
             sns.despine(ax=axis)
-        axes[0, column].set_title(cohort)
-        axes[1, column].set_xticks(range(len(sites)), [short_site(s) for s in sites], fontsize=7)
-    axes[0, 0].set_ylabel("share of latents, strict")
-    axes[1, 0].set_ylabel("mean matched decoder cosine")
     return figure
 
 
 def decay(tables: t.Tables, info: dict[str, Any]) -> Figure:
-    """A panel a cohort: share of latents found in one of k SAEs only, mean over sites, its interval, and where the
-    fit with an offset ends."""
+    """A panel a cohort: share of latents found in one of k SAEs only, mean over sites, and its interval."""
     rows = trained(tables.stability)
-    rows = rows[rows["first"].isna()]
+    rows = rows[rows["first"].isna() & (rows.quantity == "alone")]
     cohorts = [cohort for cohort in info if cohort in set(rows.cohort)]
+    names = list(pd.unique(rows.dictionary))
     sns.set_theme(style="ticks", rc=STYLE)
-    figure = Figure(figsize=(2.0 + 4.0 * len(cohorts), 3.6), layout="constrained")
+    figure = Figure(figsize=(2.4 + 4.6 * len(cohorts), 4.6), layout="constrained")
     axes = figure.subplots(1, len(cohorts), squeeze=False, sharey=True)[0]
+    palette = sns.color_palette("viridis", len(names))
     for axis, cohort in zip(axes, cohorts, strict=True):
-        part = rows[rows.cohort == cohort]
-        last = 2
-        for number, (dictionary, of) in enumerate(part.groupby("dictionary", sort=False)):
-            colour = COLOURS[number % len(COLOURS)]
-            alone = of[of.quantity == "alone"].assign(k=lambda x: x.part.astype(int))
-            curve = alone.groupby("k")[["value", "low", "high"]].mean()
-            last = max(last, int(curve.index.max()))
-            axis.plot(curve.index, curve.value, "o-", color=colour, ms=3.5, lw=1.2)
-            axis.fill_between(curve.index, curve.low, curve.high, color=colour, alpha=0.15, lw=0)
-            end = of[(of.quantity == "decay_offset") & (of.part == "c")].value.mean()
-            if np.isfinite(end):
-                axis.axhline(end, color=colour, lw=0.8, ls=":")
-            axis.text(curve.index[-1] + 0.1, curve.value.iloc[-1], str(dictionary), color=colour,
-                      fontsize=8, va="center")  # fmt: skip
-        axis.set_ylim(0, 1)
-        axis.set_xlim(1.8, last + 0.35 * max(2, last - 1))
+        part = rows[rows.cohort == cohort].assign(k=lambda x: x.part.astype(int))
+        ends: list[tuple[float, str, Any]] = []
+        for colour, (dictionary, of) in zip(
+            palette, part.groupby("dictionary", sort=False), strict=True
+        ):
+            curve = of.groupby("k")[["value", "low", "high"]].mean()
+            axis.plot(curve.index, curve.value, "o-", color=colour, ms=3, lw=1.2)
+            axis.vlines(curve.index, curve.low, curve.high, color=colour, lw=0.7)
+            ends.append((float(curve.value.iloc[-1]), str(dictionary), colour))
+        last = int(part.k.max())
+        heights = spread_labels([value for value, *_ in ends], 0.035)
+        for height, (_, dictionary, colour) in zip(heights, ends, strict=True):
+            axis.text(last + 0.12, height, dictionary, color=colour, fontsize=7.5, va="center")
+        axis.set_ylim(-0.02, 1.04)
+        axis.set_xlim(1.8, last + 0.5 * max(2, last - 1))
         axis.set_xticks(range(2, last + 1))
         axis.set_title(cohort)
         axis.set_xlabel("SAEs compared")

@@ -58,7 +58,14 @@ def search(l0_of: Callable[[float], float], start: float, wanted: float, runs: i
         elif not dense:
             penalty = min(sparse) / FACTOR
         else:
-            penalty = math.sqrt(max(dense) * min(sparse))
+            # Where L0 is not monotone the nearest pair that encloses the wanted one.
+            low, high = min(
+                ((d, s) for d in dense for s in sparse),
+                key=lambda pair: abs(math.log(pair[0] / pair[1])),
+            )
+            penalty = math.sqrt(low * high)
+        if any(math.isclose(penalty, t.penalty, rel_tol=1e-3) for t in tried):
+            break
     return tried
 
 
@@ -90,6 +97,11 @@ def calibrate(
     if name is None:
         raise UserError(
             f"{spec['dictionary']}: {variant['architecture']} has no penalty to calibrate; its k is its L0"
+        )
+    if variant[name] <= 0:
+        raise UserError(
+            f"{spec['dictionary']}: the search starts at {name} = {variant[name]:g}, which it can only multiply; give one "
+            "above 0"
         )
     # The schedule keeps its shape.
     share = min(1.0, spec["steps"] / variant["steps"])
@@ -140,7 +152,7 @@ def calibrate(
 
 
 def calibrated(spec: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    """The variant of a cell with the penalty that its calibration found.
+    """The variant of a cell with the penalty that its calibration found: that is in the dictionary's own record.
 
     Raises:
         UserError: the calibration is of another cell.

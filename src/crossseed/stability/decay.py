@@ -51,14 +51,17 @@ class Fit(NamedTuple):
 
 
 def fit(form: str, k: np.ndarray, share: np.ndarray) -> Fit | None:
-    """The best curve of one form; None with fewer points than it has parameters, and one."""
+    """The best curve of one form; None with fewer points than it has parameters, and one, or where none is found."""
     of = FORMS[form]
     n, p = len(k), len(of.names)
     if n <= p:
         return None
-    found, _ = optimize.curve_fit(
-        of.curve, k.astype(float), share, p0=of.start, bounds=(of.low, of.high), maxfev=20000
-    )
+    try:
+        found, _ = optimize.curve_fit(
+            of.curve, k.astype(float), share, p0=of.start, bounds=(of.low, of.high), maxfev=20000
+        )
+    except RuntimeError:
+        return None
     sse = float(np.square(share - of.curve(k.astype(float), *found)).sum())
     # The variance is a parameter too.
     q = p + 1

@@ -26,6 +26,8 @@ class Correlations:
             pair: np.zeros((n_latents, n_latents))
             for pair in itertools.combinations(range(n_seeds), 2)
         }
+        # Of the first two, with tokens of one half a block away: what latents that have nothing to do with each other have.
+        self.elsewhere = np.zeros((n_latents, n_latents))
 
     def add(self, h_snf: Sequence[np.ndarray]) -> None:
         """Adds latents of the same tokens, (tokens, latents) of every SAE."""
@@ -35,13 +37,24 @@ class Correlations:
             self.second[number] += np.square(h, dtype=np.float64).sum(axis=0)
         for (i, j), product in self.product.items():
             product += h_snf[i].T @ h_snf[j]
+        self.elsewhere += h_snf[0].T @ np.roll(h_snf[1], len(h_snf[1]) // 2, axis=0)
+
+    def null(self) -> np.ndarray:
+        """As `between` of the first two SAEs, tokens of one with other tokens of the other."""
+        return self._correlation(0, 1, self.elsewhere)
 
     def between(self, i: int, j: int) -> np.ndarray:
         """Pearson r, (latents, latents); NaN where one is constant."""
+        return self._correlation(i, j, self.product[i, j])
+
+    def _correlation(self, i: int, j: int, product: np.ndarray) -> np.ndarray:
         a, b = self.first[i] / self.n, self.first[j] / self.n
-        covariance = self.product[i, j] / self.n - np.outer(a, b)
-        variances = [self.second[k] / self.n - mean**2 for k, mean in ((i, a), (j, b))]
-        scale = np.sqrt(np.outer(*(np.maximum(v, 0) for v in variances)))
-        # Below rounding of the sums a latent is constant.
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(scale > 1e-12, covariance / scale, np.nan)
+        covariance = product / self.n - np.outer(a, b)
+        deviations = []
+        for k, mean in ((i, a), (j, b)):
+            squares = self.second[k] / self.n
+            variance = squares - mean**2
+            # Below rounding of the sums a latent is constant.
+            deviations.append(np.sqrt(np.where(variance > 1e-9 * squares, variance, np.nan)))
+        found: np.ndarray = covariance / np.outer(*deviations)
+        return found

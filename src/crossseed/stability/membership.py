@@ -22,60 +22,76 @@ class Members(NamedTuple):
     """Several SAEs of one size.
 
     Attributes:
+        live: which latents of each fire, by SAE, (latents,): those that are counted.
         found: whether a latent of the first has a partner in the second, by (first, second), (latents,).
         partner: that of every latent by decoders, shared or not, likewise.
         agree: whether encoders choose the same partner, likewise.
     """
 
+    live: Mapping[int, np.ndarray]
     found: Mapping[tuple[int, int], np.ndarray]
     partner: Mapping[tuple[int, int], np.ndarray]
     agree: Mapping[tuple[int, int], np.ndarray]
 
     @property
-    def n(self) -> int:
-        """How many SAEs."""
-        return 1 + max(first for first, _ in self.found)
+    def names(self) -> list[int]:
+        """Numbers of the SAEs."""
+        return list(self.live)
+
+    def without(self, name: int) -> Members:
+        """All but one SAE."""
+        rest = {key: value for key, value in self.live.items() if key != name}
+        return self._replace(live=rest)
+
+    def all_live(self) -> Members:
+        """Dead latents counted too, as published."""
+        return self._replace(live={key: np.ones_like(value) for key, value in self.live.items()})
 
     def others(self, base: int) -> list[int]:
-        return [other for other in range(self.n) if other != base]
+        return [other for other in self.live if other != base]
 
     def in_others(self, base: int) -> np.ndarray:
-        """Whether each latent of one SAE is in each other, (others, latents)."""
-        return np.stack([self.found[base, other] for other in self.others(base)])
+        """Whether each latent of one SAE that is counted is in each other, (others, latents counted)."""
+        live = self.live[base]
+        return np.stack([self.found[base, other][live] for other in self.others(base)])
 
     def reappears(self, base: int) -> np.ndarray:
-        """Share of the other SAEs in which each latent is found, (latents,)."""
-        found: np.ndarray = self.in_others(base).mean(axis=0)
+        """Share of the other SAEs in which each latent is found, (latents,); dead ones too."""
+        found: np.ndarray = np.mean(
+            [self.found[base, other] for other in self.others(base)], axis=0
+        )
         return found
 
     def exactly(self) -> np.ndarray:
         """Share of latents that are in exactly 1, 2, … SAEs, their own among them, from each, (SAEs, n)."""
-        counts = [1 + self.in_others(base).sum(axis=0) for base in range(self.n)]
-        return np.stack([np.bincount(c, minlength=self.n + 1)[1:] / len(c) for c in counts])
+        n = len(self.live)
+        counts = [1 + self.in_others(base).sum(axis=0) for base in self.live]
+        return np.stack([np.bincount(c, minlength=n + 1)[1:] / len(c) for c in counts])
 
     def alone(self, rng: np.random.Generator) -> np.ndarray:
         """Share of latents found in none of k − 1 other SAEs, for k = 2 … n, from each SAE, (SAEs, n − 1); mean over
         all sets of others, or over `MOST_SUBSETS` random ones."""
-        found = np.empty((self.n, self.n - 1))
-        for base in range(self.n):
+        n = len(self.live)
+        found = np.empty((n, n - 1))
+        for number, base in enumerate(self.live):
             inside = self.in_others(base)
-            for size in range(1, self.n):
-                sets = _subsets(rng, self.n - 1, size)
+            for size in range(1, n):
+                sets = _subsets(rng, n - 1, size)
                 shares = [1 - inside[chosen].any(axis=0).mean() for chosen in sets]
-                found[base, size - 1] = np.mean(shares)
+                found[number, size - 1] = np.mean(shares)
         return found
 
     def cycles(self) -> dict[str, float]:
         """Share of latents that come back to themselves along three SAEs i → j → k → i, over all triples: by decoder
         partners (``decoder``), and of those where encoders agree on every edge too (``agree``)."""
         by_decoder, and_agree = [], []
-        for i, j, k in itertools.combinations(range(self.n), 3):
+        for i, j, k in itertools.combinations(self.live, 3):
             to_j = self.partner[i, j]
             to_k = self.partner[j, k][to_j]
             closed = self.partner[i, k] == to_k
             agree = self.agree[i, j] & self.agree[j, k][to_j] & self.agree[i, k]
-            by_decoder.append(closed.mean())
-            and_agree.append((closed & agree).mean())
+            by_decoder.append(closed[self.live[i]].mean())
+            and_agree.append((closed & agree)[self.live[i]].mean())
         nan = float("nan")
         return {
             "decoder": float(np.mean(by_decoder)) if by_decoder else nan,

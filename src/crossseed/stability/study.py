@@ -12,7 +12,7 @@ from crossseed.activations import SplitReader
 from crossseed.errors import UserError
 from crossseed.matching import assignment, modes, transport
 from crossseed.matching import criteria as m
-from crossseed.metrics import Estimate, estimate, unit_blocks, unit_starts
+from crossseed.metrics import Estimate, jackknife, unit_blocks, unit_starts
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 from crossseed.stability import decay, subspace
@@ -23,7 +23,10 @@ BLOCK_ROWS = 8192
 THRESHOLDS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 # Latents are told apart by how often they fire: shares of tokens between these quantiles of the live ones.
 STRATA = 4
-RESAMPLES = 500
+# SAE seeds below which no interval is told.
+LEAST_SEEDS = 4
+# Latents up to which soft matching is measured.
+TRANSPORT_UP_TO = 2048
 Row = dict[str, Any]
 
 
@@ -59,8 +62,11 @@ def study(
     if len(set(shapes.values())) > 1:
         raise UserError(f"SAEs of different shapes cannot be matched: {shapes}")
     seeds, correlations = _seeds(dictionaries, split)
-    if not any(seed.live.any() for seed in seeds):
-        raise UserError(f"no latent of {', '.join(names)} fires on {split.path}; nothing is shared")
+    dead = [seed.name for seed in seeds if not seed.live.any()]
+    if dead:
+        raise UserError(
+            f"no latent of {', '.join(dead)} fires on {split.path}; train longer, or with a smaller penalty"
+        )
     compared = {
         (i, j): m.compare(seeds[i].directions, seeds[j].directions)
         for i, j in itertools.combinations(range(len(seeds)), 2)
@@ -73,10 +79,17 @@ def study(
         pair = {"first": names[i], "second": names[j]}
         of_pair = _pair(found, floor, seeds[i], seeds[j], threshold)
         if correlations is not None:
-            of_pair += _by_firing(found, correlations, i, j, *cell)
+            of_pair += _by_firing(found, correlations, i, j)
         rows += [{**pair, **row} for row in of_pair]
-    members = _members(compared, len(seeds), threshold)
-    rows += _over_seeds(rows, len(seeds), *cell)
+    members = _members(compared, seeds, threshold)
+    rows += _over_seeds(rows)
+    # Of two SAEs alone: it takes as long as all else.
+    if len(floor.decoder.partner) <= TRANSPORT_UP_TO:
+        one, other = (seed.directions.decoder for seed in seeds[:2])
+        soft = transport.cosine(one @ other.T)
+        exact = float(compared[0, 1].decoder.cosine.mean())
+        rows.append(_row("transport_cosine", soft, null=float(floor.decoder.cosine.mean()), n=1))
+        rows.append(_row("assignment_cosine", exact, null=float(floor.decoder.cosine.mean()), n=1))
     rows += _together(members, seeds, *cell)
     latents = [
         {
@@ -147,8 +160,8 @@ def _named(row: Row) -> Row:
 def _pair(
     found: m.Compared, floor: m.Compared, one: Seed, other: Seed, threshold: float
 ) -> list[Row]:
-    """What two SAEs share: of all latents, of those that fire in both, by how often they fire, over thresholds."""
-    live = one.live & other.live[found.decoder.partner]
+    """What two SAEs share: of all latents, of those of the first that fire, by how often they do, over thresholds."""
+    live = one.live
     nulls = m.summary(floor, threshold=threshold)
     parts: dict[str, np.ndarray] = {"all": np.ones(len(live), dtype=bool), "live": live}
     if live.any():
@@ -163,52 +176,34 @@ def _pair(
         for t in THRESHOLDS:
             shared, null = (c.shared(criterion, t).mean() for c in (found, floor))
             rows.append(_row(f"{criterion}_above", shared, t, null=float(null), n=len(live)))
-    own, chance = (modes.of(c.decoder.cosine) for c in (found, floor))
+    own, chance = modes.of(found.decoder.cosine[live]), modes.of(floor.decoder.cosine)
     for name, value in own._asdict().items():
         rows.append(_row(f"modes_{name}", value, null=getattr(chance, name), n=len(live)))
+    rows.append(_row("modes_two", modes.two(own), null=float(modes.two(chance)), n=len(live)))
     rows.append(_row("matching_gap", found.decoder.gap + found.encoder.gap, n=len(live)))
-    if len(live) <= ALL_PAIRS_UP_TO:
-        soft, converged = transport.cosine(one.directions.decoder @ other.directions.decoder.T)
-        rows.append(_row("transport_cosine", soft, null=nulls["pw_mcc"], n=len(live)))
-        rows.append(_row("transport_converged", float(converged)))
     return [_named(row) for row in rows]
 
 
-def _by_firing(
-    found: m.Compared, correlations: Correlations, i: int, j: int, *cell: object
-) -> list[Row]:
-    """Latents matched by when they fire instead of where they point."""
+def _by_firing(found: m.Compared, correlations: Correlations, i: int, j: int) -> list[Row]:
+    """Latents matched by when they fire instead of where they point; the null matches them by when they fire on other
+    tokens, since the best of many matchings is never 0."""
     r = correlations.between(i, j)
     known = np.isfinite(r)
-    matched = assignment.dense(r)
+    matched, chance = assignment.dense(r), assignment.dense(correlations.null())
     counts = known[np.arange(len(r)), matched.partner]
     along = r[np.arange(len(r)), found.decoder.partner]
-    # The null pairs latents at random: what any latent has with any other.
-    rng = generator("stability-firing", *cell, i, j)
-    chance = r[np.arange(len(r)), rng.permutation(len(r))]
-    same = (
-        float((matched.partner == found.decoder.partner)[counts].mean()) if counts.any() else np.nan
+    same = (matched.partner == found.decoder.partner)[counts]
+    by_chance = chance.cosine[np.isfinite(chance.cosine) & (chance.cosine != 0)]
+    rows = (
+        _row("firing_r", _mean(matched.cosine[counts]), null=_mean(by_chance), n=int(counts.sum())),
+        _row("firing_r_of_decoder_partner", _mean(along), n=int(np.isfinite(along).sum())),
+        _row("firing_same_partner", _mean(same), null=1 / len(r), n=int(counts.sum())),
     )
-    return [
-        _named(row)
-        for row in (
-            _row(
-                "firing_r", float(np.mean(matched.cosine[counts])) if counts.any() else np.nan,
-                null=float(np.nanmean(chance)) if np.isfinite(chance).any() else np.nan,
-                n=int(counts.sum()),
-            ),
-            _row(
-                "firing_r_of_decoder_partner",
-                float(np.nanmean(along)) if np.isfinite(along).any() else np.nan,
-                n=int(np.isfinite(along).sum()),
-            ),
-            _row("firing_same_partner", same, null=1 / len(r), n=int(counts.sum())),
-        )
-    ]  # fmt: skip
+    return [_named(row) for row in rows]
 
 
 def _members(
-    compared: Mapping[tuple[int, int], m.Compared], n_seeds: int, threshold: float
+    compared: Mapping[tuple[int, int], m.Compared], seeds: Sequence[Seed], threshold: float
 ) -> Members:
     """Both directions of every pair."""
     found, partner, agree = {}, {}, {}
@@ -219,7 +214,8 @@ def _members(
         back[forward] = np.arange(len(forward))
         found[i, j], partner[i, j], agree[i, j] = shared, forward, same
         found[j, i], partner[j, i], agree[j, i] = shared[back], back, same[back]
-    return Members(found, partner, agree)
+    live = {number: seed.live for number, seed in enumerate(seeds)}
+    return Members(live, found, partner, agree)
 
 
 def _mean_cosine(
@@ -241,80 +237,113 @@ def _mean_cosine(
     return found
 
 
-def _over_seeds(rows: Sequence[Row], n_seeds: int, *cell: object) -> list[Row]:
-    """Means over pairs, with intervals that draw SAE seeds anew: pairs that share one are not independent."""
+def _over_seeds(rows: Sequence[Row]) -> list[Row]:
+    """Means over pairs, with intervals by leaving out one SAE seed, and all its pairs, at a time."""
     names = list(dict.fromkeys(row[role] for row in rows for role in ("first", "second")))
-    rng = generator("stability-seeds", *cell)
-    draws = rng.integers(0, n_seeds, (RESAMPLES, n_seeds))
-    counts = np.stack([np.bincount(draw, minlength=n_seeds) for draw in draws])
     by: dict[tuple[str, str], list[Row]] = {}
     for row in rows:
         by.setdefault((row["quantity"], row["part"]), []).append(row)
     found = []
     for (quantity, part), of in by.items():
-        place = np.array([[names.index(row[role]) for role in ("first", "second")] for row in of])
         values = np.array([row["value"] for row in of])
-        often = np.concatenate(
-            [np.ones((1, len(of))), counts[:, place[:, 0]] * counts[:, place[:, 1]]]
-        )
-        total = often.sum(axis=1)
-        means = np.where(total > 0, (often @ values) / np.where(total > 0, total, 1), np.nan)
-        value = estimate(means) if n_seeds > 2 else Estimate(float(means[0]))
-        null = float(np.mean([row["null"] for row in of]))
+        has = np.array([[name in (row["first"], row["second"]) for row in of] for name in names])
+        without = np.array([_mean(values[~pairs]) for pairs in has])
+        value = _interval(_mean(values), without)
         found.append(
-            _row(quantity, value.value, part, null=null, n=len(of), low=value.low, high=value.high)
+            _row(
+                quantity,
+                value.value,
+                part,
+                null=_mean(np.array([row["null"] for row in of])),
+                n=len(of),
+                low=value.low,
+                high=value.high,
+            )
         )
     return found
+
+
+def _interval(value: float, without_n: np.ndarray) -> Estimate:
+    """With few SAE seeds an interval over them would only look like one."""
+    return jackknife(value, without_n) if len(without_n) >= LEAST_SEEDS else Estimate(value)
 
 
 def _together(members: Members, seeds: Sequence[Seed], *cell: object) -> list[Row]:
     """Of all SAEs: how many share a latent, how that decays, cycles, and what the unshared span."""
     n_latents = len(seeds[0].density)
-    rng = generator("stability-subsets", *cell)
-    rows = [
-        _row("in_exactly", share, k + 1, n=n_latents)
-        for k, share in enumerate(members.exactly().mean(axis=0))
-    ]
-    alone = members.alone(rng)
-    k = np.arange(2, members.n + 1)
-    draws = rng.integers(0, members.n, (RESAMPLES, members.n))
-    curves = np.concatenate([alone.mean(axis=0)[None], alone[draws].mean(axis=1)])
-    for number, size in enumerate(k):
-        of = estimate(curves[:, number])
-        rows.append(_row("alone", of.value, size, low=of.low, high=of.high, n=n_latents))
-    for form in decay.FORMS:
-        best = decay.fit(form, k, curves[0])
-        if best is None:
-            continue
-        again = [fit for curve in curves[1:] if (fit := decay.fit(form, k, curve)) is not None]
-        for name, value in best.parameters.items():
-            of = estimate(np.array([value, *(fit.parameters[name] for fit in again)]))
-            rows.append(_row(f"decay_{form}", value, name, low=of.low, high=of.high, n=len(k)))
-        rows.append(_row(f"decay_{form}", best.sse, "sse", n=len(k)))
-        rows.append(_row(f"decay_{form}", best.aicc, "aicc", n=len(k)))
+    rows = []
+    for suffix, counted in (("", members), ("_all", members.all_live())):
+        shares = counted.exactly().mean(axis=0)
+        rows += [
+            _row(f"in_exactly{suffix}", share, k + 1, n=n_latents) for k, share in enumerate(shares)
+        ]
+        rows += _decays(counted, suffix, n_latents, *cell)
     for name, value in members.cycles().items():
         rows.append(_row("cycle", value, name, null=1 / n_latents, n=n_latents))
-    rows += _spanned(members, seeds, rng)
+    rows += _spanned(members, seeds, generator("stability-subspace", *cell))
+    return rows
+
+
+def _decays(members: Members, suffix: str, n_latents: int, *cell: object) -> list[Row]:
+    """The share of latents in one of k SAEs only, and its fits, with intervals by leaving out one SAE at a time, as
+    base and as other."""
+
+    def curve(of: Members) -> np.ndarray:
+        mean: np.ndarray = of.alone(generator("stability-subsets", *cell)).mean(axis=0)
+        return mean
+
+    def fitted(of: np.ndarray) -> dict[str, decay.Fit | None]:
+        k = np.arange(2, len(of) + 2)
+        return {form: decay.fit(form, k, of) for form in decay.FORMS}
+
+    whole = curve(members)
+    rest = [curve(members.without(name)) for name in members.names] if len(whole) > 1 else []
+    rows = []
+    for number, share in enumerate(whole):
+        # All SAEs are compared only where none is left out.
+        without = np.array([of[number] for of in rest if number < len(of)])
+        of = _interval(float(share), without)
+        rows.append(
+            _row(f"alone{suffix}", of.value, number + 2, low=of.low, high=of.high, n=n_latents)
+        )
+    again = [fitted(of) for of in rest]
+    for form, best in fitted(whole).items():
+        if best is None:
+            continue
+        others = [fits[form] for fits in again]
+        for name, value in best.parameters.items():
+            without = np.array([np.nan if fit is None else fit.parameters[name] for fit in others])
+            of = _interval(value, without)
+            rows.append(
+                _row(
+                    f"decay{suffix}_{form}", of.value, name, low=of.low, high=of.high, n=len(whole)
+                )
+            )
+        rows.append(_row(f"decay{suffix}_{form}", best.sse, "sse", n=len(whole)))
+        rows.append(_row(f"decay{suffix}_{form}", best.aicc, "aicc", n=len(whole)))
     return rows
 
 
 def _spanned(members: Members, seeds: Sequence[Seed], rng: np.random.Generator) -> list[Row]:
-    """How far latents that are in one SAE alone span the same directions in two SAEs."""
-    found: dict[str, list[subspace.Overlap]] = {"unshared": [], "random": []}
-    width = seeds[0].directions.decoder.shape[1]
-    for i, j in itertools.combinations(range(members.n), 2):
-        chosen = [
-            seeds[number].directions.decoder[seeds[number].live & (members.reappears(number) == 0)]
-            for number in (i, j)
-        ]
-        drawn = [m.random_directions(rng, len(rows), width).decoder for rows in chosen]
-        for name, (a, b) in (("unshared", chosen), ("random", drawn)):
-            found[name].append(subspace.overlap(a, b))
-    own, random = (np.array([o.value for o in found[name]]) for name in ("unshared", "random"))
-    rank = float(np.mean([o.rank for o in found["unshared"]]))
+    """How far latents that are in one SAE alone span the same directions in two SAEs; beside as many drawn from all that
+    fire, and random subspaces of the same rank."""
+    found: list[subspace.Overlap] = []
+    drawn: list[float] = []
+    for i, j in itertools.combinations(members.names, 2):
+        alone, some = [], []
+        for number in (i, j):
+            seed = seeds[number]
+            chosen = np.flatnonzero(seed.live & (members.reappears(number) == 0))
+            alone.append(seed.directions.decoder[chosen])
+            others = rng.choice(np.flatnonzero(seed.live), len(chosen), replace=False)
+            some.append(seed.directions.decoder[others])
+        found.append(subspace.overlap(alone[0], alone[1]))
+        drawn.append(subspace.overlap(some[0], some[1], found[-1].rank or None).value)
+    values, chances, ranks = (np.array(of, dtype=float) for of in zip(*found, strict=True))
     return [
-        _row("subspace_overlap", _mean(own), "unshared", null=_mean(random), n=len(own)),
-        _row("subspace_rank", rank, "unshared", n=len(own)),
+        _row("subspace_overlap", _mean(values), "unshared", null=_mean(chances), n=len(found)),
+        _row("subspace_overlap", _mean(np.array(drawn)), "any", null=_mean(chances), n=len(found)),
+        _row("subspace_rank", _mean(ranks), "unshared", n=len(found)),
     ]
 
 

@@ -22,12 +22,15 @@ class Overlap(NamedTuple):
     rank: int
 
 
-def overlap(a_nd: np.ndarray, b_nd: np.ndarray) -> Overlap:
-    """Of the subspaces of two sets of rows, of the larger rank of the two; NaN where one is empty."""
+def overlap(a_nd: np.ndarray, b_nd: np.ndarray, rank: int | None = None) -> Overlap:
+    """Of the subspaces of two sets of rows, of `rank` dimensions, or of the larger of the two ranks; NaN where a set is
+    empty."""
     d = a_nd.shape[1]
     if not len(a_nd) or not len(b_nd):
         return Overlap(float("nan"), float("nan"), 0)
     found = [np.linalg.svd(rows.T @ rows, hermitian=True) for rows in (a_nd, b_nd)]
-    rank = max(1 + int(np.searchsorted(np.cumsum(s) / s.sum(), ENERGY)) for _, s, _ in found)
+    if rank is None:
+        held = [np.cumsum(s) / s.sum() for _, s, _ in found]
+        rank = max(1 + int(np.searchsorted(share, ENERGY)) for share in held)
     cosines = np.linalg.svd(found[0][0][:, :rank].T @ found[1][0][:, :rank], compute_uv=False)
     return Overlap(float(np.square(cosines).mean()), rank / d, rank)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from crossseed import bars
+from crossseed import bars, gauge
 from crossseed.activations import read_tokens
 from crossseed.bars import judge
 from crossseed.bars.behavioural import PRIMARY
@@ -16,10 +16,8 @@ from crossseed.cohorts.dyck import members
 from crossseed.cohorts.dyck import weights as dyck
 from crossseed.cohorts.dyck.model import DyckTransformer
 from crossseed.devices import usable
-from crossseed.gauge import study
 from crossseed.store import check_cell, read_table, read_tensors, write_table
 from crossseed.verbs import options
-from crossseed.verbs.weights import SCHEMA
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -66,9 +64,9 @@ def run(args: argparse.Namespace) -> None:
         if spec["untrained"] is not None:
             before = {**spec["members"]["target"], "checkpoint": spec["untrained"]}
             models[judge.UNTRAINED] = _model(before, args.target, device)
-        elements, made = read_tensors(args.elements, SCHEMA)
+        elements, made = read_tensors(args.elements, gauge.SCHEMA)
         check_cell(args.elements, made.spec, {name: spec[name] for name in JOURNEY})
-        found, as_published = (elements[f"{arm}/heads"] for arm in (study.ALIGNED, study.PUBLISHED))
+        found, as_published = (elements[f"{arm}/heads"] for arm in (gauge.ALIGNED, gauge.PUBLISHED))
         errors = _errors(args, spec)
         rows = judge.sibling(models, causes, errors, found, as_published, sets, spec, *cell)
     named = {name: spec[name] for name in JOURNEY}
@@ -88,13 +86,13 @@ def _errors(args: argparse.Namespace, spec: dict[str, Any]) -> list[bars.Row]:
     """Bar P as the alignment of the pair's weights has it."""
     found = {
         (row["arm"], row["metric"]): float(row["value"])
-        for row in read_table(args.weights, study.COLUMNS)
+        for row in read_table(args.weights, gauge.COLUMNS)
         if row["tensor"] == "all"
     }
     n = len(dyck.from_state(dyck.load(spec["members"]["source"], args.source)).tensors())
     return judge.parameter_rows(
-        found[study.PUBLISHED, "max_mse"],
-        found[study.ALIGNED, "relative_error"],
-        found.get((study.UNTRAINED, "relative_error"), float("nan")),
+        found[gauge.PUBLISHED, "max_mse"],
+        found[gauge.ALIGNED, "relative_error"],
+        found.get((gauge.UNTRAINED, "relative_error"), float("nan")),
         n,
     )

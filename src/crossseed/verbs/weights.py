@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from crossseed import gauge
 from crossseed.activations import read_tokens
 from crossseed.alignment.moments import Moments
 from crossseed.cohorts.base import FORWARD_TOKENS, JOURNEY, TokenSet, batches
@@ -16,7 +17,6 @@ from crossseed.gauge import study
 from crossseed.store import write_table, write_tensors
 from crossseed.verbs import options
 
-SCHEMA = "alignment/1"
 # The study has the last of these twice, under two names.
 PUBLISHED_SITES = (post(0), post(1), post(1))
 
@@ -59,14 +59,14 @@ def run(args: argparse.Namespace) -> None:
         target.whole, source.whole, elements, moments, PUBLISHED_SITES, spec["lambdas"]
     )
     named = {name: spec[name] for name in JOURNEY}
-    write_table(args.joint, study.JOINT_COLUMNS, [{**named, **row} for row in traded])
+    write_table(args.joint, gauge.JOINT_COLUMNS, [{**named, **row} for row in traded])
     arrays = {
         f"{arm}/{name}": value
         for arm, found in elements.items()
         for name, value in found._asdict().items()
     }
-    write_tensors(args.elements, arrays, SCHEMA, spec, {"tokens": tokens_digest})
-    write_table(args.out, study.COLUMNS, [{**named, **row} for row in rows])
+    write_tensors(args.elements, arrays, gauge.SCHEMA, spec, {"tokens": tokens_digest})
+    write_table(args.out, gauge.COLUMNS, [{**named, **row} for row in rows])
 
 
 def _model(member: dict[str, Any], path: Path) -> study.Model:

@@ -1,7 +1,7 @@
 """What toy models predict on a stream of fresh sequences: against the labels, and against each other.
 
-Every batch is of one distribution, drawn by `SHARES`, as arXiv 2605.24577 does. Nothing is kept but sums over
-batches, so that ten million sequences take no more memory than a thousand.
+Every batch is of one distribution, as in arXiv 2605.24577, whose shares are kept exactly where that draws them. Nothing is
+kept but sums over batches, so that ten million sequences take no more memory than a thousand.
 """
 
 from __future__ import annotations
@@ -86,8 +86,7 @@ def stream(
     progress = Progress("behaviour", sequences)
     begun = time.monotonic()
     done = 0
-    for number in range(n_batches):
-        which = int(rng.choice(len(names), p=list(SHARES.values())))
+    for number, which in enumerate(rng.permutation(_quotas(n_batches))):
         n = min(batch_rows, sequences - done)
         tokens = task.sample(rng, n, names[which], lengths)
         tokens = tokens[:, : int((tokens != task.PAD).any(axis=0).nonzero()[0][-1]) + 1]
@@ -105,6 +104,17 @@ def stream(
         progress.update(done, f"{done / (time.monotonic() - begun):.0f} sequences a second")
     progress.close()
     return Stream(sums, counts, sequences / (time.monotonic() - begun))
+
+
+def _quotas(n_batches: int) -> np.ndarray:
+    """The distribution of every batch: two of each, for an interval, as far as there are so many, the rest by
+    `SHARES`."""
+    least = min(2, n_batches // len(SHARES))
+    counts = np.full(len(SHARES), least)
+    wanted = n_batches * np.array(list(SHARES.values()))
+    while counts.sum() < n_batches:
+        counts[(wanted - counts).argmax()] += 1
+    return np.repeat(np.arange(len(SHARES)), counts)
 
 
 @torch.no_grad()
