@@ -50,6 +50,7 @@ def config():
         "features": None,
         "attribution": None,
         "weights": None,
+        "stability": None,
         "bars": None,
         "lenses": None,
         "claims": None,

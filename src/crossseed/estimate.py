@@ -132,7 +132,7 @@ def stages(run: RunConfig) -> list[Stage]:
             disk = n * config.parameters * BYTES["float32"] * config.kept_checkpoints
             least = n * config.training_steps * MODEL_STEP_SECONDS
             add(_stage("train", n, disk, n * config.training_flop, MODEL_RATE, least))
-        members = [m for m in plan.members(run) if m.cohort == cohort] if run.dictionaries else []
+        members = [m for m in plan.stored(run) if m.cohort == cohort]
         rows = _tokens(config, *SPLITS)
         a_row = width * BYTES[config.activation_dtype] + INDEX_BYTES
         nulls = sum(m.cohort == cohort for m in plan.untrained(run))

@@ -106,11 +106,22 @@ def dictionaries_of(run: RunConfig, cohort: str, *seeds: int) -> list[Trained]:
 
 
 def members(run: RunConfig) -> Iterator[Member]:
-    """Every member whose activations are stored."""
+    """Every seed of a cohort at every checkpoint that is studied."""
     for cohort, config in run.cohorts.items():
         for seed in config.seeds:
             for checkpoint in config.checkpoints:
                 yield Member(cohort, seed, checkpoint)
+
+
+def stored(run: RunConfig) -> list[Member]:
+    """Members of which some study reads stored activations."""
+    compared = {cell[:3] for cell in seeded_cells(run)}
+    return [
+        member
+        for member in members(run)
+        if run.dictionaries
+        and (run.transfer or dictionaries_of(run, member.cohort, member.seed) or member in compared)
+    ]
 
 
 def last_checkpoint(run: RunConfig, cohort: str) -> str:
