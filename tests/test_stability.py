@@ -251,3 +251,21 @@ def test_dead_and_misshapen_dictionaries_are_refused():
         study.study(dict(zip(("seed1", "seed2"), dead, strict=True)), split, 0.7)
     with pytest.raises(UserError, match="no latent of seed2 fires"):
         study.study({"seed1": dictionary(first), "seed2": dead[1]}, split, 0.7)
+
+
+def test_encoders_are_compared_where_activations_vary():
+    """Planted: two SAEs with the same decoders, whose encoders are equal on the eight dimensions that vary and random on
+    the others. As they stand no encoder agrees; on data all do."""
+    rng = np.random.default_rng(9)
+    basis = np.linalg.qr(rng.standard_normal((48, 48))).Q
+    inside, outside = basis[:, :8].T, basis[:, 8:].T
+    decoder = unit(rng.standard_normal((40, 8)) @ inside)
+    split = Tokens(rng, decoder, 1500)
+    seeds = {}
+    for number in range(2):
+        more = 3 * rng.standard_normal((40, 40)) / np.sqrt(40) @ outside
+        seeds[f"seed{number}"] = dictionary(m.Directions(decoder, decoder + more))
+    by = rows_by(study.study(seeds, split, 0.7, "a test")[0])
+    assert by["", "", "strict", "live"]["value"] < 0.1
+    assert by["", "", "strict_on_data", "live"]["value"] == pytest.approx(1)
+    assert by["", "", "strict_on_data", "live"]["null"] < 0.1

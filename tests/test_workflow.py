@@ -1,6 +1,7 @@
 """The workflow on the toy: the smoke run end to end, nothing twice, exactly what a change touches."""
 
 import csv
+import json
 import shlex
 import shutil
 
@@ -79,7 +80,7 @@ def test_steering_has_every_arm_side_by_side(smoke):
 def test_bars_have_every_candidate_by_both_protocols(smoke):
     with open(smoke / "results/reports/smoke/tables/bars.csv", newline="") as handle:
         rows = list(csv.DictReader(handle))
-    candidates = {"itself", "sibling", "averaged", "swapped", "split", "program"}
+    candidates = {"itself", "sibling", "averaged", "swapped", "split", "taught", "program"}
     for cohort in SMOKE["cohorts"]:
         of = [row for row in rows if row["cohort"] == cohort]
         assert {row["candidate"] for row in of} == candidates
@@ -91,6 +92,27 @@ def test_bars_have_every_candidate_by_both_protocols(smoke):
             }
     page = (smoke / "results/reports/smoke/index.html").read_text()
     for words in ("best of all symmetries", "the hand-compiled program", "Five lenses"):
+        assert words in page
+
+
+def test_sae_seeds_are_compared_and_their_penalty_calibrated(smoke):
+    study = SMOKE["stability"]
+    tables = smoke / "results/reports/smoke/tables"
+    with open(tables / "stability.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["dictionary"] for row in rows} == {f"{n}-x2" for n in study["dictionaries"]}
+    assert {row["site"] for row in rows} == set(study["sites"])
+    with open(tables / "calibration.csv", newline="") as handle:
+        tried = [row for row in csv.DictReader(handle) if row["cohort"] == "smoke-shared"]
+    (chosen,) = (row for row in tried if row["chosen"] == "1")
+    # The penalty that was found is the one that the SAEs say they were trained with.
+    folders = list(smoke.glob("results/smoke-shared/dictionaries/**/relu-l1-x2-seed*/cfg.json"))
+    assert len(folders) == study["seeds"]
+    for path in folders:
+        spec = json.loads(path.read_text())["metadata"]["crossseed"]["spec"]
+        assert spec["variant"]["l1"] == float(chosen["penalty"])
+    page = (smoke / "results/reports/smoke/index.html").read_text()
+    for words in ("Stability.", "(wanted 20)", "compare SAE seeds"):
         assert words in page
 
 

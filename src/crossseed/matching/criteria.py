@@ -78,10 +78,11 @@ class Compared(NamedTuple):
 
 def directions(decoder_fd: np.ndarray, encoder_df: np.ndarray) -> Directions:
     """Unit rows from the weights of a dictionary."""
-    return Directions(_unit(decoder_fd), _unit(encoder_df.T))
+    return Directions(unit(decoder_fd), unit(encoder_df.T))
 
 
-def _unit(rows_nd: np.ndarray) -> np.ndarray:
+def unit(rows_nd: np.ndarray) -> np.ndarray:
+    """Rows of length 1; rows of zeros stay."""
     norm = np.linalg.norm(rows_nd, axis=1, keepdims=True)
     found: np.ndarray = np.divide(rows_nd, norm, where=norm > 0, out=np.zeros_like(rows_nd))
     return found
@@ -91,7 +92,7 @@ def random_directions(rng: np.random.Generator, n: int, width: int) -> Direction
     """A dictionary of no model: independent directions of decoder and encoder. (With an encoder that is its decoder
     both matchings of two such dictionaries would be one, and `agree` 1.)"""
     drawn = (rng.standard_normal((n, width), dtype=np.float32) for _ in range(2))
-    return Directions(*map(_unit, drawn))
+    return Directions(*map(unit, drawn))
 
 
 def compare(first: Directions, second: Directions) -> Compared:
@@ -99,6 +100,13 @@ def compare(first: Directions, second: Directions) -> Compared:
     decoder, encoder = (assignment.match(a, b) for a, b in zip(first, second, strict=True))
     highest = [_highest(a, b) for a, b in zip(first, second, strict=True)]
     return Compared(decoder, encoder, *highest)
+
+
+def compare_encoders(found: Compared, first: Directions, second: Directions) -> Compared:
+    """The same comparison with other encoders: decoders are not matched again."""
+    encoder = assignment.match(first.encoder, second.encoder)
+    highest = _highest(first.encoder, second.encoder)
+    return found._replace(encoder=encoder, highest_encoder=highest)
 
 
 def _highest(a_nd: np.ndarray, b_nd: np.ndarray) -> np.ndarray:

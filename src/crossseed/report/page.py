@@ -130,7 +130,8 @@ CAPTIONS = {
     "attribution-cost": "Error of each method over the forward and backward passes it takes of one "
     "component and batch. Grey: the pass that measuring takes. Points are seeds, lines medians.",
     "stability": "SAEs of one member and site that differ in nothing but their seed, a line a dictionary. Left: latents "
-    "that fire and to which both matchings give the same partner, with both cosines above the threshold (strict). "
+    "that fire and to which both matchings give the same partner, with both cosines above the threshold (strict), encoders weighed by the covariance of "
+    "activations. "
     "Right: the mean cosine of matched decoder directions. Means over pairs of SAE seeds with 95 % intervals by leaving "
     "out one seed at a time (from four seeds on). Hollow: SAEs of the model before training, where the run has them; grey ticks: "
     "random directions of the same number and width.",

@@ -23,13 +23,17 @@ from crossseed.report.style import (
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, "#000000")
 GREY = "#999999"
-PANELS = {"strict": "share of latents, strict", "pw_mcc": "mean matched decoder cosine"}
+PANELS = {
+    "strict_on_data": "share of latents, strict, on data",
+    "pw_mcc": "mean matched decoder cosine",
+}
 # Checkpoint of a model that learned nothing: its SAEs are the null of trained ones.
 UNTRAINED = "step0"
 # Columns of the table: quantity, and the part of it.
 SHOWN = {
+    "strict_on_data": "shared, strict, encoders on data",
     "strict": "shared, strict",
-    "dual": "shared, dual",
+    "dual": "shared, dual (published)",
     "dec": "shared, decoders alone",
     "agree": "both matchings agree",
     "pw_mcc": "matched cosine (PW-MCC)",
@@ -141,9 +145,9 @@ def _sentences(dictionary: str, rows: pd.DataFrame) -> list[str]:
     overlap = [values("subspace_overlap", part) for part in ("unshared", "any")]
     chance = values("subspace_overlap", "unshared", "null")
     sentences = [
-        f"{dictionary}: two SAEs from different seeds share {_range(values('strict'))} of the latents that fire "
-        f"(strict; {_range(values('strict', column='null'))} for random directions), {_range(values('strict', 'all'))} "
-        f"of all; matched cosines fall into two groups at {(two > 0.5).sum()} of {len(two)} sites."
+        f"{dictionary}: two SAEs from different seeds share {_range(values('strict_on_data'))} of the latents that "
+        f"fire (strict, encoders compared on data; {_range(values('strict_on_data', column='null'))} for random "
+        f"directions), {_range(values('strict'))} by encoders as they stand; matched cosines fall into two groups at {(two > 0.5).sum()} of {len(two)} sites."
     ]
     sentences += _ends(rows)
     if len(overlap[0]):

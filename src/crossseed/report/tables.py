@@ -59,17 +59,20 @@ def read(folder: Path, made: Sequence[str]) -> Tables:
     return Tables(**found)
 
 
+COMPARED = ("drift", "stability")
+
+
 def of_one_checkpoint(tables: Tables) -> Tables:
     """The rows of one checkpoint: `final`, or the last where that is not studied.
 
-    The drift table, which is about checkpoints, keeps them all.
+    Tables that compare checkpoints keep them all: drift, and stability, whose null is the untrained model.
     """
     names = list(dict.fromkeys(tables.dictionaries.checkpoint))
     if not names:
         return tables
     name = "final" if "final" in names else names[-1]
     found = {
-        key: rows[rows.checkpoint == name] if "checkpoint" in rows and key != "drift" else rows
+        key: rows[rows.checkpoint == name] if "checkpoint" in rows and key not in COMPARED else rows
         for key, rows in tables._asdict().items()
     }
     return Tables(**found)

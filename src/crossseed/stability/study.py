@@ -33,11 +33,17 @@ Row = dict[str, Any]
 class Seed(NamedTuple):
     """One SAE.
 
-    Attributes: name: of its init. directions: of its latents. density: share of `eval` tokens on which each fires.
+    Attributes:
+        name: of its init. directions: of its latents, as they stand.
+        on_data: the same with encoders times the square root of the activations' covariance, so that their
+            cosines are correlations of what latents see on data; where activations do not vary an encoder is
+            what it was before training.
+        density: share of `eval` tokens on which each fires.
     """
 
     name: str
     directions: m.Directions
+    on_data: m.Directions
     density: np.ndarray
 
     @property
@@ -61,23 +67,30 @@ def study(
     shapes = {name: found.W_dec.shape for name, found in dictionaries.items()}
     if len(set(shapes.values())) > 1:
         raise UserError(f"SAEs of different shapes cannot be matched: {shapes}")
-    seeds, correlations = _seeds(dictionaries, split)
+    seeds, correlations, root = _seeds(dictionaries, split)
     dead = [seed.name for seed in seeds if not seed.live.any()]
     if dead:
         raise UserError(
             f"no latent of {', '.join(dead)} fires on {split.path}; train longer, or with a smaller penalty"
         )
+    pairs = list(itertools.combinations(range(len(seeds)), 2))
+    as_they_stand = {(i, j): m.compare(seeds[i].directions, seeds[j].directions) for i, j in pairs}
     compared = {
-        (i, j): m.compare(seeds[i].directions, seeds[j].directions)
-        for i, j in itertools.combinations(range(len(seeds)), 2)
+        (i, j): m.compare_encoders(as_they_stand[i, j], seeds[i].on_data, seeds[j].on_data)
+        for i, j in pairs
     }
     n, width = seeds[0].directions.decoder.shape
     rng = generator("stability-random", n, width)
-    floor = m.compare(*(m.random_directions(rng, n, width) for _ in range(2)))
+    drawn = [m.random_directions(rng, n, width) for _ in range(2)]
+    floor = m.compare(*drawn)
+    floor_on_data = m.compare_encoders(
+        floor, *(m.Directions(of.decoder, m.unit(of.encoder @ root)) for of in drawn)
+    )
     rows: list[Row] = []
     for (i, j), found in compared.items():
         pair = {"first": names[i], "second": names[j]}
-        of_pair = _pair(found, floor, seeds[i], seeds[j], threshold)
+        of_pair = _pair(as_they_stand[i, j], floor, seeds[i], threshold)
+        of_pair += _on_data(found, floor_on_data, seeds[i], threshold)
         if correlations is not None:
             of_pair += _by_firing(found, correlations, i, j)
         rows += [{**pair, **row} for row in of_pair]
@@ -109,25 +122,37 @@ def study(
 
 def _seeds(
     dictionaries: Mapping[str, Dictionary], split: SplitReader
-) -> tuple[list[Seed], Correlations | None]:
-    """One pass over the activations: how often latents fire, and, for small dictionaries, together with whom."""
+) -> tuple[list[Seed], Correlations | None, np.ndarray]:
+    """One pass over the activations: how often latents fire, for small dictionaries together with whom, and the square
+    root of the activations' covariance."""
     found = list(dictionaries.values())
     n = found[0].W_dec.shape[0]
     fired = np.zeros((len(found), n), dtype=np.int64)
     sums = Correlations(len(found), n) if n <= ALL_PAIRS_UP_TO else None
     starts = unit_starts(split.document_n)
+    total, squares = np.zeros(split.width), np.zeros((split.width, split.width))
     for _, rows, _ in unit_blocks(starts, split.n_tokens, BLOCK_ROWS):
         x = split.rows(rows)
+        total += x.sum(axis=0, dtype=np.float64)
+        squares += x.astype(np.float64).T @ x
         h = [dictionary.encode(x) for dictionary in found]
         fired += np.stack([np.count_nonzero(of, axis=0) for of in h])
         if sums is not None:
             sums.add(h)
     density = fired / split.n_tokens
+    mean = total / split.n_tokens
+    values, vectors = np.linalg.eigh(squares / split.n_tokens - np.outer(mean, mean))
+    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
     seeds = [
-        Seed(name, m.directions(of.W_dec, of.W_enc), density[number])
+        Seed(
+            name,
+            m.directions(of.W_dec, of.W_enc),
+            m.directions(of.W_dec, (root @ of.W_enc).astype(np.float32)),
+            density[number],
+        )
         for number, (name, of) in enumerate(dictionaries.items())
     ]
-    return seeds, sums
+    return seeds, sums, root.astype(np.float32)
 
 
 def _row(
@@ -157,9 +182,7 @@ def _named(row: Row) -> Row:
     return {name: value for name, value in row.items() if name not in ("first", "second")}
 
 
-def _pair(
-    found: m.Compared, floor: m.Compared, one: Seed, other: Seed, threshold: float
-) -> list[Row]:
+def _pair(found: m.Compared, floor: m.Compared, one: Seed, threshold: float) -> list[Row]:
     """What two SAEs share: of all latents, of those of the first that fire, by how often they do, over thresholds."""
     live = one.live
     nulls = m.summary(floor, threshold=threshold)
@@ -182,6 +205,19 @@ def _pair(
     rows.append(_row("modes_two", modes.two(own), null=float(modes.two(chance)), n=len(live)))
     rows.append(_row("matching_gap", found.decoder.gap + found.encoder.gap, n=len(live)))
     return [_named(row) for row in rows]
+
+
+def _on_data(found: m.Compared, floor: m.Compared, one: Seed, threshold: float) -> list[Row]:
+    """What depends on encoders, as they are on data; of latents of the first SAE that fire."""
+    values, nulls = (
+        m.summary(of, among, threshold) for of, among in ((found, one.live), (floor, None))
+    )
+    return [
+        _named(
+            _row(f"{name}_on_data", values[name], "live", null=nulls[name], n=int(one.live.sum()))
+        )
+        for name in (m.AGREE, m.DUAL, m.STRICT, "encoder_mcc")
+    ]
 
 
 def _by_firing(found: m.Compared, correlations: Correlations, i: int, j: int) -> list[Row]:
