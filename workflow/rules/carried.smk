@@ -1,4 +1,5 @@
-# Inputs of interventions and bars: dictionaries that are carried, prompts, rotations of other pairs, weights.
+# Inputs of interventions, bars and stability: dictionaries that are carried or compared, prompts, rotations of other
+# pairs, weights.
 #
 # Needs: common.smk. Makes: nothing.
 
@@ -88,3 +89,8 @@ def judged_weights(template):
         return template.format(**wildcards)
 
     return files
+
+
+def seeds_of_cell(wildcards):
+    """Weights of the SAEs of all seeds."""
+    return expand(layout.DICTIONARY_WEIGHTS, **wildcards, init=plan.sae_seeds(RUN))

@@ -4,11 +4,6 @@
 # Makes: the penalty of a cell whose L0 is matched; a table per cell, and one of its latents.
 
 
-def seeds_of_cell(wildcards):
-    """Weights of the SAEs of all seeds."""
-    return expand(layout.DICTIONARY_WEIGHTS, **wildcards, init=plan.sae_seeds(RUN))
-
-
 rule calibrate:
     """The penalty with which a cell's SAEs have the wanted L0, by bisection on short runs."""
     input:
