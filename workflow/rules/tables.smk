@@ -36,6 +36,8 @@ def joined():
         for found in plan.dictionaries_of(RUN, member.cohort, member.seed)
     ]
     seeded = named(plan.seeded_cells(RUN))
+    of_seeds = [{**cell, "init": s} for cell in seeded for s in plan.sae_seeds(RUN)]
+    matched = [cell for cell in seeded if plan.matched(RUN, cell["dictionary"])]
     drifting = [
         {"cohort": cohort, "seed": seed}
         for cohort, config in RUN.cohorts.items()
@@ -51,18 +53,10 @@ def joined():
         "training": trained("training"),
         "dictionaries": [
             (layout.DICTIONARY_METRICS, dictionaries),
-            (
-                layout.SEED_METRICS,
-                [{**cell, "init": s} for cell in seeded for s in plan.sae_seeds(RUN)],
-            ),
+            (layout.SEED_METRICS, of_seeds),
         ],
         "stability": [(layout.STABILITY, seeded)],
-        "calibration": [
-            (
-                layout.CALIBRATION,
-                [c for c in seeded if plan.matched(RUN, c["dictionary"])],
-            )
-        ],
+        "calibration": [(layout.CALIBRATION, matched)],
         "fits": [(layout.SHARED, journeys), (layout.FITS, crossed)],
         "directions": [(layout.DIRECTIONS, crossed)],
         "transfer": [
