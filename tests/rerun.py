@@ -360,7 +360,8 @@ CASES = [
         1,
         (
             below(
-                "smoke-shared", f"models|activations|dictionaries|drift|attribution|{CONSTRUCTIVE}"
+                "smoke-shared",
+                f"models|activations|dictionaries|stability|drift|attribution|{CONSTRUCTIVE}",
             ),
             below("smoke-shared", PAIRED, "seed1-seed.*"),
             below("smoke-shared", "haar", TOGETHER),
@@ -581,6 +582,8 @@ CASES = [
             [2, 3],
             (
                 below("[^/]*", "dictionaries", rf".*/{variant}-x3[-.].*"),
+                below("[^/]*", "stability", rf".*/{variant}-x3.*"),
+                TABLES.format("stability" if variant == "topk" else "stability|calibration"),
                 below("[^/]*", "transfer|splice|decoder_cosine"),
                 SAE_TABLES,
                 PAGE,
@@ -795,8 +798,8 @@ CASES = [
     Case(
         SMOKE,
         "stability.dictionaries",
-        ["relu-l1"],
-        (TABLES.format("dictionaries|stability|claims"), PAGE),
+        ["relu-l1", "jump"],
+        (TABLES.format("dictionaries|stability"), PAGE),
         "SAEs of a new variant's seeds, and what they share; the tables",
     ),
     Case(
@@ -806,7 +809,7 @@ CASES = [
         (
             below("[^/]*", "dictionaries", r".*/[a-z0-9-]+-x2-seed3.*"),
             below("[^/]*", "stability", r".*-x2(?:-latents)?\.csv"),
-            TABLES.format("dictionaries|stability|claims"),
+            TABLES.format("dictionaries|stability"),
             PAGE,
         ),
         "SAEs of the new seed, and what all seeds share",
@@ -818,7 +821,7 @@ CASES = [
         (
             below("[^/]*", "dictionaries", r"seed1(?:01)?/.*-x2-seed\d.*"),
             below("[^/]*", "stability", r"seed1(?:01)?/.*"),
-            TABLES.format("dictionaries|stability|calibration|claims"),
+            TABLES.format("dictionaries|stability|calibration"),
             PAGE,
         ),
         "SAE seeds of the members that are new to them",
@@ -830,7 +833,7 @@ CASES = [
         (
             below("[^/]*", "dictionaries", r".*/blocks\.0\.hook_resid_pre/.*-x2-seed\d.*"),
             below("[^/]*", "stability"),
-            TABLES.format("dictionaries|stability|calibration|claims"),
+            TABLES.format("dictionaries|stability|calibration"),
             PAGE,
         ),
         "SAE seeds of the new site",
@@ -854,7 +857,7 @@ CASES = [
             (
                 below("[^/]*", "dictionaries", r".*/relu-l1-x2-seed\d.*"),
                 below("[^/]*", "stability", r".*/relu-l1-x2.*"),
-                TABLES.format("dictionaries|stability|calibration|claims"),
+                TABLES.format("dictionaries|stability|calibration"),
                 PAGE,
             ),
             "the calibration, and all SAE seeds it is of",
@@ -863,15 +866,30 @@ CASES = [
     ),
     Case(
         SMOKE,
-        "stability.matched",
-        None,
+        "stability.matched.dictionaries",
+        ["relu-l1", "jump"],
         (
-            below("[^/]*", "dictionaries", r".*/relu-l1-x2-seed\d.*"),
-            below("[^/]*", "stability", r".*/relu-l1-x2(?:-latents)?\.csv"),
-            TABLES.format("dictionaries|stability|claims"),
+            below("[^/]*", "dictionaries", r".*/jump-x2-seed\d.*"),
+            below("[^/]*", "stability", r".*/jump-x2.*"),
+            TABLES.format("dictionaries|stability|calibration"),
             PAGE,
         ),
-        "SAE seeds whose penalty is no longer calibrated",
+        "the calibration of the new variant, and its SAE seeds",
+    ),
+    *(
+        Case(
+            SMOKE,
+            f"dictionaries.jump.{key}",
+            value,
+            (
+                below("[^/]*", "dictionaries", r".*/jump-x2-seed\d.*"),
+                below("[^/]*", "stability", r".*/jump-x2.*"),
+                TABLES.format("dictionaries|stability"),
+                PAGE,
+            ),
+            "that variant's SAE seeds, and what they share",
+        )
+        for key, value in (("l0", 2e-3), ("bandwidth", 0.4), ("threshold", 0.4))
     ),
     Case(
         SMOKE,
