@@ -221,6 +221,8 @@ class RunConfig(Model):
     @model_validator(mode="after")
     def _sources_have_dictionaries(self) -> RunConfig:
         for name, variant in self.dictionaries.items():
+            if not variant.inits:
+                continue
             if self.transfer and self.transfer.pairs == "all" and variant.members != "all":
                 raise ValueError(
                     f"transfer.pairs = all needs dictionaries of every member, but "
