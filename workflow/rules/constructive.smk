@@ -94,7 +94,7 @@ rule bars:
         gpu=GPU,
         device=DEVICE,
         mem_mb=memory_of_interventions,
-        runtime=600,
+        runtime=240,
     params:
         spec=spec("bars"),
         code=code("bars"),
