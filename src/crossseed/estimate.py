@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from crossseed import attribution, plan, steering
+from crossseed import attribution, bars, plan, steering
 from crossseed.alignment import ladder
 from crossseed.cohorts.base import FORWARD_TOKENS, SPLITS, CohortConfig
 from crossseed.config.schema import RunConfig
@@ -59,8 +59,6 @@ COMPONENTS = 60
 PARTS, CUT, MODELS_JUDGED = 10, 53, 6
 # Sequences drawn and labelled a second, on one core.
 FRESH_PER_SECOND = 30e3
-# Sequences a step of teaching a decoy; a step runs the teacher once, and the pupil forward and backward.
-TAUGHT_ROWS = 64
 STEERING_BYTES = 600 * 120 * 2
 # A latent in the tables of SAE seeds.
 STABILITY_BYTES = 400
@@ -280,8 +278,9 @@ def _constructive(run: RunConfig, cohort: str) -> list[Stage]:
     cut = CUT * study.batches * study.rows * a_row
     found.append(_stage("causes", opened, 0.0, opened * cut * (1 + 3 * study.points), MODEL_RATE))
     judged = sum(journey.cohort == cohort for journey in plan.judged(run))
-    # Rows that go through a model: members with their decoys, one of which is taught, and pairs.
-    a_member = MODELS_JUDGED * study.sequences + 4 * study.taught_steps * TAUGHT_ROWS
+    # Rows that go through a model: members with their decoys, one of which is taught (its teacher once, itself forward
+    # and backward), and pairs.
+    a_member = MODELS_JUDGED * study.sequences + 4 * study.taught_steps * bars.TAUGHT_ROWS
     through = opened * a_member + pairs * 3 * study.sequences_between
     # Every edge and component cut, and components one after another in some orders.
     graphs = CUT + PARTS * (2 + study.orders)

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy import special
 
 MAX_UNITS = 256
 # Below this share of the sum of squares, a remaining variance is rounding of float32 activations.
@@ -88,6 +87,9 @@ def estimate(values_r: np.ndarray) -> Estimate:
 def jackknife(value: float, without_n: np.ndarray) -> Estimate:
     """A value with its 95 % interval from the same value without each of n units, by Student's t; without one
     where fewer than three units are left in."""
+    # Imported here: SciPy, which those who plan a run do without.
+    from scipy import special
+
     n = len(without_n)
     if n < 3 or not np.isfinite(without_n).all():
         return Estimate(value)

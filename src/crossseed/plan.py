@@ -44,9 +44,8 @@ def dictionaries(run: RunConfig) -> list[Trained]:
     """Every variant and expansion of a run that is trained on the members; those of `stability` alone are not."""
     return [
         Trained(f"{name}-x{expansion}", list(variant.inits), variant.members, name)
-        for name, variant in run.dictionaries.items()
+        for name, variant in run.on_members.items()
         for expansion in variant.expansions
-        if variant.inits
     ]
 
 

@@ -174,11 +174,17 @@ def test_rules_that_compute_on_a_gpu_ask_for_one(tmp_path):
         "extract_smoke_independent_1",
         "sae_relu_l1_x2",
         "sae_topk_x2",
+        "sae_relu_l1_x2_seed",
+        "sae_topk_x2_seed",
+        "sae_jump_x2_seed",
+        "calibrate",
         "splice",
         "port",
         "steer",
         "features",
         "attribute",
+        "causes",
+        "bars",
         "drift",
     }
 

@@ -47,6 +47,8 @@ ITSELF, SIBLING = "itself", "sibling"
 # Decoys (`crossseed.cohorts.dyck.decoys`).
 AVERAGED, SWAPPED, SPLIT, TAUGHT = "averaged", "swapped", "split", "taught"
 PROGRAM = "program"
+# Sequences a step in which `TAUGHT` learns.
+TAUGHT_ROWS = 64
 MEASURED, INTEGRATED, GRADIENT = "measured", "integrated", "gradient"
 COMPONENTS, HEADS, EDGES = "components", "heads", "edges"
 HEAD_EDGES, CUMULATIVE = "edges of heads", "cumulative"

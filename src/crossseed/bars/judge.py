@@ -60,7 +60,8 @@ def itself(
     models.update({name: _model(changed, device) for name, changed in made.items()})
     taught = _model(made[bars.SPLIT], device)
     low, high = spec["lengths"]
-    decoys.teach(taught, model, spec["taught_steps"], (low, high), generator("bars-taught", *cell))
+    how = (spec["taught_steps"], bars.TAUGHT_ROWS, (low, high))
+    decoys.teach(taught, model, *how, generator("bars-taught", *cell))
     models[bars.TAUGHT] = taught
     made[bars.TAUGHT] = {name: value.cpu().numpy() for name, value in taught.state_dict().items()}
     drawn = _stream(spec, models, spec["sequences"], device, *cell)

@@ -186,9 +186,13 @@ class RunConfig(Model):
         description="Drift over training and between seeds, or null for none."
     )
 
+    @property
+    def on_members(self) -> dict[str, DictionaryConfig]:
+        """Variants that are trained on members; others are of `stability` alone."""
+        return {name: variant for name, variant in self.dictionaries.items() if variant.inits}
+
     def _trained_names(self) -> list[str]:
-        """Dictionaries that are trained on members, of every size."""
-        return [f"{n}-x{e}" for n, v in self.dictionaries.items() if v.inits for e in v.expansions]
+        return [f"{name}-x{e}" for name, v in self.on_members.items() for e in v.expansions]
 
     @model_validator(mode="after")
     def _dictionaries_fit(self) -> RunConfig:
@@ -220,9 +224,7 @@ class RunConfig(Model):
 
     @model_validator(mode="after")
     def _sources_have_dictionaries(self) -> RunConfig:
-        for name, variant in self.dictionaries.items():
-            if not variant.inits:
-                continue
+        for name, variant in self.on_members.items():
             if self.transfer and self.transfer.pairs == "all" and variant.members != "all":
                 raise ValueError(
                     f"transfer.pairs = all needs dictionaries of every member, but "
@@ -303,8 +305,8 @@ class RunConfig(Model):
                     f"dictionaries.{name}.{penalty} is 0, where the search of stability.matched starts; give a "
                     "number above 0"
                 )
-        for name, variant in self.dictionaries.items():
-            if not variant.inits and name not in (study.dictionaries if study else ()):
+        for name in self.dictionaries:
+            if name not in self.on_members and name not in (study.dictionaries if study else ()):
                 raise ValueError(
                     f"dictionaries.{name}.inits is empty and stability does not name the variant, so that none "
                     "would be trained; name `shared` or `independent`, or leave it out"
@@ -359,10 +361,9 @@ class RunConfig(Model):
             if getattr(self, study) and not self.transfer:
                 raise ValueError(f"{study} is about transfer's pairs; give transfer")
         for name in self.port.dictionaries if self.port else ():
-            known = [other for other, variant in self.dictionaries.items() if variant.inits]
-            if name not in known:
+            if name not in self.on_members:
                 raise ValueError(
-                    f"port.dictionaries names {name!r}, but the members have {', '.join(known)}"
+                    f"port.dictionaries names {name!r}, but the members have {', '.join(self.on_members)}"
                 )
         if self.features:
             if not self.steering:
@@ -398,10 +399,10 @@ class RunConfig(Model):
         if self.drift is None:
             return self
         for name in self.drift.dictionaries:
-            known = sorted(other for other, variant in self.dictionaries.items() if variant.inits)
-            if name not in known:
+            if name not in self.on_members:
                 raise ValueError(
-                    f"drift.dictionaries names {name!r}, but dictionaries has {known or 'none'}"
+                    f"drift.dictionaries names {name!r}, but dictionaries has "
+                    f"{sorted(self.on_members) or 'none'}"
                 )
         for cohort, config in self.cohorts.items():
             wanted = [self.drift.reference, *self.drift.checkpoints]

@@ -6,6 +6,7 @@ encoder and decoder.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from crossseed.sae.training import Gradients, Weights
 
 
-class Objective:
+class Objective(ABC):
     """Attributes:
     config: the variant.
     trained: of what `more` gives, what has gradients.
@@ -33,11 +34,11 @@ class Objective:
         """What there is beside the four weights, as it starts; kept with them when training is interrupted."""
         return {}
 
+    @abstractmethod
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
         """Adds the loss of a batch and its gradients to `gradients`."""
-        raise NotImplementedError
 
-    def rescale(self, weights: Weights, norms: Tensor) -> None:
+    def rescale(self, weights: Weights, norms: Tensor) -> None:  # noqa: B027
         """Decoder rows were divided by their norms, and encoders multiplied: all else follows, in place."""
 
     def export(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

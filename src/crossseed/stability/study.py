@@ -83,17 +83,30 @@ def study(
     rng = generator("stability-random", n, width)
     drawn = [m.random_directions(rng, n, width) for _ in range(2)]
     floor = m.compare(*drawn)
-    floor_on_data = m.compare_encoders(
-        floor, *(m.Directions(of.decoder, m.unit(of.encoder @ root)) for of in drawn)
+    on_data = (m.Directions(of.decoder, m.unit(of.encoder @ root)) for of in drawn)
+    # The nulls of all pairs are one: of random directions, and of firings on other tokens.
+    everything = np.ones(n, dtype=bool)
+    nulls = _by_key(
+        _pair(floor, everything, np.arange(n), threshold)
+        + _on_data(m.compare_encoders(floor, *on_data), everything, threshold)
     )
+    if correlations is not None:
+        by_chance = assignment.dense(correlations.null()).cosine
+        nulls["firing_r", ""] = _mean(by_chance[by_chance != 0])
+        nulls["firing_same_partner", ""] = 1 / n
     rows: list[Row] = []
     for (i, j), found in compared.items():
         pair = {"first": names[i], "second": names[j]}
-        of_pair = _pair(as_they_stand[i, j], floor, seeds[i], threshold)
-        of_pair += _on_data(found, floor_on_data, seeds[i], threshold)
+        live = seeds[i].live
+        of_pair = _pair(as_they_stand[i, j], live, seeds[i].density, threshold)
+        of_pair += _on_data(found, live, threshold)
+        gap = as_they_stand[i, j].decoder.gap + as_they_stand[i, j].encoder.gap
+        of_pair.append(_row("matching_gap", gap, n=n))
         if correlations is not None:
-            of_pair += _by_firing(found, correlations, i, j)
-        rows += [{**pair, **row} for row in of_pair]
+            of_pair += _by_firing(found, correlations.between(i, j))
+        for row in of_pair:
+            null = nulls.get((row["quantity"], row["part"]), float("nan"))
+            rows.append({**row, **pair, "null": null})
     members = _members(compared, seeds, threshold)
     rows += _over_seeds(rows)
     # Of two SAEs alone: it takes as long as all else.
@@ -178,64 +191,60 @@ def _row(
     }
 
 
-def _named(row: Row) -> Row:
-    return {name: value for name, value in row.items() if name not in ("first", "second")}
+def _by_key(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
+    return {(row["quantity"], row["part"]): row["value"] for row in rows}
 
 
-def _pair(found: m.Compared, floor: m.Compared, one: Seed, threshold: float) -> list[Row]:
-    """What two SAEs share: of all latents, of those of the first that fire, by how often they do, over thresholds."""
-    live = one.live
-    nulls = m.summary(floor, threshold=threshold)
-    parts: dict[str, np.ndarray] = {"all": np.ones(len(live), dtype=bool), "live": live}
-    if live.any():
-        edges = np.quantile(one.density[one.live], np.linspace(0, 1, STRATA + 1)[1:-1])
-        stratum = np.searchsorted(edges, one.density, side="right")
-        parts |= {f"density {k + 1}": one.live & (stratum == k) for k in range(STRATA)}
-    rows = []
-    for part, among in parts.items():
-        for quantity, value in m.summary(found, among, threshold).items():
-            rows.append(_row(quantity, value, part, null=nulls[quantity], n=int(among.sum())))
-    for criterion in m.AT_A_THRESHOLD:
-        for t in THRESHOLDS:
-            shared, null = (c.shared(criterion, t).mean() for c in (found, floor))
-            rows.append(_row(f"{criterion}_above", shared, t, null=float(null), n=len(live)))
-    own, chance = modes.of(found.decoder.cosine[live]), modes.of(floor.decoder.cosine)
-    for name, value in own._asdict().items():
-        rows.append(_row(f"modes_{name}", value, null=getattr(chance, name), n=len(live)))
-    rows.append(_row("modes_two", modes.two(own), null=float(modes.two(chance)), n=len(live)))
-    rows.append(_row("matching_gap", found.decoder.gap + found.encoder.gap, n=len(live)))
-    return [_named(row) for row in rows]
+def _pair(found: m.Compared, live: np.ndarray, density: np.ndarray, threshold: float) -> list[Row]:
+    """What two SAEs share: of all latents, of those of the first that fire, by how often they do, over thresholds.
+
+    Args:
+        live: latents of the first that fire. density: how often.
+    """
+    edges = np.quantile(density[live], np.linspace(0, 1, STRATA + 1)[1:-1])
+    stratum = np.searchsorted(edges, density, side="right")
+    parts = {"all": np.ones(len(live), dtype=bool), "live": live}
+    parts |= {f"density {k + 1}": live & (stratum == k) for k in range(STRATA)}
+    rows = [
+        _row(quantity, value, part, n=int(among.sum()))
+        for part, among in parts.items()
+        for quantity, value in m.summary(found, among, threshold).items()
+    ]
+    rows += [
+        _row(f"{criterion}_above", found.shared(criterion, t).mean(), t, n=len(live))
+        for criterion in m.AT_A_THRESHOLD
+        for t in THRESHOLDS
+    ]
+    groups = modes.of(found.decoder.cosine[live])
+    rows += [
+        _row(f"modes_{name}", value, n=int(live.sum())) for name, value in groups._asdict().items()
+    ]
+    rows.append(_row("modes_two", modes.two(groups), n=int(live.sum())))
+    return rows
 
 
-def _on_data(found: m.Compared, floor: m.Compared, one: Seed, threshold: float) -> list[Row]:
+def _on_data(found: m.Compared, live: np.ndarray, threshold: float) -> list[Row]:
     """What depends on encoders, as they are on data; of latents of the first SAE that fire."""
-    values, nulls = (
-        m.summary(of, among, threshold) for of, among in ((found, one.live), (floor, None))
-    )
+    values = m.summary(found, live, threshold)
     return [
-        _named(
-            _row(f"{name}_on_data", values[name], "live", null=nulls[name], n=int(one.live.sum()))
-        )
+        _row(f"{name}_on_data", values[name], "live", n=int(live.sum()))
         for name in (m.AGREE, m.DUAL, m.STRICT, "encoder_mcc")
     ]
 
 
-def _by_firing(found: m.Compared, correlations: Correlations, i: int, j: int) -> list[Row]:
-    """Latents matched by when they fire instead of where they point; the null matches them by when they fire on other
-    tokens, since the best of many matchings is never 0."""
-    r = correlations.between(i, j)
-    known = np.isfinite(r)
-    matched, chance = assignment.dense(r), assignment.dense(correlations.null())
-    counts = known[np.arange(len(r)), matched.partner]
-    along = r[np.arange(len(r)), found.decoder.partner]
+def _by_firing(found: m.Compared, r: np.ndarray) -> list[Row]:
+    """Latents matched by when they fire, r, instead of where they point. (The null matches them by when they fire on
+    other tokens, since the best of many matchings is never 0.)"""
+    matched = assignment.dense(r)
+    latents = np.arange(len(r))
+    counts = np.isfinite(r[latents, matched.partner])
+    along = r[latents, found.decoder.partner]
     same = (matched.partner == found.decoder.partner)[counts]
-    by_chance = chance.cosine[np.isfinite(chance.cosine) & (chance.cosine != 0)]
-    rows = (
-        _row("firing_r", _mean(matched.cosine[counts]), null=_mean(by_chance), n=int(counts.sum())),
+    return [
+        _row("firing_r", _mean(matched.cosine[counts]), n=int(counts.sum())),
         _row("firing_r_of_decoder_partner", _mean(along), n=int(np.isfinite(along).sum())),
-        _row("firing_same_partner", _mean(same), null=1 / len(r), n=int(counts.sum())),
-    )
-    return [_named(row) for row in rows]
+        _row("firing_same_partner", _mean(same), n=int(counts.sum())),
+    ]
 
 
 def _members(

@@ -19,8 +19,8 @@ from crossseed.cohorts.dyck.model import DyckTransformer
 from crossseed.cohorts.dyck.sites import N_LAYERS
 from crossseed.progress import Progress
 
-# Sequences a step of teaching; its learning rate falls linearly to 0.
-TAUGHT_ROWS, TAUGHT_RATE = 64, 1e-3
+# Learning rate of teaching; it falls linearly to 0.
+TAUGHT_RATE = 1e-3
 State = dict[str, np.ndarray]
 
 
@@ -66,6 +66,7 @@ def teach(
     pupil: DyckTransformer,
     teacher: DyckTransformer,
     steps: int,
+    rows: int,
     lengths: tuple[int, int],
     rng: np.random.Generator,
 ) -> None:
@@ -73,7 +74,7 @@ def teach(
     heads.
 
     Args:
-        lengths: content lengths of the sequences.
+        rows: sequences a step. lengths: of their content.
         rng: draws them.
     """
     pupil.requires_grad_(True)
@@ -84,7 +85,7 @@ def teach(
         for group in optimiser.param_groups:
             group["lr"] = TAUGHT_RATE * (1 - step / steps)
         which = names[int(rng.choice(len(names), p=list(SHARES.values())))]
-        tokens = torch.from_numpy(task.sample(rng, TAUGHT_ROWS, which, lengths)).long()
+        tokens = torch.from_numpy(task.sample(rng, rows, which, lengths)).long()
         scored = tokens != task.PAD
         tokens = tokens.to(teacher.W_E.device)
         with torch.no_grad():

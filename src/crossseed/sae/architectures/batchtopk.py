@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from crossseed.config.fields import Count, NotNegative
 from crossseed.sae import objective
-from crossseed.sae.architectures import jumprelu
-from crossseed.sae.config import DictionaryConfig
+from crossseed.sae.architectures import jumprelu, topk
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,25 +24,12 @@ if TYPE_CHECKING:
 RATE = 0.01
 
 
-class Config(DictionaryConfig):
+class Config(topk.KeepsK):
     """The k largest pre-activations a token, on average over a batch."""
 
     architecture: Literal["batchtopk"] = Field(
         description="`batchtopk`: the k largest pre-activations a token, on average over a batch."
     )
-    k: Count = Field(description="Latents kept per token, on average.")
-    aux_coefficient: NotNegative = Field(
-        description="Weight of the AuxK loss, in which dead latents reconstruct the error; published: 1/32."
-    )
-    aux_k: Count = Field(description="Dead latents that AuxK lets fire per token.")
-    dead_after_tokens: Count = Field(
-        description="Training tokens without firing after which a latent counts as dead."
-    )
-
-    def misfit(self, n_latents: int) -> str | None:
-        if self.k > n_latents:
-            return f"k {self.k} exceeds the {n_latents} latents of the dictionary; lower k"
-        return None
 
 
 def saelens_fields(config: Config) -> dict[str, Any]:
@@ -82,12 +67,9 @@ class Objective(objective.Objective):
         """Adds the loss of a batch and its gradients to `gradients`."""
         import torch
 
-        from crossseed.sae.architectures.topk import activate_torch
-
-        config = self.config
         n = weights.W_enc.shape[1]
         pre = torch.addmm(weights.b_enc, x_bd - weights.b_dec, weights.W_enc).flatten()
-        least = largest_left_out(pre, config.k * len(x_bd)).clamp_min(0)
+        least = largest_left_out(pre, self.config.k * len(x_bd)).clamp_min(0)
         smallest = torch.where(pre > least, pre, torch.inf).min()
         if torch.isfinite(smallest):
             running = weights.more["threshold"]
@@ -95,17 +77,8 @@ class Objective(objective.Objective):
                 running.copy_(smallest.expand(n))
             else:
                 running.lerp_(smallest.expand(n), RATE)
-        dead = None
-        if config.aux_coefficient > 0:
-            found = (weights.silent_tokens >= config.dead_after_tokens).nonzero().squeeze(1)
-            dead = found if len(found) else None
-        gradients.backpropagate(
-            weights,
-            x_bd,
-            lambda z: z.mul_((z > least).to(z)),
-            dead=dead,
-            activate_dead=lambda z: activate_torch(z, config.aux_k),
-            aux_coefficient=config.aux_coefficient,
+        topk.backpropagate(
+            self.config, weights, x_bd, gradients, lambda pre: pre.mul_((pre > least).to(pre))
         )
 
     def export(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
 SORT_UP_TO_LATENTS = 1024
 
 
-class Config(DictionaryConfig):
-    """The k largest positive pre-activations."""
+class KeepsK(DictionaryConfig):
+    """k latents a token, and a loss by which dead ones come back."""
 
-    architecture: Literal["topk"] = Field(description="`topk`: the k largest pre-activations.")
     k: Count = Field(description="Latents kept per token.")
     aux_coefficient: NotNegative = Field(
         description="Weight of the AuxK loss, in which dead latents reconstruct the error; "
@@ -39,6 +38,12 @@ class Config(DictionaryConfig):
         if self.k > n_latents:
             return f"k {self.k} exceeds the {n_latents} latents of the dictionary; lower k"
         return None
+
+
+class Config(KeepsK):
+    """The k largest positive pre-activations."""
+
+    architecture: Literal["topk"] = Field(description="`topk`: the k largest pre-activations.")
 
 
 def saelens_fields(config: Config) -> dict[str, Any]:
@@ -81,16 +86,28 @@ class Objective(objective.Objective):
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
         """Adds the loss of a batch and its gradients to `gradients`."""
-        config = self.config
-        dead = None
-        if config.aux_coefficient > 0:
-            found = (weights.silent_tokens >= config.dead_after_tokens).nonzero().squeeze(1)
-            dead = found if len(found) else None
-        gradients.backpropagate(
-            weights,
-            x_bd,
-            lambda pre: activate_torch(pre, config.k),
-            dead=dead,
-            activate_dead=lambda pre: activate_torch(pre, config.aux_k),
-            aux_coefficient=config.aux_coefficient,
+        backpropagate(
+            self.config, weights, x_bd, gradients, lambda pre: activate_torch(pre, self.config.k)
         )
+
+
+def backpropagate(
+    config: KeepsK,
+    weights: Weights,
+    x_bd: Tensor,
+    gradients: Gradients,
+    activate: Callable[[Tensor], Tensor],
+) -> None:
+    """Gradients of an SAE whose latents are chosen by `activate`, with the AuxK loss."""
+    dead = None
+    if config.aux_coefficient > 0:
+        found = (weights.silent_tokens >= config.dead_after_tokens).nonzero().squeeze(1)
+        dead = found if len(found) else None
+    gradients.backpropagate(
+        weights,
+        x_bd,
+        activate,
+        dead=dead,
+        activate_dead=lambda pre: activate_torch(pre, config.aux_k),
+        aux_coefficient=config.aux_coefficient,
+    )
