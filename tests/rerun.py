@@ -194,7 +194,9 @@ def _sae(variant: str, key: str, value: Any) -> Case:
         # Seeds have starts of their own; the penalty of one variant's is calibrated.
         also += (
             below("[^/]*", "stability", rf".*/{variant}-x2.*"),
-            TABLES.format("stability" if variant == "topk" else "stability|calibration"),
+            TABLES.format(
+                "stability|bridge|claims" if variant == "topk" else "stability|calibration|claims"
+            ),
         )
     return Case(
         SMOKE,
@@ -310,7 +312,7 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
                 below(cohort, "lenses"),
                 below(cohort, "dictionaries", rf"seed{anchor}/.*-x2-seed\d.*"),
                 below(cohort, "stability"),
-                TABLES.format("dictionaries|stability|calibration"),
+                TABLES.format("dictionaries|stability|calibration|claims"),
             ),
             PAIR_TABLES,
             # Effects of cuts are each member's own.
@@ -583,7 +585,11 @@ CASES = [
             (
                 below("[^/]*", "dictionaries", rf".*/{variant}-x3[-.].*"),
                 below("[^/]*", "stability", rf".*/{variant}-x3.*"),
-                TABLES.format("stability" if variant == "topk" else "stability|calibration"),
+                TABLES.format(
+                    "stability|bridge|claims"
+                    if variant == "topk"
+                    else "stability|calibration|claims"
+                ),
                 below("[^/]*", "transfer|splice|decoder_cosine"),
                 SAE_TABLES,
                 PAGE,
@@ -799,17 +805,18 @@ CASES = [
         SMOKE,
         "stability.dictionaries",
         ["relu-l1", "jump"],
-        (TABLES.format("dictionaries|stability"), PAGE),
+        (TABLES.format("dictionaries|stability|claims"), PAGE),
         "SAEs of a new variant's seeds, and what they share; the tables",
     ),
     Case(
         SMOKE,
         "stability.seeds",
-        3,
+        4,
         (
-            below("[^/]*", "dictionaries", r".*/[a-z0-9-]+-x2-seed3.*"),
+            below("[^/]*", "dictionaries", r".*/[a-z0-9-]+-x2-seed4.*"),
+            # Of two members: their tables of latents are new, what is read of them is not.
             below("[^/]*", "stability", r".*-x2(?:-latents)?\.csv"),
-            TABLES.format("dictionaries|stability"),
+            TABLES.format("dictionaries|stability|claims"),
             PAGE,
         ),
         "SAEs of the new seed, and what all seeds share",
@@ -821,7 +828,7 @@ CASES = [
         (
             below("[^/]*", "dictionaries", r"seed1(?:01)?/.*-x2-seed\d.*"),
             below("[^/]*", "stability", r"seed1(?:01)?/.*"),
-            TABLES.format("dictionaries|stability|calibration"),
+            TABLES.format("dictionaries|stability|calibration|claims"),
             PAGE,
         ),
         "SAE seeds of the members that are new to them",
@@ -833,7 +840,7 @@ CASES = [
         (
             below("[^/]*", "dictionaries", r".*/blocks\.0\.hook_resid_pre/.*-x2-seed\d.*"),
             below("[^/]*", "stability"),
-            TABLES.format("dictionaries|stability|calibration"),
+            TABLES.format("dictionaries|stability|calibration|claims"),
             PAGE,
         ),
         "SAE seeds of the new site",
@@ -844,10 +851,44 @@ CASES = [
         0.6,
         (
             below("[^/]*", "stability", r".*-x2(?:-latents)?\.csv"),
-            TABLES.format("stability"),
+            TABLES.format("stability|bridge|claims"),
             PAGE,
         ),
-        "what SAE seeds share",
+        "what SAE seeds share, of one member and of two",
+    ),
+    Case(
+        SMOKE,
+        "stability.shuffled",
+        False,
+        (
+            below("[^/]*", "stability", r"seed\d+/.*-x2(?:-latents)?\.csv"),
+            TABLES.format("dictionaries|stability|claims"),
+            PAGE,
+        ),
+        "what SAE seeds share, without that null",
+    ),
+    Case(
+        SMOKE,
+        "stability.bridge.dictionaries",
+        ["topk", "jump"],
+        (
+            below("[^/]*", "dictionaries", r"seed1(?:01)?/.*/jump-x2-.*"),
+            below("[^/]*", "stability", r"(?:seed1(?:01)?|seed\d+-seed\d+)/.*/jump-x2.*"),
+            TABLES.format("dictionaries|stability|bridge|claims"),
+            PAGE,
+        ),
+        "SAE seeds of the variant on the other members, and what they share",
+    ),
+    Case(
+        SMOKE,
+        "stability.bridge.seeds",
+        3,
+        (
+            below("[^/]*", "stability", r"seed\d+-seed\d+/.*"),
+            TABLES.format("bridge"),
+            PAGE,
+        ),
+        "what SAE seeds of two members share",
     ),
     *(
         Case(
@@ -857,7 +898,7 @@ CASES = [
             (
                 below("[^/]*", "dictionaries", r".*/relu-l1-x2-seed\d.*"),
                 below("[^/]*", "stability", r".*/relu-l1-x2.*"),
-                TABLES.format("dictionaries|stability|calibration"),
+                TABLES.format("dictionaries|stability|calibration|claims"),
                 PAGE,
             ),
             "the calibration, and all SAE seeds it is of",
@@ -871,7 +912,7 @@ CASES = [
         (
             below("[^/]*", "dictionaries", r".*/jump-x2-seed\d.*"),
             below("[^/]*", "stability", r".*/jump-x2.*"),
-            TABLES.format("dictionaries|stability|calibration"),
+            TABLES.format("dictionaries|stability|calibration|claims"),
             PAGE,
         ),
         "the calibration of the new variant, and its SAE seeds",
@@ -884,7 +925,7 @@ CASES = [
             (
                 below("[^/]*", "dictionaries", r".*/jump-x2-seed\d.*"),
                 below("[^/]*", "stability", r".*/jump-x2.*"),
-                TABLES.format("dictionaries|stability"),
+                TABLES.format("dictionaries|stability|claims"),
                 PAGE,
             ),
             "that variant's SAE seeds, and what they share",

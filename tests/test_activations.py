@@ -131,3 +131,42 @@ def test_non_finite_activations_are_refused(tmp_path, write_activations, sparse_
         act.open_split(path, "eval", "origin:site") as reader,
     ):
         reader.rows(slice(None))
+
+
+@pytest.mark.parametrize("buffer_bytes", [1 << 30, 4096 * 8 * 4 * 2])
+def test_shuffled_features_keep_second_moments_and_nothing_that_goes_together(
+    tmp_path, write_activations, monkeypatch, buffer_bytes
+):
+    """Planted: two features that never fire together, which makes their squares anticorrelate."""
+    monkeypatch.setattr(act, "SHUFFLE_BUFFER_BYTES", buffer_bytes)
+    rng = np.random.default_rng(3)
+
+    def rows(n):
+        which, sign = rng.integers(0, 2, n), rng.choice([-1.0, 1.0], n)
+        found = 0.1 * rng.standard_normal((n, 8))
+        found[np.arange(n), which] += sign * np.where(which == 0, 2.0, 1.0)
+        return found @ np.linalg.qr(np.random.default_rng(4).standard_normal((8, 8))).Q
+
+    of = {split: rows(20_000) for split in ("fit", "train", "eval")}
+    path = write_activations(tmp_path / "a.h5", of)
+    by = act.shuffling(path, "origin:site")
+    stream = act.BatchStream(path, "origin:site", 1000, "order", shuffling=by)
+    source = stream(0)
+    seen = np.concatenate([next(source) for _ in range(20)])
+    again = stream(3)
+    assert np.array_equal(next(again), seen[3000:4000])
+
+    def together(x):
+        squares = np.square((x - x.mean(axis=0)) @ by.axes_dd)[:, -2:]
+        return np.corrcoef(squares.T)[0, 1]
+
+    with act.open_split(path, "eval", "origin:site") as split:
+        held_out = act.ShuffledSplit(split, by, "eval")
+        read = held_out.rows(slice(0, 20_000))
+        assert np.array_equal(read, held_out.rows(slice(0, 20_000)))
+        assert together(split.rows(slice(0, 20_000))) < -0.9
+        assert held_out.n_tokens == split.n_tokens
+    for name, found in (("train", seen), ("eval", read)):
+        assert np.allclose(np.cov(found.T), np.cov(of[name].T), atol=0.03)
+        assert np.allclose(found.mean(axis=0), of[name].mean(axis=0), atol=1e-3)
+        assert abs(together(found)) < 0.05

@@ -10,7 +10,8 @@ from crossseed.claims import cells as of
 from crossseed.claims import verdicts as claims
 from crossseed.errors import UserError
 
-PUBLISHED = Path(__file__).parent.parent / "resources/published/rotation.csv"
+FOLDER = Path(__file__).parent.parent / "resources/published"
+PUBLISHED = [FOLDER / "rotation.csv", FOLDER / "stability.csv"]
 SITES = ["s0", "s1", "s2"]
 CELL = {"cohort": "c", "source_seed": 0, "target_seed": 1, "checkpoint": "final"}
 
@@ -223,6 +224,47 @@ def test_a_figure_whose_control_was_not_measured_is_no_pass():
     assert judged["as_published"] == 10.0
 
 
+def sae_seeds(as_published, rigorous, shuffled):
+    """Pairs of three SAE seeds, and rows over all, which are not of pairs."""
+    cell = {"seed": 0, "null": 0.0}
+    rows = [
+        {**cell, "dictionary": dictionary, "first": first, "second": second, "shuffled": shuffled}
+        | {"quantity": quantity, "part": part, "value": value}
+        for dictionary in ("relu-x8", "relu-k64-x8")
+        for first, second in (
+            ("seed1", "seed2"),
+            ("seed1", "seed3"),
+            ("seed2", "seed3"),
+            (None, None),
+        )
+        for quantity, part, value in (
+            ("dual", "all", as_published if first else 9.0),
+            ("strict_on_data", "live", rigorous if first else 9.0),
+            ("alone_all", 2.0, 0.6),
+            ("alone", 2.0, 0.7),
+        )
+    ]
+    return cells("s1", stability=rows)._replace(dictionary="relu-x8")
+
+
+def of_sae_seeds(name, value, tables):
+    known = of.Claim(f"toy-{name}", "words", "toy-independent", "s1", "", value, value, 0.02, "p")
+    return claims.judge(known, tables)
+
+
+@pytest.mark.parametrize("name", ["sae-seeds-dual", "sae-seeds-dual-k64", "sae-seeds-dual@x1-3"])
+def test_shared_latents_are_held_against_those_of_shuffled_features(name):
+    assert of_sae_seeds(name, 0.42, sae_seeds(0.42, 0.4, 0.01))["verdict"] == claims.REPRODUCED
+    assert of_sae_seeds(name, 0.42, sae_seeds(0.42, 0.4, 0.39))["verdict"] == claims.EXPLAINED
+    assert of_sae_seeds(name, 0.42, sae_seeds(0.3, 0.4, 0.01))["verdict"] == claims.FAILED
+    assert of_sae_seeds(name, 0.42, cells("s1"))["verdict"] == claims.NOT_RUN
+
+
+def test_what_all_sae_seeds_share_is_one_figure_a_member():
+    found = of_sae_seeds("sae-seeds-alone-2", 0.6, sae_seeds(0.4, 0.4, 0.0))
+    assert (found["as_published"], found["rigorous"], found["cells"]) == (0.6, 0.7, 1)
+
+
 def test_words_for_sites():
     assert of.chosen("internal", SITES) == ["s1", "s2"]
     assert of.chosen("intermediate", SITES) == ["s1"]
@@ -231,7 +273,8 @@ def test_words_for_sites():
 
 
 def test_every_published_figure_is_read_and_wired_or_says_so():
-    found = of.read(PUBLISHED)
+    found = [claim for path in PUBLISHED for claim in of.read(path)]
+    assert len({claim.claim for claim in found}) == len(found)
     wired = {c.claim for c in found if claims.name_of(c) in claims.WIRED}
     assert {"toy-rotated-ev", "pythia-ks", "pythia-cosine-above-last"} <= wired
     names = {claims.name_of(c) for c in found} | {c.claim for c in found}
@@ -244,16 +287,16 @@ def test_every_published_figure_is_read_and_wired_or_says_so():
 
 
 def test_what_no_run_here_can_decide_stands_as_not_run():
-    for found in of.read(PUBLISHED):
+    for found in (claim for path in PUBLISHED for claim in of.read(path)):
         if found.claim in ("weight-edits", "frontier-sae-transfer"):
             row = claims.judge(found, None, f"a cohort like {found.cohort}")
             assert row["verdict"] == claims.NOT_RUN
             assert "weight edits" in row["why"] or "frontier-pair" in row["why"]
-    assert {"weight-edits", "frontier-sae-transfer"} <= {c.claim for c in of.read(PUBLISHED)}
+    assert {"weight-edits", "frontier-sae-transfer"} <= {c.claim for c in of.read(PUBLISHED[0])}
 
 
 def test_damaged_figures_are_refused_with_their_line(tmp_path):
-    text = PUBLISHED.read_text().splitlines()
+    text = PUBLISHED[0].read_text().splitlines()
     (tmp_path / "a.csv").write_text("\n".join([text[0], text[1].replace("-6.56", "low", 1)]))
     with pytest.raises(UserError, match=r"a\.csv: line 2: low, high"):
         of.read(tmp_path / "a.csv")

@@ -9,10 +9,22 @@ import numpy as np
 import pytest
 from test_matching import planted, unit
 
+from crossseed.alignment.moments import Moments
 from crossseed.errors import UserError
 from crossseed.matching import criteria as m
+from crossseed.pairs import Pair
 from crossseed.sae.dictionary import Dictionary
-from crossseed.stability import COLUMNS, LATENT_COLUMNS, decay, study, subspace
+from crossseed.stability import (
+    COLUMNS,
+    LATENT_COLUMNS,
+    NULLS,
+    RUNGS,
+    bridge,
+    decay,
+    study,
+    subspace,
+    sweeps,
+)
 from crossseed.stability.firing import Correlations
 from crossseed.stability.membership import Members
 
@@ -269,3 +281,79 @@ def test_encoders_are_compared_where_activations_vary():
     assert by["", "", "strict", "live"]["value"] < 0.1
     assert by["", "", "strict_on_data", "live"]["value"] == pytest.approx(1)
     assert by["", "", "strict_on_data", "live"]["null"] < 0.1
+
+
+def turned_pair(rng, rotation, width=16, n=4000):
+    """Moments of a member and of its turned copy."""
+    x = rng.standard_normal((n, width)) * np.linspace(0.5, 2, width)
+    halves = tuple(Moments(width, width) for _ in range(2))
+    for half, rows in zip(halves, np.array_split(x, 2), strict=True):
+        half.add(rows, rows @ rotation.T)
+    shuffled = Moments(width, width)
+    shuffled.add(x, x[rng.permutation(n)] @ rotation.T)
+    cell = ("planted", 0, 1, "final", "blocks.0.hook_resid_pre")
+    return Pair(cell, halves, shuffled, (np.ones(width), np.ones(width)), None, {})
+
+
+def test_latents_of_a_turned_copy_are_those_of_the_same_member_after_the_rotation():
+    """Planted: the target is the source turned, and so are its SAEs; two SAEs of one member share 60 %."""
+    rng = np.random.default_rng(11)
+    width, n = 16, 200
+    rotation = np.linalg.qr(rng.standard_normal((width, width))).Q
+    pool = unit(rng.standard_normal((n, width)))
+    seeds = ["seed1", "seed2", "seed3", "seed4"]
+    own, turned = {}, {}
+    for name in seeds:
+        rows = np.where(
+            (rng.random(n) < 0.77)[:, None], pool, unit(rng.standard_normal((n, width)))
+        )
+        rows = rows[rng.permutation(n)]
+        own[name] = dictionary(m.Directions(rows, rows))
+        # x_b = x_a rotationᵀ, so that directions turn likewise.
+        turned[name] = dictionary(m.Directions(rows @ rotation.T, rows @ rotation.T))
+    live = {role: dict.fromkeys(seeds, np.ones(n, bool)) for role in ("source", "target")}
+    found = bridge.bridge(own, turned, live, turned_pair(rng, rotation), 0.7)
+    by = {(row["arm"], row["quantity"]): row for row in found}
+    for quantity in ("dec", "pw_mcc", "strict_on_data"):
+        ceiling, carried = by["itself", quantity], by["procrustes", quantity]
+        assert carried["value"] == pytest.approx(ceiling["value"], abs=1e-3)
+        assert ceiling["low"] < ceiling["value"] < ceiling["high"]
+        assert ceiling["value"] > by["raw", quantity]["value"] + 0.2
+        # A rotation that matches no token is as good as none, and no better than random directions.
+        for null in ("random", "shuffled"):
+            assert by[null, quantity]["value"] < by["raw", quantity]["value"] + 0.1
+    assert by["itself", "strict_on_data"]["value"] == pytest.approx(0.77**2, abs=0.06)
+    assert {row["arm"] for row in found} == {"itself", *RUNGS, *NULLS}
+    with pytest.raises(UserError, match="same seeds"):
+        bridge.bridge(own, {"seed1": turned["seed1"]}, live, turned_pair(rng, rotation), 0.7)
+
+
+def test_a_map_without_a_way_back_compares_decoders_alone():
+    rng = np.random.default_rng(12)
+    rows = unit(rng.standard_normal((20, 6)))
+    of = dictionary(m.Directions(rows, rows))
+    found = bridge.shared(of, of, (np.eye(6), None), np.eye(6), np.ones(20, bool), 0.7)
+    assert found == {"dec": 1, "pw_mcc": pytest.approx(1), "mmcs": pytest.approx(1)}
+
+
+def test_dictionaries_that_differ_in_one_aspect_are_swept():
+    base = {"architecture": "topk", "k": 8, "steps": 600, "tied_init": True}
+    recipes = {
+        "topk": base,
+        "topk-k4": {**base, "k": 4},
+        "topk-long": {**base, "steps": 2400},
+        "untied": {**base, "tied_init": False},
+        "relu": {"architecture": "relu_l1", "steps": 600, "tied_init": True},
+        # Differs in two.
+        "other": {**base, "k": 2, "steps": 10},
+    }
+    names = ["topk-x1", "topk-x8", "topk-k4-x8", "topk-long-x8", "untied-x8", "relu-x8", "other-x8"]
+    found = {sweep.label: sweep.dictionaries for sweep in sweeps.sweeps(recipes, names)}
+    assert found == {
+        "latents / width": {1: "topk-x1", 8: "topk-x8"},
+        "k, latents a token": {4: "topk-k4-x8", 8: "topk-x8"},
+        "training steps": {600: "topk-x8", 2400: "topk-long-x8"},
+        "tied start": {True: "topk-x8", False: "untied-x8"},
+        "architecture": {"topk": "topk-x8", "relu_l1": "relu-x8"},
+    }
+    assert sweeps.sweeps(recipes, ["topk-x8"]) == []

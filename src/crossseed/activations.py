@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -32,6 +32,8 @@ ACTIVATIONS_SCHEMA = "activations/1"
 CHUNK_ROWS = 4096
 FORWARD_TOKENS = 8192
 SHUFFLE_BUFFER_BYTES = 256 << 20
+# Tokens of `train` whose principal axes features are shuffled along.
+AXES_ROWS = 65536
 
 
 def write_tokens(
@@ -202,6 +204,49 @@ def open_split(path: Path, split: str, source: str) -> Iterator[SplitReader]:
         yield SplitReader(Path(path), file[split], found.digest, found.inputs["tokens"])
 
 
+class Shuffling(NamedTuple):
+    """Activations whose principal components are each dealt out to other tokens: mean, covariance and how each
+    component is distributed stay, what goes together does not. The null of what an SAE finds beyond these.
+
+    Attributes:
+        mean_d: (width,). axes_dd: principal axes as columns.
+    """
+
+    mean_d: np.ndarray
+    axes_dd: np.ndarray
+
+    def __call__(self, rows_nd: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        components = rng.permuted((rows_nd - self.mean_d) @ self.axes_dd, axis=0)
+        found: np.ndarray = components @ self.axes_dd.T + self.mean_d
+        return found
+
+
+def shuffling(path: Path, source: str) -> Shuffling:
+    """Along the principal axes of the first training tokens of an activation file."""
+    with open_split(path, "train", source) as split:
+        rows = split.rows(slice(0, AXES_ROWS)).astype(np.float64)
+    mean = rows.mean(axis=0)
+    centred = rows - mean
+    axes = np.linalg.eigh(centred.T @ centred)[1]
+    return Shuffling(mean.astype(np.float32), axes.astype(np.float32))
+
+
+class ShuffledSplit(SplitReader):
+    """A split whose features are shuffled, a part at a time: the same part reads the same twice.
+
+    Args:
+        split: the open split. by: how. name: names the draws.
+    """
+
+    def __init__(self, split: SplitReader, by: Shuffling, *name: object) -> None:
+        self.__dict__.update(split.__dict__)
+        self._by, self._name = by, name
+
+    def rows(self, part: slice) -> np.ndarray:
+        rng = generator("shuffled-features", *self._name, part.start, part.stop)
+        return self._by(super().rows(part), rng)
+
+
 def check_paired(a: SplitReader, b: SplitReader) -> None:
     """Raises `UserError` unless both splits hold the same tokens, row by row."""
     if a.tokens != b.tokens or a.n_tokens != b.n_tokens:
@@ -232,13 +277,23 @@ class BatchStream:
         source: what it must have been made from.
         batch_tokens: tokens a batch.
         name: names the order; equal names give equal batches.
+        shuffling: of features; None leaves activations as they are. Dealt out anew for each buffer, that is
+            over the whole split where it fits.
 
     Raises:
         UserError: damaged file, or fewer tokens than one batch.
     """
 
-    def __init__(self, path: Path, source: str, batch_tokens: int, *name: object) -> None:
+    def __init__(
+        self,
+        path: Path,
+        source: str,
+        batch_tokens: int,
+        *name: object,
+        shuffling: Shuffling | None = None,
+    ) -> None:
         self.path, self.batch_tokens, self.name = path, batch_tokens, name
+        self._shuffling = shuffling
         with open_h5(path, ACTIVATIONS_SCHEMA, verify=["train"]) as file:
             found = header(file)
             check_source(path, found.spec, source)
@@ -250,6 +305,7 @@ class BatchStream:
             if self.n_tokens <= buffer_rows:
                 self._resident = stored[:].astype(np.float32, copy=False)
                 check_finite(self._resident, f"{path}: train/activations")
+                self._resident = self._shuffled(self._resident, 0)
         if self.n_tokens < batch_tokens:
             raise UserError(
                 f"{path}: {self.n_tokens} training tokens, fewer than one batch of "
@@ -272,6 +328,11 @@ class BatchStream:
         spread = np.square(rows - mean.astype(np.float32)).mean(dtype=np.float64)
         return mean, float(np.sqrt(spread))
 
+    def _shuffled(self, rows: np.ndarray, *buffer: object) -> np.ndarray:
+        if self._shuffling is None:
+            return rows
+        return self._shuffling(rows, generator("shuffled-features", *self.name, "train", *buffer))
+
     def _read(self, chunks: Iterator[int] | range) -> np.ndarray:
         with h5py.File(self.path, "r") as file:
             stored = file["train"]["activations"]
@@ -288,7 +349,7 @@ class BatchStream:
             return
         chunks = rng.permutation(-(-self.n_tokens // CHUNK_ROWS))
         for part in batches(len(chunks), self._chunks_per_buffer):
-            rows = self._read(iter(chunks[part]))
+            rows = self._shuffled(self._read(iter(chunks[part])), epoch, part.start)
             yield rows, rng.permutation(len(rows))
 
     def __call__(self, start: int) -> Iterator[np.ndarray]:

@@ -156,7 +156,7 @@ def stages(run: RunConfig) -> list[Stage]:
                     for cell in plan.seeded_cells(run)
                 )
                 # A job trains all inits of a cell, or one of its seeds.
-                seeds = compared * len(plan.sae_seeds(run))
+                seeds = compared * (len(plan.sae_seeds(run)) + len(plan.shuffled_seeds(run)))
                 saes, n = cells * len(variant.inits) + seeds, expansion * width
                 work = float(saes * SAE_FLOP * width * n * variant.steps * variant.batch_tokens)
                 weights = saes * (2 * width * n + n + width) * BYTES["float32"]
@@ -169,9 +169,12 @@ def stages(run: RunConfig) -> list[Stage]:
                     least = runs * steps * SAE_STEP_SECONDS
                     add(_stage("calibrate", compared, 0.0, short, SAE_RATE, least))
                 add(_stage("stability", compared, compared * n * STABILITY_BYTES))
+        bridges = [of for of in plan.bridges(run) if of.cohort == cohort]
+        add(_stage("bridge", len(bridges), 0.0))
         pairs = [p for p in plan.pairs(run) if p.cohort == cohort]
         crossed = sum(p.source != p.target for p in pairs)
-        add(_stage("align", crossed, crossed * MATRICES_A_PAIR * width**2 * FLOAT64))
+        aligned = len({p for p in pairs if p.source != p.target} | {of[:5] for of in bridges})
+        add(_stage("align", aligned, aligned * MATRICES_A_PAIR * width**2 * FLOAT64))
         add(_stage("fits", crossed, 0.0))
         add(_stage("shared", sum(j[0] == cohort for j in plan.journeys(run)), 0.0))
         add(_stage("shared_transfer", sum(j[0] == cohort for j in plan.journeys(run)), 0.0))

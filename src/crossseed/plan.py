@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from crossseed.config.schema import RunConfig
+from crossseed.stability.sweeps import sweeps
 
 
 class Member(NamedTuple):
@@ -54,6 +55,11 @@ def sae_seeds(run: RunConfig) -> list[str]:
     return [f"seed{k + 1}" for k in range(run.stability.seeds)] if run.stability else []
 
 
+def shuffled_seeds(run: RunConfig) -> list[str]:
+    """Names of the starts that are trained on shuffled features."""
+    return ["shuffled1", "shuffled2"] if run.stability and run.stability.shuffled else []
+
+
 def seeded(run: RunConfig) -> list[str]:
     """Dictionaries that are trained from several seeds."""
     chosen = run.stability.dictionaries if run.stability else []
@@ -91,10 +97,40 @@ def seeded_cells(run: RunConfig) -> list[Cell]:
         Cell(*member, site, dictionary)
         for member in (members(run) if study else ())
         if study is not None
-        and (study.members == "all" or member.seed == run.cohorts[member.cohort].anchor)
         for site in sites(run, member.cohort)
         if study.sites is None or site in study.sites
         for dictionary in seeded(run)
+        if study.members == "all"
+        or member.seed == run.cohorts[member.cohort].anchor
+        or bridged(run, dictionary)
+    ]
+
+
+def bridged(run: RunConfig, dictionary: str) -> bool:
+    """Whether the SAEs of a dictionary are matched between members."""
+    study = run.stability
+    chosen = study.bridge.dictionaries if study and study.bridge else []
+    return dictionary.rpartition("-x")[0] in chosen
+
+
+class Bridge(NamedTuple):
+    """SAEs of several seeds of the anchor and of another member."""
+
+    cohort: str
+    source: int
+    target: int
+    checkpoint: str
+    site: str
+    dictionary: str
+
+
+def bridges(run: RunConfig) -> list[Bridge]:
+    """Where SAE seeds of two members are compared."""
+    return [
+        Bridge(cell.cohort, anchor, cell.seed, *cell[2:])
+        for cell in seeded_cells(run)
+        for anchor in [run.cohorts[cell.cohort].anchor]
+        if bridged(run, cell.dictionary) and cell.seed != anchor
     ]
 
 
@@ -338,6 +374,7 @@ CLAIMED_TABLES = (
     "joint",
     "bars",
     "drift",
+    "stability",
 )
 
 
@@ -354,6 +391,7 @@ def tables(run: RunConfig) -> list[str]:
     found += ["splice"] if run.splice else []
     if run.stability:
         found += ["stability"] + (["calibration"] if run.stability.matched else [])
+        found += ["bridge"] if run.stability.bridge else []
     found += ["over_seeds"] if run.transfer else []
     if run.haar:
         found += ["haar", "ks", "phases", "power"]
@@ -384,7 +422,11 @@ def figures(run: RunConfig) -> list[str]:
         found += ["steering-doses", "steering-regimes"]
     found += ["features"] if run.features else []
     found += ["attribution", "attribution-cost"] if run.attribution else []
-    found += ["stability", "stability-decay"] if run.stability else []
+    if run.stability:
+        recipes = {name: variant.model_dump() for name, variant in run.dictionaries.items()}
+        swept = sweeps(recipes, seeded(run))
+        found += ["stability", *(["stability-sweeps"] if swept else []), "stability-decay"]
+    found += ["bridge"] if run.stability and run.stability.bridge else []
     found += ["weights", "weights-joint"] if run.weights else []
     found += ["bars", "edges"] if run.bars else []
     if run.drift:

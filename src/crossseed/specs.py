@@ -396,8 +396,28 @@ def stability(
         "site": site,
         "dictionary": dictionary,
         "seeds": plan.sae_seeds(run),
+        "shuffled": plan.shuffled_seeds(run),
         "threshold": run.stability.threshold,
         "activations": activations(run, cohort, seed, checkpoint, site),
+    }
+
+
+def bridge(
+    run: RunConfig,
+    cohort: str,
+    source: int,
+    target: int,
+    checkpoint: str,
+    site: str,
+    dictionary: str,
+) -> Spec:
+    if run.stability is None or run.stability.bridge is None:
+        raise ValueError("this run compares no SAE seeds of different members")
+    return {
+        **cosine(run, cohort, source, target, checkpoint, site),
+        "dictionary": dictionary,
+        "seeds": plan.sae_seeds(run)[: run.stability.bridge.seeds],
+        "threshold": run.stability.threshold,
     }
 
 

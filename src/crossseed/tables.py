@@ -48,6 +48,7 @@ COLUMNS = {
     "attribution_cells": attribution.CELL_COLUMNS,
     "stability": stability.COLUMNS,
     "calibration": calibration.COLUMNS,
+    "bridge": stability.BRIDGE_COLUMNS,
     "weights": gauge.COLUMNS,
     "joint": gauge.JOINT_COLUMNS,
     "causes": bars.CAUSE_COLUMNS,

@@ -91,6 +91,24 @@ def judged_weights(template):
     return files
 
 
-def seeds_of_cell(wildcards):
-    """Weights of the SAEs of all seeds."""
-    return expand(layout.DICTIONARY_WEIGHTS, **wildcards, init=plan.sae_seeds(RUN))
+def seeds_of_cell(inits):
+    """Weights of the SAEs of all these seeds."""
+    return lambda wildcards: expand(layout.DICTIONARY_WEIGHTS, **wildcards, init=inits)
+
+
+def bridged_seeds_of(role):
+    """Weights of the SAEs of a pair's source or target that are matched with the other's."""
+    seeds = RUN.stability.bridge.seeds if RUN.stability and RUN.stability.bridge else 0
+    return lambda wildcards: expand(
+        layout.DICTIONARY_WEIGHTS,
+        **wildcards,
+        seed=wildcards[role],
+        init=plan.sae_seeds(RUN)[:seeds],
+    )
+
+
+def latents_of(role):
+    """The table of single latents of a pair's source or target."""
+    return lambda wildcards: layout.STABILITY_LATENTS.format(
+        seed=wildcards[role], **wildcards
+    )

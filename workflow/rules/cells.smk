@@ -39,10 +39,11 @@ def activations_of(role):
 
 def untrained_of(wildcards):
     """The target before training, where the run names such a checkpoint; not for a member itself."""
-    if RUN.transfer.untrained is None or wildcards.source == wildcards.target:
+    untrained = RUN.transfer.untrained if RUN.transfer else None
+    if untrained is None or wildcards.source == wildcards.target:
         return []
     return layout.ACTIVATIONS.format(
-        **{**wildcards, "checkpoint": RUN.transfer.untrained}, seed=wildcards.target
+        **{**wildcards, "checkpoint": untrained}, seed=wildcards.target
     )
 
 

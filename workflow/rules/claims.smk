@@ -4,6 +4,16 @@
 #        resources/published/*.csv.
 # Makes: one table by the published protocol per pair and site, and the run's claims.
 
+# Figures of each study whose quantities the run measures.
+PUBLISHED = [
+    workflow.source_path("../../resources/published/rotation.csv"),
+    *(
+        [workflow.source_path("../../resources/published/stability.csv")]
+        if RUN.stability
+        else []
+    ),
+]
+
 
 rule published:
     """A pair by the study's own protocol: for the claims table alone."""
@@ -40,7 +50,7 @@ rule claims:
     """A verdict on each published figure."""
     input:
         tables=tables_among(plan.CLAIMED_TABLES),
-        published=workflow.source_path("../../resources/published/rotation.csv"),
+        published=PUBLISHED,
     output:
         report(
             layout.CLAIMS,

@@ -44,7 +44,7 @@ wildcard_constraints:
     draws=r"\d+",
     power_draws=r"\d+",
     dictionary=r"[a-z0-9-]+-x\d+",
-    init=r"shared|independent|seed\d+",
+    init=r"shared|independent|(?:seed|shuffled)\d+",
 
 
 INTEGERS = {"seed", "source", "target"}

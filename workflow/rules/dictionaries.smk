@@ -31,7 +31,7 @@ for dictionary, inits in plan.trainings(RUN):
         benchmark:
             f"results/{{cohort}}/benchmarks/sae/seed{{seed}}/{{checkpoint}}/{{site}}/{named}.tsv"
         wildcard_constraints:
-            init=r"seed\d+",
+            init=r"(?:seed|shuffled)\d+",
         conda:
             "../../envs/crossseed.yaml"
         threads: 1

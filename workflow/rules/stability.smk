@@ -1,7 +1,8 @@
 # Stability: SAEs of one member and site that differ in nothing but their seed.
 #
 # Needs: activations, dictionaries of several seeds.
-# Makes: the penalty of a cell whose L0 is matched; a table per cell, and one of its latents.
+# Makes: the penalty of a cell whose L0 is matched; a table per cell, and one of its latents; a
+#        table per pair of members.
 
 
 rule calibrate:
@@ -37,7 +38,8 @@ rule calibrate:
 rule stability:
     """SAEs of several seeds matched, two by two and all together."""
     input:
-        dictionaries=seeds_of_cell,
+        dictionaries=seeds_of_cell(plan.sae_seeds(RUN)),
+        shuffled=seeds_of_cell(plan.shuffled_seeds(RUN)),
         activations=layout.ACTIVATIONS,
     output:
         table=layout.STABILITY,
@@ -59,7 +61,43 @@ rule stability:
         "python -m crossseed stability"
         " --spec {params.spec:q}"
         " --dictionaries {input.dictionaries:q}"
+        " --shuffled {input.shuffled:q}"
         " --activations {input.activations:q}"
         " --latents {output.latents:q}"
         " --out {output.table:q}"
+        " &> {log:q}"
+
+
+rule bridge:
+    """SAEs of two members matched after each map, beside two SAEs of one member."""
+    input:
+        source=bridged_seeds_of("source"),
+        target=bridged_seeds_of("target"),
+        source_latents=latents_of("source"),
+        target_latents=latents_of("target"),
+        maps=layout.MAPS,
+    output:
+        layout.BRIDGE,
+    log:
+        f"results/{{cohort}}/logs/bridge/{layout.PAIR}/{{dictionary}}.log",
+    benchmark:
+        f"results/{{cohort}}/benchmarks/bridge/{layout.PAIR}/{{dictionary}}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_of_matching,
+        runtime=240,
+    params:
+        spec=spec("bridge"),
+        code=code("bridge"),
+    shell:
+        "python -m crossseed bridge"
+        " --spec {params.spec:q}"
+        " --source {input.source:q}"
+        " --target {input.target:q}"
+        " --source-latents {input.source_latents:q}"
+        " --target-latents {input.target_latents:q}"
+        " --maps {input.maps:q}"
+        " --out {output:q}"
         " &> {log:q}"

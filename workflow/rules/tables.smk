@@ -36,7 +36,8 @@ def joined():
         for found in plan.dictionaries_of(RUN, member.cohort, member.seed)
     ]
     seeded = named(plan.seeded_cells(RUN))
-    of_seeds = [{**cell, "init": s} for cell in seeded for s in plan.sae_seeds(RUN)]
+    inits = [*plan.sae_seeds(RUN), *plan.shuffled_seeds(RUN)]
+    of_seeds = [{**cell, "init": init} for cell in seeded for init in inits]
     matched = [cell for cell in seeded if plan.matched(RUN, cell["dictionary"])]
     drifting = [
         {"cohort": cohort, "seed": seed}
@@ -56,6 +57,7 @@ def joined():
             (layout.SEED_METRICS, of_seeds),
         ],
         "stability": [(layout.STABILITY, seeded)],
+        "bridge": [(layout.BRIDGE, named(plan.bridges(RUN)))],
         "calibration": [(layout.CALIBRATION, matched)],
         "fits": [(layout.SHARED, journeys), (layout.FITS, crossed)],
         "directions": [(layout.DIRECTIONS, crossed)],

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from crossseed.errors import UserError
 from crossseed.haar.study import ALL_SITES
+from crossseed.stability import COLUMNS as STABILITY_COLUMNS
 
 FIELDS = (
     *("claim", "quantity", "cohort", "site", "expansion"),
@@ -142,6 +144,31 @@ class Cells(NamedTuple):
         rows = rows[(rows.cohort == self.cohort) & (rows.checkpoint == self.checkpoint)]
         return self._picked(rows.assign(site="model"), wanted)
 
+    def of_sae_seeds(self, dictionary: str, **wanted: Any) -> pd.DataFrame:
+        """Rows of the stability table about two SAEs of the cohort's members; seeds are those of the SAEs."""
+        rows = self._stable(dictionary)
+        rows = rows[rows["first"].notna() & rows["second"].notna()]
+        seeds = {
+            f"{role}_seed": rows[name].astype(str).str.removeprefix("seed").astype(int)
+            for role, name in (("source", "first"), ("target", "second"))
+        }
+        return self._picked(rows.assign(**seeds), wanted)
+
+    def of_all_sae_seeds(self, dictionary: str, **wanted: Any) -> pd.DataFrame:
+        """Rows of the stability table about all SAEs of a member; seeds are those of members."""
+        rows = self._stable(dictionary)
+        rows = rows[rows["first"].isna()]
+        return self._picked(rows.assign(source_seed=rows.seed, target_seed=rows.seed), wanted)
+
+    def _stable(self, dictionary: str) -> pd.DataFrame:
+        rows = self.tables.get("stability", pd.DataFrame())
+        if rows.empty:
+            return pd.DataFrame(columns=[*STABILITY_COLUMNS, "source_seed", "target_seed"])
+        rows = rows[(rows.cohort == self.cohort) & (rows.checkpoint == self.checkpoint)]
+        rows = rows[rows.site.isin(self.sites) & (rows.dictionary == dictionary)]
+        # Numbers of seeds are read as such where a column has nothing else.
+        return rows.assign(part=rows.part.map(_word))
+
     @staticmethod
     def _picked(rows: pd.DataFrame, wanted: dict[str, Any]) -> pd.DataFrame:
         value = str(wanted.pop("value", "value"))
@@ -150,6 +177,13 @@ class Cells(NamedTuple):
             rows = rows[column.isna() if what == "" else column == what]
         found = rows[["site", "source_seed", "target_seed", value]].set_axis(SEED_VALUES, axis=1)
         return found.dropna().astype({"source_seed": int, "target_seed": int, "value": float})
+
+
+def _word(part: Any) -> str:
+    """What a quantity is about: a word, or a number without its decimals."""
+    if isinstance(part, float):
+        return "" if np.isnan(part) else f"{part:g}"
+    return str(part)
 
 
 def read(path: Path) -> list[Claim]:

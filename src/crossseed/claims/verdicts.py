@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from crossseed.claim_rule import ALPHA, NOTICEABLE
-from crossseed.claims import constructive, interventions, rotation
+from crossseed.claims import constructive, interventions, rotation, stability
 from crossseed.claims.cells import Cells, Claim, Wiring
 from crossseed.metrics import Estimate, estimate
 from crossseed.over_seeds import resampled
@@ -56,6 +56,7 @@ WIRED: dict[str, Wiring] = {
     **rotation.WIRED,
     **interventions.WIRED,
     **constructive.WIRED,
+    **stability.WIRED,
 }
 # What is not a median over cells.
 SUMMARY: dict[str, str] = {"raw-ev-worst": "mean"}
@@ -68,11 +69,13 @@ ABSENT = {
 
 
 def name_of(claim: Claim) -> str:
-    """The claim's name without its cohort: ``toy-independent-raw-ev`` is ``raw-ev``."""
+    """The claim's name without its cohort, and without what tells figures of one kind apart:
+    ``toy-independent-raw-ev`` is ``raw-ev``, ``pythia-160m-sae-seeds-dual@x1-3`` is ``sae-seeds-dual``."""
+    name = claim.claim.partition("@")[0]
     for prefix in (claim.cohort, claim.cohort.split("-")[0]):
-        if claim.claim.startswith(f"{prefix}-"):
-            return claim.claim.removeprefix(f"{prefix}-")
-    return claim.claim
+        if name.startswith(f"{prefix}-"):
+            return name.removeprefix(f"{prefix}-")
+    return name
 
 
 def judge(claim: Claim, cells: Cells | None, missing: str = "") -> dict[str, Any]:

@@ -96,7 +96,8 @@ class CohortConfig(Model):
     seeds: Annotated[
         list[CountOrZero],
         Distinct,
-        Field(min_length=2, description="Seeds of the members, two at least."),
+        NonEmpty,
+        Field(description="Seeds of the members; studies of pairs need two."),
     ]
     anchor: CountOrZero = Field(
         description="The seed whose dictionaries are tried on the others and whose basis is "

@@ -116,7 +116,8 @@ class ClaimsStudy(Model):
     ]
     dictionary: str = Field(
         description="The dictionaries that follow the published recipe, e.g. `relu-l1-x8`; with a "
-        "`shared` start for the published protocol, an `independent` one for the rigorous one."
+        "`shared` start for the published protocol, an `independent` one for the rigorous one. Figures on SAE "
+        "seeds that vary k or length are measured on its variants, e.g. `topk-k64`, `topk-short` and `topk-long`."
     )
 
 
@@ -194,6 +195,12 @@ class RunConfig(Model):
     def _trained_names(self) -> list[str]:
         return [f"{name}-x{e}" for name, v in self.on_members.items() for e in v.expansions]
 
+    def _seeded_names(self) -> list[str]:
+        """Dictionaries of the stability study."""
+        chosen = self.stability.dictionaries if self.stability else []
+        variants = [(name, self.dictionaries[name]) for name in chosen if name in self.dictionaries]
+        return [f"{name}-x{e}" for name, variant in variants for e in variant.expansions]
+
     @model_validator(mode="after")
     def _dictionaries_fit(self) -> RunConfig:
         for name, variant in self.dictionaries.items():
@@ -257,15 +264,17 @@ class RunConfig(Model):
         if self.splice and not self.transfer:
             raise ValueError("splice runs the members of transfer's pairs; give transfer")
         if self.claims:
-            if not (self.transfer or self.drift):
-                raise ValueError("claims are about pairs and checkpoints; give transfer or drift")
+            if not (self.transfer or self.drift or self.stability):
+                raise ValueError(
+                    "claims are about pairs, checkpoints and SAE seeds; give transfer, drift or stability"
+                )
             unknown = sorted(set(self.claims.cohorts.values()) - set(self.cohorts))
             if unknown:
                 raise ValueError(
                     f"claims.cohorts names {unknown[0]!r}, which is no cohort of this run; choose "
                     f"from {', '.join(self.cohorts)}"
                 )
-            known = self._trained_names()
+            known = self._trained_names() if self.transfer or self.drift else self._seeded_names()
             if self.claims.dictionary not in known:
                 raise ValueError(
                     f"claims.dictionary {self.claims.dictionary!r} is not made by this run; choose "
@@ -305,6 +314,20 @@ class RunConfig(Model):
                     f"dictionaries.{name}.{penalty} is 0, where the search of stability.matched starts; give a "
                     "number above 0"
                 )
+        bridge = study.bridge if study else None
+        for name in bridge.dictionaries if study and bridge else ():
+            if study and name not in study.dictionaries:
+                raise ValueError(
+                    f"stability.bridge.dictionaries names {name!r}, which stability.dictionaries does not"
+                )
+        if bridge and all(len(config.seeds) < 2 for config in self.cohorts.values()):
+            raise ValueError(
+                "stability.bridge matches SAEs of two members, but no cohort has two seeds; set it to null"
+            )
+        if study and bridge and bridge.seeds > study.seeds:
+            raise ValueError(
+                f"stability.bridge.seeds is {bridge.seeds}, but stability.seeds trains {study.seeds}; lower it"
+            )
         for name in self.dictionaries:
             if name not in self.on_members and name not in (study.dictionaries if study else ()):
                 raise ValueError(
@@ -332,6 +355,8 @@ class RunConfig(Model):
                     f"{study} is about cohorts whose symmetries are known (kind: dyck), of which there is "
                     f"none; set {study}: null"
                 )
+        if self.weights and all(len(config.seeds) < 2 for config in toys.values()):
+            raise ValueError("weights aligns two members; give a toy cohort two seeds")
         if self.bars and not self.weights:
             raise ValueError("bars match heads by the alignment of weights; give weights")
         for cohort, config in toys.items():

@@ -21,7 +21,7 @@ from crossseed.drift import COMPARISONS
 from crossseed.report import constructive_figures as constructive
 from crossseed.report import intervention_figures as interventions
 from crossseed.report import rotation_figures as rotation
-from crossseed.report import stability
+from crossseed.report import stability_figures as stability
 from crossseed.report import tables as t
 from crossseed.report.style import (
     AMBER,
@@ -36,6 +36,7 @@ from crossseed.report.style import (
     short_site,
     spread_labels,
 )
+from crossseed.stability.sweeps import sweeps
 
 ARMS = {
     "self": ("#000000", "own model", "-"),
@@ -262,7 +263,11 @@ def _drift_panel(axis: Axes, rows: pd.DataFrame, order: dict[str, int], metric: 
 
 
 def draw_all(
-    tables: t.Tables, info: dict[str, Any], drift: dict[str, Any] | None, folder: Path
+    tables: t.Tables,
+    info: dict[str, Any],
+    recipes: dict[str, Any],
+    drift: dict[str, Any] | None,
+    folder: Path,
 ) -> list[str]:
     """Draws every figure of a run into a folder; returns their names in reading order."""
     mpl.use("Agg")
@@ -296,7 +301,11 @@ def draw_all(
         draw("attribution-cost", partial(interventions.attribution_cost, tables, info))
     if len(tables.stability):
         draw("stability", partial(stability.sharing, tables, info))
+        if sweeps(recipes, list(pd.unique(tables.stability.dictionary))):
+            draw("stability-sweeps", partial(stability.swept, tables, info, recipes))
         draw("stability-decay", partial(stability.decay, tables, info))
+    if len(tables.bridge):
+        draw("bridge", partial(stability.bridged, tables, info))
     if len(tables.weights):
         draw("weights", partial(constructive.weights, tables, info))
         draw("weights-joint", partial(constructive.traded, tables, info))

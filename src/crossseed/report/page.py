@@ -38,6 +38,7 @@ STAGES = {
     "attribute": "ablate and attribute components",
     "calibrate": "calibrate penalties",
     "stability": "compare SAE seeds",
+    "bridge": "match SAEs of two members",
     "weights": "align weights",
     "causes": "cut components and edges",
     "bars": "hold against the four bars",
@@ -133,8 +134,14 @@ CAPTIONS = {
     "that fire and to which both matchings give the same partner, with both cosines above the threshold (strict), encoders weighed by the covariance of "
     "activations. "
     "Right: the mean cosine of matched decoder directions. Means over pairs of SAE seeds with 95 % intervals by leaving "
-    "out one seed at a time (from four seeds on). Hollow: SAEs of the model before training, where the run has them; grey ticks: "
-    "random directions of the same number and width.",
+    "out one seed at a time (from four seeds on). Hollow: SAEs of the model before training, where the run has them; crosses: "
+    "two SAEs on activations whose principal components are dealt out to other tokens; grey ticks: random directions of the "
+    "same number and width.",
+    "stability-sweeps": "The same over what is varied about one dictionary; lines and points are sites, marks as above.",
+    "bridge": "Latents of the anchor's SAEs matched with those of another member's after each map, points pairs of members, "
+    "means over SAE seeds with 95 % intervals by leaving out one seed at a time. Left, and dotted: two SAEs of one member, "
+    "the ceiling. On grey: maps that match no token to its own. Hollow: before training. Grey line: random directions. Where "
+    "an affine map has no way back (activations of low rank) encoders are not compared.",
     "stability-decay": "Latents of one SAE that none of k − 1 others has, of those that fire; mean over sites, over "
     "which SAE it is and over sets of others, with 95 % intervals by leaving out one SAE at a time. Published for 32,768 "
     "latents of Pythia-160m: .58 at two, .35 at nine.",
@@ -222,7 +229,8 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
         raise UserError(
             f"{folder / 'tables'}: {error}; run the workflow to make the tables"
         ) from error
-    names = figures.draw_all(tables, info, spec["drift"], folder / "figures")
+    variants = {name: about["recipe"] for name, about in spec["dictionaries"].items()}
+    names = figures.draw_all(tables, info, variants, spec["drift"], folder / "figures")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("crossseed.report", "."),
         autoescape=True,

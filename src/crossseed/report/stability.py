@@ -6,28 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
-from matplotlib.figure import Figure
 
 from crossseed.report import tables as t
-from crossseed.report.style import (
-    AMBER,
-    BLUE,
-    GREEN,
-    ORANGE,
-    PINK,
-    STYLE,
-    short_site,
-    spread_labels,
-)
+from crossseed.stability import ITSELF, NULLS
 
-COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, "#000000")
-GREY = "#999999"
-PANELS = {
-    "strict_on_data": "share of latents, strict, on data",
-    "pw_mcc": "mean matched decoder cosine",
-}
-# Checkpoint of a model that learned nothing: its SAEs are the null of trained ones.
+# Before the first step, in any cohort: SAEs of a model that learned nothing are the null of trained ones.
 UNTRAINED = "step0"
 # Columns of the table: quantity, and the part of it.
 SHOWN = {
@@ -53,6 +36,7 @@ def of_cohort(tables: t.Tables, cohort: str) -> dict[str, Any]:
         for key, part in together.groupby(["dictionary", "seed", "checkpoint", "site"], sort=False)
     ]
     return {
+        "bridge": between(tables, cohort),
         "heads": [*SHOWN.values(), "firing r", "in one SAE only"],
         "rows": lines,
         "sentences": [
@@ -87,8 +71,9 @@ def _cell(row: pd.Series | None, before: pd.Series | None = None) -> dict[str, s
         return {"value": "–", "more": ""}
     interval = "" if pd.isna(row.low) else f"{row.low:.2f} to {row.high:.2f}"
     null = "" if pd.isna(row.null) else f"random {row.null:.2f}"
+    shuffled = "" if pd.isna(row.shuffled) else f"shuffled {row.shuffled:.2f}"
     untrained = "" if before is None or pd.isna(before.value) else f"untrained {before.value:.2f}"
-    said = filter(None, (interval, null, untrained))
+    said = filter(None, (interval, null, shuffled, untrained))
     return {"value": f"{row.value:.2f}", "more": "; ".join(said)}
 
 
@@ -194,80 +179,25 @@ def _range(values: pd.Series) -> str:
     return f"{values.median():.2f} ({values.min():.2f} to {values.max():.2f})"
 
 
-def sharing(tables: t.Tables, info: dict[str, Any]) -> Figure:
-    """Two panels a cohort, a line a dictionary: strict share and matched cosine by site, with intervals; hollow, of
-    the untrained model; ticks, of random directions."""
-    whole = tables.stability[tables.stability["first"].isna() & (tables.stability.part == "live")]
-    rows = trained(whole)
-    cohorts = [cohort for cohort in info if cohort in set(rows.cohort)]
-    names = list(pd.unique(rows.dictionary))
-    sns.set_theme(style="ticks", rc=STYLE)
-    size = (2.6 + 6.4 * len(cohorts), 1.1 + 0.34 * len(names))
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(1, 2 * len(cohorts), squeeze=False, sharey=True)[0]
-    for column, cohort in enumerate(cohorts):
-        sites = [site for site in info[cohort]["sites"] if site in set(rows.site)]
-        for offset, (quantity, label) in enumerate(PANELS.items()):
-            axis = axes[2 * column + offset]
-            part = rows[(rows.cohort == cohort) & (rows.quantity == quantity)]
-            before = whole[
-                (whole.cohort == cohort)
-                & (whole.quantity == quantity)
-                & (whole.checkpoint == UNTRAINED)
-            ]
-            for number, site in enumerate(sites):
-                colour = COLOURS[number % len(COLOURS)]
-                y = np.arange(len(names)) + 0.5 * (number + 1) / (len(sites) + 1) - 0.25
-                of = part[part.site == site].groupby("dictionary")[["value", "low", "high", "null"]]
-                of = of.mean().reindex(names)
-                null = before[before.site == site].groupby("dictionary").value.mean().reindex(names)
-                axis.hlines(y, of.low, of.high, color=colour, lw=1.0)
-                axis.plot(of.value, y, "o", color=colour, ms=4, mew=0)
-                axis.plot(null, y, "o", mfc="none", mec=colour, ms=4, mew=0.8)
-                axis.plot(of.null, y, "|", color=GREY, ms=5)
-                if offset == 0:
-                    axis.text(
-                        0.02 + 0.45 * number, 1.01, short_site(site).replace("\n", ", "), color=colour,
-                        fontsize=8, transform=axis.transAxes,
-                    )  # fmt: skip
-            axis.set_xlim(-0.03, 1.03)
-            axis.set_xlabel(label)
-            axis.set_yticks(range(len(names)), names)
-            axis.set_ylim(len(names) - 0.5, -0.6)
-            axis.set_title(cohort if offset == 0 else "", pad=14)
-            sns.despine(ax=axis)
-    return figure
-
-
-def decay(tables: t.Tables, info: dict[str, Any]) -> Figure:
-    """A panel a cohort: share of latents found in one of k SAEs only, mean over sites, and its interval."""
-    rows = trained(tables.stability)
-    rows = rows[rows["first"].isna() & (rows.quantity == "alone")]
-    cohorts = [cohort for cohort in info if cohort in set(rows.cohort)]
-    names = list(pd.unique(rows.dictionary))
-    sns.set_theme(style="ticks", rc=STYLE)
-    figure = Figure(figsize=(2.4 + 4.6 * len(cohorts), 4.6), layout="constrained")
-    axes = figure.subplots(1, len(cohorts), squeeze=False, sharey=True)[0]
-    palette = sns.color_palette("viridis", len(names))
-    for axis, cohort in zip(axes, cohorts, strict=True):
-        part = rows[rows.cohort == cohort].assign(k=lambda x: x.part.astype(int))
-        ends: list[tuple[float, str, Any]] = []
-        for colour, (dictionary, of) in zip(
-            palette, part.groupby("dictionary", sort=False), strict=True
+def between(tables: t.Tables, cohort: str) -> list[str]:
+    """What SAEs of two members share through each map, beside what two SAEs of one member do."""
+    rows = trained(tables.bridge[tables.bridge.cohort == cohort])
+    sentences = []
+    for dictionary, part in rows.groupby("dictionary", sort=False):
+        said = []
+        for quantity, words in (
+            ("strict_on_data", "latents are shared, strict, encoders on data"),
+            ("pw_mcc", "is the mean matched decoder cosine"),
         ):
-            curve = of.groupby("k")[["value", "low", "high"]].mean()
-            axis.plot(curve.index, curve.value, "o-", color=colour, ms=3, lw=1.2)
-            axis.vlines(curve.index, curve.low, curve.high, color=colour, lw=0.7)
-            ends.append((float(curve.value.iloc[-1]), str(dictionary), colour))
-        last = int(part.k.max())
-        heights = spread_labels([value for value, *_ in ends], 0.035)
-        for height, (_, dictionary, colour) in zip(heights, ends, strict=True):
-            axis.text(last + 0.12, height, dictionary, color=colour, fontsize=7.5, va="center")
-        axis.set_ylim(-0.02, 1.04)
-        axis.set_xlim(1.8, last + 0.5 * max(2, last - 1))
-        axis.set_xticks(range(2, last + 1))
-        axis.set_title(cohort)
-        axis.set_xlabel("SAEs compared")
-        sns.despine(ax=axis)
-    axes[0].set_ylabel("share of latents in one SAE only")
-    return figure
+            of = part[part.quantity == quantity].groupby("arm").value.median()
+            if ITSELF not in of or "procrustes" not in of:
+                continue
+            nulls = of[of.index.isin(NULLS)]
+            said.append(
+                f"{of[ITSELF]:.2f} {words} for two SAEs of one member, {of['procrustes']:.2f} for SAEs of two members "
+                f"after one rotation, {of['raw']:.2f} without a map, {nulls.max():.2f} for the best map that matches no "
+                f"token ({str(nulls.idxmax()).replace('_', ' ')})"
+            )
+        if said:
+            sentences.append(f"Between members, {dictionary}: {'; '.join(said)}.")
+    return sentences

@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from crossseed.activations import BatchStream, SplitReader, open_split
+from crossseed.activations import (
+    BatchStream,
+    ShuffledSplit,
+    Shuffling,
+    SplitReader,
+    open_split,
+    shuffling,
+)
 from crossseed.errors import UserError
 from crossseed.metrics import (
     ErrorSums,
@@ -53,7 +60,8 @@ def init_name(spec: dict[str, Any], init: str) -> tuple[object, ...]:
 def train_and_measure(
     spec: dict[str, Any], activations: Path, out: list[Path], metrics: Path, device: str, code: str
 ) -> None:
-    """Trains and saves one dictionary per folder in `out` and writes their metrics.
+    """Trains and saves one dictionary per folder in `out` and writes their metrics. Inits named ``shuffled…`` are
+    trained, and measured, on activations whose features are shuffled.
 
     Args:
         spec: the cell's spec.
@@ -76,11 +84,15 @@ def train_and_measure(
     cell = f"{spec['cohort']} seed {spec['seed']} {spec['site']} {spec['dictionary']}"
     # The order of tokens is the same for every member and init, so that inits differ in
     # nothing but their initial weights.
-    stream = BatchStream(activations, spec["activations"], config.batch_tokens, spec["dictionary"])
+    how = activations, spec["activations"], config.batch_tokens, spec["dictionary"]
+    shuffled = [is_shuffled(folder.name.removeprefix(f"{spec['dictionary']}-")) for folder in out]
+    by = shuffling(*how[:2]) if any(shuffled) else None
+    streams = {of: BatchStream(*how, shuffling=by if of else None) for of in set(shuffled)}
+    stream = streams[shuffled[0]]
     cfg = cfg_of(config, spec["expansion"], stream.width, spec["site"])
     inputs = {"activations": stream.digest}
     rows: list[dict[str, Any]] = []
-    for folder in out:
+    for folder, own_shuffled in zip(out, shuffled, strict=True):
         init = folder.name.removeprefix(f"{spec['dictionary']}-")
         own = {**{k: v for k, v in spec.items() if k != "inits"}, "init": init}
         start = init_name(spec, init)
@@ -89,7 +101,13 @@ def train_and_measure(
             folder / WEIGHTS, {"spec": own, "code": code, "inputs": inputs, "device": device}
         )
         arrays = training.train(
-            config, spec["expansion"], stream, device, resume, start, f"{cell} {init}"
+            config,
+            spec["expansion"],
+            streams[own_shuffled],
+            device,
+            resume,
+            start,
+            f"{cell} {init}",
         )
         save(folder, arrays, cfg, own, inputs)
         resume.discard()
@@ -98,7 +116,8 @@ def train_and_measure(
         )
         dictionary = load(folder)
         with open_split(activations, "eval", spec["activations"]) as split:
-            found = measure(dictionary, split, init, *start)
+            seen = split_of(split, by if own_shuffled else None)
+            found = measure(dictionary, seen, init, *start)
             n_tokens = split.n_tokens
         drift = (dictionary.unit_decoder() * initial["W_dec"]).sum(axis=1)
         found["cosine_to_init"] = Estimate(float(drift.mean()))
@@ -108,6 +127,16 @@ def train_and_measure(
             for name, value in found.items()
         ]
     write_table(metrics, COLUMNS, rows)
+
+
+def is_shuffled(init: str) -> bool:
+    """Whether SAEs of an init are trained on shuffled features."""
+    return init.startswith("shuffled")
+
+
+def split_of(split: SplitReader, by: Shuffling | None) -> SplitReader:
+    """What SAEs are measured on: the split, or the same with its features shuffled."""
+    return split if by is None else ShuffledSplit(split, by, "eval")
 
 
 def measure(dictionary: Dictionary, split: SplitReader, *name: object) -> dict[str, Estimate]:

@@ -1,11 +1,32 @@
 """Do SAEs trained on the same data, from different seeds, learn the same latents (arXiv 2501.16615)?
 
 A row is one quantity; ``first`` and ``second`` are SAE seeds where it is about two of them, the first alone where it
-is seen from one, and neither where it is over all. ``null`` is what random dictionaries of the same size have.
+is seen from one, and neither where it is over all. ``null`` is what random dictionaries of the same size have,
+``shuffled`` what two SAEs trained on shuffled features have (`crossseed.activations.Shuffling`).
 """
 
 from __future__ import annotations
 
 CELL = ("cohort", "seed", "checkpoint", "site", "dictionary")
-COLUMNS = (*CELL, "first", "second", "quantity", "part", "value", "low", "high", "null", "n")
+COLUMNS = (
+    *CELL,
+    "first",
+    "second",
+    "quantity",
+    "part",
+    "value",
+    "low",
+    "high",
+    "null",
+    "shuffled",
+    "n",
+)
 LATENT_COLUMNS = (*CELL, "init", "latent", "density", "reappears", "decoder_cosine")
+# Arms of two members matched (`crossseed.stability.bridge`): two SAEs of one member, maps, and those that match no token.
+ITSELF = "itself"
+RUNGS = ("raw", "permutation", "signed_permutation", "procrustes", "ridge")
+NULLS = ("random", "shuffled", "covariance_random", "covariance_skewness")
+BRIDGE_COLUMNS = (
+    *("cohort", "source_seed", "target_seed", "checkpoint", "site", "dictionary", "arm"),
+    *("quantity", "value", "low", "high", "null", "n"),
+)

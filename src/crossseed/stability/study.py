@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ STRATA = 4
 LEAST_SEEDS = 4
 # Latents up to which soft matching is measured.
 TRANSPORT_UP_TO = 2048
+NONE = float("nan")
 Row = dict[str, Any]
 
 
@@ -53,37 +55,32 @@ class Seed(NamedTuple):
 
 
 def study(
-    dictionaries: Mapping[str, Dictionary], split: SplitReader, threshold: float, *cell: object
+    dictionaries: Mapping[str, Dictionary],
+    split: SplitReader,
+    threshold: float,
+    *cell: object,
+    shuffled: Mapping[str, Dictionary] = MappingProxyType({}),
+    shuffled_split: SplitReader | None = None,
 ) -> tuple[list[Row], list[Row]]:
     """Rows of `crossseed.stability.COLUMNS` and of `LATENT_COLUMNS`, without the cell's.
 
     Args:
         dictionaries: by SAE seed, all of one shape.
         split: activations of their member and site.
+        shuffled: two SAEs that were trained on shuffled features, or none. shuffled_split: those features.
         threshold: cosine above which latents are shared.
         cell: names the cell.
     """
-    names = list(dictionaries)
-    shapes = {name: found.W_dec.shape for name, found in dictionaries.items()}
+    shapes = {name: found.W_dec.shape for name, found in {**dictionaries, **shuffled}.items()}
     if len(set(shapes.values())) > 1:
         raise UserError(f"SAEs of different shapes cannot be matched: {shapes}")
-    seeds, correlations, root = _seeds(dictionaries, split)
-    dead = [seed.name for seed in seeds if not seed.live.any()]
-    if dead:
-        raise UserError(
-            f"no latent of {', '.join(dead)} fires on {split.path}; train longer, or with a smaller penalty"
-        )
-    pairs = list(itertools.combinations(range(len(seeds)), 2))
-    as_they_stand = {(i, j): m.compare(seeds[i].directions, seeds[j].directions) for i, j in pairs}
-    compared = {
-        (i, j): m.compare_encoders(as_they_stand[i, j], seeds[i].on_data, seeds[j].on_data)
-        for i, j in pairs
-    }
+    seeds, correlations, covariance_root = _seeds(dictionaries, split)
+    compared, rows = _pairs(seeds, correlations, threshold)
     n, width = seeds[0].directions.decoder.shape
     rng = generator("stability-random", n, width)
     drawn = [m.random_directions(rng, n, width) for _ in range(2)]
     floor = m.compare(*drawn)
-    on_data = (m.Directions(of.decoder, m.unit(of.encoder @ root)) for of in drawn)
+    on_data = (m.Directions(of.decoder, m.unit(of.encoder @ covariance_root)) for of in drawn)
     # The nulls of all pairs are one: of random directions, and of firings on other tokens.
     everything = np.ones(n, dtype=bool)
     nulls = _by_key(
@@ -94,19 +91,13 @@ def study(
         by_chance = assignment.dense(correlations.null()).cosine
         nulls["firing_r", ""] = _mean(by_chance[by_chance != 0])
         nulls["firing_same_partner", ""] = 1 / n
-    rows: list[Row] = []
-    for (i, j), found in compared.items():
-        pair = {"first": names[i], "second": names[j]}
-        live = seeds[i].live
-        of_pair = _pair(as_they_stand[i, j], live, seeds[i].density, threshold)
-        of_pair += _on_data(found, live, threshold)
-        gap = as_they_stand[i, j].decoder.gap + as_they_stand[i, j].encoder.gap
-        of_pair.append(_row("matching_gap", gap, n=n))
-        if correlations is not None:
-            of_pair += _by_firing(found, correlations.between(i, j))
-        for row in of_pair:
-            null = nulls.get((row["quantity"], row["part"]), float("nan"))
-            rows.append({**row, **pair, "null": null})
+    learned = {}
+    if shuffled_split is not None:
+        of_shuffled, their_firing, _ = _seeds(shuffled, shuffled_split)
+        learned = _by_key(_pairs(of_shuffled, their_firing, threshold)[1])
+    for row in rows:
+        key = row["quantity"], row["part"]
+        row |= {"null": nulls.get(key, NONE), "shuffled": learned.get(key, NONE)}
     members = _members(compared, seeds, threshold)
     rows += _over_seeds(rows)
     # Of two SAEs alone: it takes as long as all else.
@@ -133,6 +124,26 @@ def study(
     return rows, latents
 
 
+def _pairs(
+    seeds: Sequence[Seed], correlations: Correlations | None, threshold: float
+) -> tuple[dict[tuple[int, int], m.Compared], list[Row]]:
+    """Every two SAEs: the comparison of decoders, and of encoders on data, and rows without nulls."""
+    compared, rows = {}, []
+    for i, j in itertools.combinations(range(len(seeds)), 2):
+        one, other = seeds[i], seeds[j]
+        as_they_stand = m.compare(one.directions, other.directions)
+        found = m.compare_encoders(as_they_stand, one.on_data, other.on_data)
+        of_pair = _pair(as_they_stand, one.live, one.density, threshold)
+        of_pair += _on_data(found, one.live, threshold)
+        gap = as_they_stand.decoder.gap + as_they_stand.encoder.gap
+        of_pair.append(_row("matching_gap", gap, n=len(one.density)))
+        if correlations is not None:
+            of_pair += _by_firing(found, correlations.between(i, j))
+        rows += [{**row, "first": one.name, "second": other.name} for row in of_pair]
+        compared[i, j] = found
+    return compared, rows
+
+
 def _seeds(
     dictionaries: Mapping[str, Dictionary], split: SplitReader
 ) -> tuple[list[Seed], Correlations | None, np.ndarray]:
@@ -154,18 +165,29 @@ def _seeds(
             sums.add(h)
     density = fired / split.n_tokens
     mean = total / split.n_tokens
-    values, vectors = np.linalg.eigh(squares / split.n_tokens - np.outer(mean, mean))
-    root = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    on_data = root(squares / split.n_tokens - np.outer(mean, mean))
     seeds = [
         Seed(
             name,
             m.directions(of.W_dec, of.W_enc),
-            m.directions(of.W_dec, (root @ of.W_enc).astype(np.float32)),
+            m.directions(of.W_dec, (on_data @ of.W_enc).astype(np.float32)),
             density[number],
         )
         for number, (name, of) in enumerate(dictionaries.items())
     ]
-    return seeds, sums, root.astype(np.float32)
+    dead = [seed.name for seed in seeds if not seed.live.any()]
+    if dead:
+        raise UserError(
+            f"no latent of {', '.join(dead)} fires on {split.path}; train longer, or with a smaller penalty"
+        )
+    return seeds, sums, on_data.astype(np.float32)
+
+
+def root(covariance: np.ndarray) -> np.ndarray:
+    """Symmetric square root, (d, d)."""
+    values, vectors = np.linalg.eigh(covariance)
+    found: np.ndarray = (vectors * np.sqrt(values.clip(0))) @ vectors.T
+    return found
 
 
 def _row(
@@ -173,10 +195,11 @@ def _row(
     value: float,
     part: object = "",
     *,
-    null: float = float("nan"),
+    null: float = NONE,
+    shuffled: float = NONE,
     n: int = 0,
-    low: float = float("nan"),
-    high: float = float("nan"),
+    low: float = NONE,
+    high: float = NONE,
 ) -> Row:
     return {
         "first": "",
@@ -187,6 +210,7 @@ def _row(
         "low": low,
         "high": high,
         "null": null,
+        "shuffled": shuffled,
         "n": n,
     }
 
@@ -300,6 +324,7 @@ def _over_seeds(rows: Sequence[Row]) -> list[Row]:
                 value.value,
                 part,
                 null=_mean(np.array([row["null"] for row in of])),
+                shuffled=_mean(np.array([row["shuffled"] for row in of])),
                 n=len(of),
                 low=value.low,
                 high=value.high,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
-from crossseed.activations import open_split
+from crossseed.activations import open_split, shuffling
 from crossseed.errors import UserError
-from crossseed.sae.dictionary import load
+from crossseed.sae.dictionary import Dictionary, load
+from crossseed.sae.study import split_of
 from crossseed.stability import CELL, COLUMNS, LATENT_COLUMNS
 from crossseed.stability.study import study
 from crossseed.store import check_cell, write_table
@@ -20,6 +22,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dictionaries", type=Path, nargs="+", required=True, help="SAE folders, one a seed"
     )
     parser.add_argument(
+        "--shuffled",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="SAE folders of the starts that were trained on shuffled features",
+    )
+    parser.add_argument(
         "--activations", type=Path, required=True, help="activation file of the member and site"
     )
     parser.add_argument(
@@ -29,23 +38,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, "seeds", "threshold", "activations", *CELL)
-    found = {
-        init: dictionary
-        for (_, init), dictionary in options.dictionaries_of(args.dictionaries, load).items()
-    }
-    missing = [name for name in spec["seeds"] if name not in found]
-    if missing:
-        raise UserError(
-            f"--dictionaries has SAE seeds {', '.join(found)}, but the spec names {', '.join(missing)} too; "
-            "give the folder of each"
-        )
+    spec = options.spec_of(args, "seeds", "shuffled", "threshold", "activations", *CELL)
     cell = {name: spec[name] for name in CELL}
-    for path, dictionary in zip(args.dictionaries, found.values(), strict=True):
-        wanted = {**cell, "activations": spec["activations"]}
-        check_cell(path, options.provenance(dictionary), wanted)
-    seeds = {name: found[name] for name in spec["seeds"]}
-    with open_split(args.activations, "eval", spec["activations"]) as split:
-        rows, latents = study(seeds, split, spec["threshold"], *cell.values())
+    seeds = _of(args.dictionaries, "seeds", spec)
+    shuffled = _of(args.shuffled, "shuffled", spec)
+    source = spec["activations"]
+    with open_split(args.activations, "eval", source) as split:
+        other = split_of(split, shuffling(args.activations, source)) if shuffled else None
+        rows, latents = study(
+            seeds,
+            split,
+            spec["threshold"],
+            *cell.values(),
+            shuffled=shuffled,
+            shuffled_split=other,
+        )
     write_table(args.latents, LATENT_COLUMNS, [{**cell, **row} for row in latents])
     write_table(args.out, COLUMNS, [{**cell, **row} for row in rows])
+
+
+def _of(folders: list[Path], name: str, spec: dict[str, Any]) -> dict[str, Dictionary]:
+    """Dictionaries by SAE seed, all that the spec names and of its cell."""
+    found = {
+        init: dictionary for (_, init), dictionary in options.dictionaries_of(folders, load).items()
+    }
+    missing = [init for init in spec[name] if init not in found]
+    if missing:
+        raise UserError(
+            f"SAE seeds {', '.join(found) or 'none'} are given, but the spec's {name!r} has "
+            f"{', '.join(missing)} too; give the folder of each"
+        )
+    for path, dictionary in zip(folders, found.values(), strict=True):
+        wanted = {key: spec[key] for key in ("activations", *CELL)}
+        check_cell(path, options.provenance(dictionary), wanted)
+    return {init: found[init] for init in spec[name]}

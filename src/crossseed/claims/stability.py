@@ -1,0 +1,94 @@
+"""How the claims on SAEs of several seeds are measured (arXiv 2501.16615).
+
+A claim's name ends in the variant it is about, where that is not the run's own: ``dual-k64`` is measured on the
+dictionary ``topk-k64`` of a run whose ``claims.dictionary`` is a ``topk``. Pairs are SAE seeds of one member.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from crossseed.claims.cells import Cells, Values, Wiring, none
+
+ALL, LIVE = "all", "live"
+
+
+def _pairs(quantity: str, part: str, variant: str, value: str = "value") -> Values:
+    def rows(c: Cells) -> pd.DataFrame:
+        return c.of_sae_seeds(_dictionary(c, variant), quantity=quantity, part=part, value=value)
+
+    return rows
+
+
+def _dictionary(c: Cells, variant: str) -> str:
+    """The run's own, or what the study compares with it."""
+    own, _, expansion = c.dictionary.rpartition("-x")
+    if variant:
+        own = variant if variant in ARCHITECTURES else f"{own}-{variant}"
+    return f"{own}-x{expansion}"
+
+
+def _of_two(quantity: str, variant: str) -> Wiring:
+    """Of all latents as they stand, as published; of those that fire, with encoders on data, as it should be."""
+    rigorous = ON_DATA.get(quantity, quantity)
+    return Wiring(
+        _pairs(quantity, ALL, variant),
+        _pairs(rigorous, LIVE, variant),
+        tuple(_pairs(rigorous, LIVE, variant, null) for null in ("shuffled", "null")),
+        "falls",
+        "of latents that fire, shares with both matchings agreeing and encoders weighed by the covariance of "
+        "activations; against SAEs trained on shuffled features, and random directions",
+        "SAEs of several seeds of that size and variant",
+    )
+
+
+def _together(quantity: str, part: str, rigorous: str) -> Wiring:
+    """Of all SAE seeds, with dead latents as published, and without."""
+    return Wiring(
+        lambda c: c.of_all_sae_seeds(c.dictionary, quantity=quantity, part=part),
+        lambda c: c.of_all_sae_seeds(c.dictionary, quantity=rigorous, part=part),
+        none,
+        "never",
+        "membership by explicit pairs, of latents that fire",
+        "as many SAE seeds",
+    )
+
+
+OF_BOTH = ("dual", "agree", "pw_mcc", "encoder_mcc", "mmcs")
+# By variant, what the study printed of it: its own, other k and lengths, and at their own names other architectures.
+ARCHITECTURES = ("relu", "gated", "topk")
+PRINTED = {
+    "": (*OF_BOTH, "strict", "dec", "encoder_mmcs"),
+    **dict.fromkeys(("k64", "k128", "k256", "short", "long"), OF_BOTH),
+    **dict.fromkeys(ARCHITECTURES, ("dec", "agree")),
+}
+ON_DATA = {
+    "agree": "agree_on_data",
+    "dual": "strict_on_data",
+    "strict": "strict_on_data",
+    "encoder_mcc": "encoder_mcc_on_data",
+}
+
+
+def _name(quantity: str, variant: str) -> str:
+    return "-".join(["sae-seeds", quantity.replace("_", "-"), *([variant] if variant else [])])
+
+
+WIRED: dict[str, Wiring] = {
+    **{
+        _name(quantity, variant): _of_two(quantity, variant)
+        for variant, quantities in PRINTED.items()
+        for quantity in quantities
+    },
+    **{f"sae-seeds-alone-{k}": _together("alone_all", str(k), "alone") for k in range(2, 10)},
+    **{
+        f"sae-seeds-in-exactly-{k}": _together("in_exactly_all", str(k), "in_exactly")
+        for k in range(1, 10)
+    },
+    **{
+        f"sae-seeds-decay-{name}": _together("decay_all_offset", name, "decay_offset")
+        for name in ("a", "b", "c")
+    },
+    "sae-seeds-cycle": _together("cycle", "decoder", "cycle"),
+    "sae-seeds-cycle-agree": _together("cycle", "agree", "cycle"),
+}
