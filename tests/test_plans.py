@@ -212,3 +212,15 @@ def test_the_same_holds_once_temporary_activations_are_deleted(finished, tmp_pat
     # The new seed is compared with the anchor.
     again = rf"results/{GRID}/activations/seed1/.*"
     check_plan(folder, written(tmp_path / "new.yaml", config), [*expected, again])
+
+
+def test_no_rule_asks_more_time_than_a_common_partition_gives():
+    """A job that asks more than its partition allows waits for ever."""
+    rules = sorted((ROOT / "workflow/rules").glob("*.smk"))
+    asked = {
+        (path.name, int(minutes))
+        for path in rules
+        for minutes in re.findall(r"\bruntime=(\d+)", path.read_text())
+    }
+    assert len(asked) > 10
+    assert max(minutes for _, minutes in asked) <= 240, asked
