@@ -36,6 +36,7 @@ PARTS = {
     "steer": "interventions",
     "features": "interventions",
     "attribute": "interventions",
+    "absorption": "concepts",
     "drift": "members",
 }
 # Verbs that also ask a kind what its models are steered by.
@@ -399,6 +400,19 @@ def stability(
         "threshold": run.stability.threshold,
         "activations": activations(run, cohort, seed, checkpoint, site),
     }
+
+
+def absorption(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    if run.stability is None or run.stability.absorption is None:
+        raise ValueError("this run looks for no first letters")
+    cell = stability(run, cohort, seed, checkpoint, site, dictionary)
+    # What latents share decides the table that is read.
+    del cell["threshold"]
+    config = run.cohorts[cohort]
+    asked = run.stability.absorption.model_dump()
+    return {**cell, "kind": config.kind, "text": config.text_spec(), **asked}
 
 
 def null(run: RunConfig, width: str, draws: str) -> Spec:

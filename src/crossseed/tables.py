@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crossseed import (
+    absorption,
     attribution,
     bars,
     card,
@@ -48,6 +49,7 @@ COLUMNS = {
     "attribution_cells": attribution.CELL_COLUMNS,
     "stability": stability.COLUMNS,
     "calibration": calibration.COLUMNS,
+    "absorption": absorption.COLUMNS,
     "weights": gauge.COLUMNS,
     "joint": gauge.JOINT_COLUMNS,
     "causes": bars.CAUSE_COLUMNS,

@@ -57,6 +57,7 @@ def joined():
         ],
         "stability": [(layout.STABILITY, seeded)],
         "calibration": [(layout.CALIBRATION, matched)],
+        "absorption": [(layout.ABSORPTION, named(plan.absorbing(RUN)))],
         "fits": [(layout.SHARED, journeys), (layout.FITS, crossed)],
         "directions": [(layout.DIRECTIONS, crossed)],
         "transfer": [

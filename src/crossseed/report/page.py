@@ -38,6 +38,7 @@ STAGES = {
     "attribute": "ablate and attribute components",
     "calibrate": "calibrate penalties",
     "stability": "compare SAE seeds",
+    "absorption": "look for first letters",
     "weights": "align weights",
     "causes": "cut components and edges",
     "bars": "hold against the four bars",

@@ -40,6 +40,7 @@ class Tables(NamedTuple):
     attribution_cells: pd.DataFrame
     stability: pd.DataFrame
     calibration: pd.DataFrame
+    absorption: pd.DataFrame
     weights: pd.DataFrame
     joint: pd.DataFrame
     causes: pd.DataFrame
