@@ -105,13 +105,13 @@ def study(
             (held_out, held_n, out_i, "held out"),
         )
     )
-    for split, rows in ((train, fit), (held_out, held)):
-        if not len(rows.x):
+    for split, used in ((train, fit), (held_out, held)):
+        if not len(used.x):
             raise UserError(
                 f"{split.path}: no token of a word of two letters or more is left to read first letters from; "
                 "set stability.absorption: null, or draw more sequences"
             )
-    n_ids = [_ids(rows) for rows in (fit, held)]
+    n_ids = [_ids(used) for used in (fit, held)]
     enough = np.flatnonzero(np.minimum(*n_ids) >= limits.letters_min_tokens).tolist()
     if not enough:
         return _counted(0, len(w.LETTERS), 0, NAN)
@@ -119,9 +119,14 @@ def study(
     real, permuted = tasks[0], tasks[1:]
     f1, null_f1 = _probe_f1(tasks[:1], enough), _probe_f1(permuted, enough)
     kept = [letter for letter in enough if f1[letter] >= limits.probe_f1]
-    passed = np.mean([_probe_f1([t], enough)[c] >= limits.probe_f1 for t in permuted for c in enough])
+    passed = np.mean(
+        [_probe_f1([t], enough)[c] >= limits.probe_f1 for t in permuted for c in enough]
+    )
     rows = _counted(
-        len(kept), len(w.LETTERS) - len(enough), len(enough) - len(kept), passed * len(enough)
+        len(kept),
+        len(w.LETTERS) - len(enough),
+        len(enough) - len(kept),
+        float(passed) * len(enough),
     )
     for letter in enough:
         n = int((held.letter == letter).sum())
@@ -301,9 +306,7 @@ def _over_letters(init: str, quantity: str, found: Sequence[float], null: Sequen
 def _mean_row(init: str, quantity: str, values_ls: np.ndarray, null_ls: np.ndarray) -> Row:
     of = over(values_ls)
     n = int(np.isfinite(values_ls).any(axis=1).sum())
-    return _row(
-        init, None, quantity, of.value, low=of.low, high=of.high, null=_mean(null_ls), n=n
-    )
+    return _row(init, None, quantity, of.value, low=of.low, high=of.high, null=_mean(null_ls), n=n)
 
 
 def _together(measured: Sequence[Row], seeds: Sequence[str]) -> list[Row]:

@@ -76,9 +76,7 @@ def _decoder(spec: dict[str, Any], files: list[Path]) -> Callable[[int], str]:
     return lambda token: str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
 
 
-def _seen(
-    path: Path, cell: dict[str, Any], seeds: dict[str, Dictionary]
-) -> dict[str, Seen]:
+def _seen(path: Path, cell: dict[str, Any], seeds: dict[str, Dictionary]) -> dict[str, Seen]:
     """Latents of each SAE as the table has them.
 
     Raises:
