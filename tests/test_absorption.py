@@ -6,12 +6,17 @@ import itertools
 from types import MappingProxyType
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 
 from crossseed.absorption import COLUMNS, RANDOM, measure, probes, words
 from crossseed.absorption.study import Limits, Seen, over, random_coder, study
 from crossseed.errors import UserError
+from crossseed.report import absorption as page
+from crossseed.report import tables as t
+from crossseed.stability import CELL
+from crossseed.store import write_table
 from crossseed.sae.dictionary import Dictionary
 
 LIMITS = Limits(3, 400, 2, 5, 0.03, 0.6, 0.025, 0.4)
@@ -328,3 +333,27 @@ def test_intervals_hold_what_they_promise():
     assert few.value == pytest.approx(0.15)
     assert np.isnan(few.low)
     assert np.isnan(over(np.full((4, 2), np.nan)).value)
+
+
+def test_the_page_says_what_was_found_and_what_cannot_be(absorbing, clean, tmp_path):
+    cell = dict(zip(CELL, ("lm", 0, "final", "blocks.1.hook_mlp_out", "topk-x2"), strict=True))
+    rare = [row for row in clean.values() if row["quantity"].startswith("letters_")]
+    rare = [{**row, "value": 0.0} for row in rare]
+
+    def said(rows):
+        write_table(tmp_path / "absorption.csv", COLUMNS, [{**cell, **row} for row in rows])
+        tables = t.read(tmp_path, ["absorption"])
+        assert page.of_cohort(tables, "other") == {}
+        return page.of_cohort(tables, "lm")
+
+    found = said(absorbing.values())
+    assert len(found["sentences"]) == len(found["rows"]) == 1
+    assert len(found["rows"][0]["cells"]) == len(found["heads"])
+    assert found["rows"][0]["cells"][0] == {"value": "6 of 26", "more": "20 with too few tokens"}
+    (sentence,) = found["sentences"]
+    assert "0.33 (0.04 to 0.62) are absorbed" in sentence
+    assert "are found in fewer other SAEs than the letters' own: +1.00" in sentence
+    assert "No letter has absorbing latents" in said(clean.values())["sentences"][0]
+    assert "nothing can be said of its latents" in said(rare)["sentences"][0]
+    same = pd.Series({"value": 0.1, "null": 0.0, "n": 5, "low": -0.1, "high": 0.3})
+    assert "cannot be told" in page._compared(same)

@@ -238,7 +238,7 @@ def values(found: Sequence[m.Found]) -> Values:
         "silent": (_share(silent, right), right),
         "absorbed_of_silent": (_share(taken, silent), silent),
         "absorption_rate": (_share(taken, right), right),
-        "absorbers": (float(np.mean(distinct)) if distinct else NAN, taken),
+        "absorbers": (float(np.mean(distinct)) if right else NAN, taken),
     }
 
 
@@ -256,7 +256,7 @@ def shared(found: m.Found, seen: Seen) -> dict[str, tuple[float, float, int]]:
         "reappears_difference": (
             main[0] - taking[0],
             main[1] - taking[1],
-            len(found.main) + len(absorbers),
+            len(found.main) + len(absorbers) if len(found.main) and len(absorbers) else 0,
         ),
     }
 
