@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from scipy import sparse
 
+from crossseed import plan
 from crossseed.absorption import COLUMNS, RANDOM, measure, probes, words
 from crossseed.absorption.study import Limits, Seen, over, random_coder, study
+from crossseed.config.load import load_run
 from crossseed.errors import UserError
 from crossseed.report import absorption as page
 from crossseed.report import tables as t
+from crossseed.sae.dictionary import Dictionary
 from crossseed.stability import CELL
 from crossseed.store import write_table
-from crossseed.sae.dictionary import Dictionary
 
 LIMITS = Limits(3, 400, 2, 5, 0.03, 0.6, 0.025, 0.4)
 N_LETTERS, N_TOKENS = 6, 15
@@ -357,3 +361,20 @@ def test_the_page_says_what_was_found_and_what_cannot_be(absorbing, clean, tmp_p
     assert "nothing can be said of its latents" in said(rare)["sentences"][0]
     same = pd.Series({"value": 0.1, "null": 0.0, "n": 5, "low": -0.1, "high": 0.3})
     assert "cannot be told" in page._compared(same)
+
+
+def test_cohorts_that_read_no_text_have_no_cells():
+    root = Path(__file__).parent.parent
+    run = yaml.safe_load((root / "tests/smoke_lm.yaml").read_text())
+    toys = yaml.safe_load((root / "config/smoke.yaml").read_text())
+    run["cohorts"]["smoke-shared"] = toys["cohorts"]["smoke-shared"]
+    run["steering"]["concepts"] = toys["steering"]["concepts"]
+    sites = [run["cohorts"]["smoke-shared"]["sites"][0], *run["stability"]["sites"]]
+    run["stability"]["sites"] = sites
+    run["drift"] = None
+    found = load_run(run)
+    assert {cell.cohort for cell in plan.seeded_cells(found)} == set(run["cohorts"])
+    assert {cell.cohort for cell in plan.absorbing(found)} == {"smoke-neox", "smoke-hub"}
+    run["stability"]["absorption"] = None
+    assert plan.absorbing(load_run(run)) == []
+    assert "absorption" not in plan.tables(load_run(run))

@@ -46,7 +46,7 @@ def of_cohort(tables: t.Tables, cohort: str) -> dict[str, Any]:
 def _one(rows: pd.DataFrame, quantity: str, init: str = "") -> pd.Series | None:
     """The mean over letters, and over SAE seeds or of one."""
     chosen = rows[(rows.quantity == quantity) & rows.letter.isna()]
-    chosen = chosen[chosen.init.fillna("") == init]
+    chosen = chosen[chosen.init.isna() if not init else chosen.init == init]
     return chosen.iloc[0] if len(chosen) else None
 
 
