@@ -1,6 +1,7 @@
 """Logistic probes: of all letters at once on activations, of one letter on a few latents, and which latents those are.
 
-All are of one letter against the rest, as published; the sparse ones with both classes of equal weight.
+All are of one letter against the rest, as published: on activations with all letters of equal weight, so that the largest
+logit is not that of the most frequent letter; the sparse ones with both classes of equal weight.
 """
 
 from __future__ import annotations
@@ -59,16 +60,17 @@ def _scaled(x_nd: np.ndarray) -> _Scaled:
 def _minimised(z_nd: np.ndarray, y_nl: np.ndarray, penalty: float, start: np.ndarray) -> np.ndarray:
     """(width + 1, letters): weights, and below them biases, which are not penalised. By L-BFGS; the letters' losses add
     up."""
-    n, width = z_nd.shape
+    width = z_nd.shape[1]
+    weight = _evenly(y_nl)
 
     def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
         w = flat.reshape(width + 1, -1)
         logits = (z_nd @ w[:-1].astype(np.float32)).astype(np.float64) + w[-1]
-        value = (np.logaddexp(0, logits) - y_nl * logits).sum() / n
-        error = special.expit(logits) - y_nl
+        value = (weight * (np.logaddexp(0, logits) - y_nl * logits)).sum()
+        error = weight * (special.expit(logits) - y_nl)
         slope = np.empty_like(w)
-        slope[:-1] = (z_nd.T @ error.astype(np.float32)) / n + penalty * w[:-1]
-        slope[-1] = error.sum(axis=0) / n
+        slope[:-1] = z_nd.T @ error.astype(np.float32) + penalty * w[:-1]
+        slope[-1] = error.sum(axis=0)
         return value + 0.5 * penalty * np.square(w[:-1]).sum(), slope.ravel()
 
     found = optimize.minimize(
@@ -94,10 +96,15 @@ def fit(x_nd: np.ndarray, letter_n: np.ndarray, n_letters: int, penalty: float) 
     return Probes(weight, bias)
 
 
+def _evenly(y_nl: np.ndarray) -> np.ndarray:
+    """Weight of each row, (rows, 1), so that all letters that rows have weigh alike, and 1 together."""
+    counts = y_nl.sum(axis=0)
+    found: np.ndarray = y_nl @ (1 / np.maximum(counts, 1)) / np.count_nonzero(counts)
+    return found[:, None]
+
+
 def _start(y_nl: np.ndarray, width: int) -> np.ndarray:
-    start = np.zeros((width + 1, y_nl.shape[1]))
-    start[-1] = special.logit(y_nl.mean(axis=0).clip(1e-6, 1 - 1e-6))
-    return start
+    return np.zeros((width + 1, y_nl.shape[1]))
 
 
 def choose_penalty(x_nd: np.ndarray, letter_n: np.ndarray, fold_n: np.ndarray) -> float:
@@ -107,11 +114,11 @@ def choose_penalty(x_nd: np.ndarray, letter_n: np.ndarray, fold_n: np.ndarray) -
     kept, left = fold_n != 0, fold_n == 0
     scaled = _scaled(x_nd[kept])
     z = (x_nd[left] - scaled.mean.astype(np.float32)) / np.float32(scaled.scale)
-    w, losses = _start(y[kept], x_nd.shape[1]), []
+    w, weight, losses = _start(y[kept], x_nd.shape[1]), _evenly(y[left]), []
     for penalty in PENALTIES:
         w = _minimised(scaled.z, y[kept], penalty, w)
         logits = z @ w[:-1] + w[-1]
-        losses.append(float((np.logaddexp(0, logits) - y[left] * logits).sum()))
+        losses.append(float((weight * (np.logaddexp(0, logits) - y[left] * logits)).sum()))
     return PENALTIES[int(np.argmin(losses))]
 
 
