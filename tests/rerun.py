@@ -47,7 +47,7 @@ SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|claims")
 PAIR_STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
 # With those of single members too.
 STUDY_TABLES = TABLES.format(
-    f"dictionaries|stability|calibration|{OF_DICTIONARIES}|{OF_MAPS}|published|claims"
+    f"dictionaries|stability|calibration|absorption|{OF_DICTIONARIES}|{OF_MAPS}|published|claims"
 )
 TRAINING_TABLES = TABLES.format("quality|training")
 MAPPED = f"maps|fits|transfer|splice|decoder_cosine|haar|{CARRIED}"
@@ -310,10 +310,10 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
                 cohort,
                 below(cohort, "weights|bars", rf"seed{anchor}-seed(?!{anchor}/).*"),
                 below(cohort, "lenses"),
-                below(cohort, "dictionaries", rf"seed{anchor}/.*-x2-seed\d.*"),
-                below(cohort, "stability"),
-                TABLES.format("dictionaries|stability|calibration|claims"),
             ),
+            below(cohort, "dictionaries", rf"seed{anchor}/.*-x2-seed\d.*"),
+            below(cohort, "stability"),
+            TABLES.format("dictionaries|stability|calibration|bridge|absorption|claims"),
             PAIR_TABLES,
             # Effects of cuts are each member's own.
             TABLES.format("attribution|attribution_cells|weights|joint|bars|lenses|claims"),
@@ -889,6 +889,29 @@ CASES = [
             PAGE,
         ),
         "what SAE seeds of two members share",
+    ),
+    *(
+        Case(
+            SMOKE_LM,
+            f"stability.absorption.{key}",
+            value,
+            (
+                below("[^/]*", "stability", r".*-absorption\.csv"),
+                TABLES.format("absorption"),
+                PAGE,
+            ),
+            "first letters in SAE seeds",
+        )
+        for key, value in (
+            ("letters_min_tokens", 3),
+            ("rows", 31),
+            ("permutations", 2),
+            ("k", 3),
+            ("jump", 0.02),
+            ("probe_f1", 0.01),
+            ("cosine", 0.03),
+            ("share", 0.5),
+        )
     ),
     *(
         Case(

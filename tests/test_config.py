@@ -55,6 +55,21 @@ CASES = [
         "stability.matched.dictionaries names 'relu-l1', which stability.dictionaries does not",
     ),
     (
+        ("stability", "absorption"),
+        {
+            "letters_min_tokens": 5,
+            "rows": 100,
+            "permutations": 1,
+            "k": 5,
+            "jump": 0.03,
+            "probe_f1": 0.6,
+            "cosine": 0.025,
+            "share": 0.4,
+        },
+        "top level",
+        "stability.absorption is about first letters of tokens, but no cohort reads text",
+    ),
+    (
         ("dictionaries", "relu-l1", "inits"),
         [],
         "top level",

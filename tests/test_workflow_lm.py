@@ -35,6 +35,11 @@ def test_the_language_model_run_makes_its_report(smoke_lm):
     with open(report / "tables/quality.csv", newline="") as handle:
         measures = {row["measure"] for row in csv.DictReader(handle)}
     assert {"loss_nats", "unigram_loss_nats", "bigram_loss_nats"} <= measures
+    with open(report / "tables/absorption.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["cohort"] for row in rows} == {"smoke-neox", "smoke-hub"}
+    assert {row["init"] for row in rows} == {"", "seed1", "seed2", "random"}
+    assert "Absorption." in page
     assert not list(smoke_lm.rglob("*.tmp"))
     assert not list(smoke_lm.rglob("*.resume"))
 

@@ -167,6 +167,7 @@ class SplitReader:
         sequence_n: number of the sequence each token belongs to, non-decreasing.
         position_n: position of each token.
         document_n: number of the document in which its sequence starts, non-decreasing.
+        token_n: token id of each token.
         digest: digest of the file.
         tokens: digest of the token file behind it; pairs need the same one.
     """
@@ -178,6 +179,11 @@ class SplitReader:
         self.sequence_n: np.ndarray = group["sequence"][:]
         self.position_n: np.ndarray = group["position"][:]
         self.document_n: np.ndarray = group["document"][:]
+
+    @property
+    def token_n(self) -> np.ndarray:
+        found: np.ndarray = self._group["token"][:]
+        return found
 
     def rows(self, part: slice) -> np.ndarray:
         """Activations of some rows as float32, (tokens, width); refused if not finite."""

@@ -30,6 +30,7 @@ VERBS = {
     "calibrate": "find the penalty with which an SAE has a wanted number of active latents",
     "bridge": "match the SAEs of two members after each map, beside two SAEs of one member",
     "stability": "compare SAEs of one member and site that were trained from different seeds",
+    "absorption": "look for first letters in SAEs of several seeds, and for latents that take them over",
     "cosine": "compare the decoders of two members' dictionaries",
     "null": "draw what the Haar tests do under Haar measure",
     "power": "measure what the Haar tests reject",

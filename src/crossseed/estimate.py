@@ -60,6 +60,8 @@ PARTS, CUT, MODELS_JUDGED = 10, 53, 6
 # Sequences drawn and labelled a second, on one core.
 FRESH_PER_SECOND = 30e3
 STEERING_BYTES = 600 * 120 * 2
+# Letters whose rows are held, active latents of a row at most, and what one block of rows takes while it is encoded.
+LETTERS, ACTIVE, ENCODING_BYTES = 26, 512, 5 * (4 << 24)
 # A latent in the tables of SAE seeds.
 STABILITY_BYTES = 400
 # Sequence, document, position and token id of each stored row.
@@ -171,6 +173,11 @@ def stages(run: RunConfig) -> list[Stage]:
                 add(_stage("stability", compared, compared * n * STABILITY_BYTES))
         bridges = [of for of in plan.bridges(run) if of.cohort == cohort]
         add(_stage("bridge", len(bridges), 0.0))
+                lettered = sum(
+                    cell.cohort == cohort and cell.dictionary == whole
+                    for cell in plan.absorbing(run)
+                )
+                add(_stage("absorption", lettered, 0.0))
         pairs = [p for p in plan.pairs(run) if p.cohort == cohort]
         crossed = sum(p.source != p.target for p in pairs)
         aligned = len({p for p in pairs if p.source != p.target} | {of[:5] for of in bridges})
@@ -350,6 +357,19 @@ def matching_mb(n_seeds: int, width: int | None, expansion: int) -> int:
     pairs = n_seeds * (n_seeds - 1) // 2 + 6 if n <= ALL_PAIRS_UP_TO else 0
     blocks = 4 * BLOCK_ROWS * n * BYTES["float32"] + n * 64 * FLOAT64
     return SMALL_MB + round((weights + pairs * n**2 * FLOAT64 + blocks) / 1e6)
+
+
+def absorption_mb(run: RunConfig, width: int | None, expansion: int) -> int:
+    """Main memory of a job that looks for first letters: rows to fit on and to try, their latents, and one block of latents as
+    they are encoded."""
+    assert run.stability is not None
+    assert run.stability.absorption is not None
+    d = width or 0
+    rows = 2 * LETTERS * run.stability.absorption.rows
+    # Activations and what probes make of them; a number and its place for each latent that fires.
+    held = rows * (4 * d * BYTES["float32"] + ACTIVE * 3 * BYTES["float32"])
+    weights = run.stability.seeds * 3 * expansion * d**2 * BYTES["float32"]
+    return BASE_MB + round((held + weights + ENCODING_BYTES) / 1e6)
 
 
 def predictions_mb(config: CohortConfig) -> int:

@@ -134,6 +134,12 @@ def bridges(run: RunConfig) -> list[Bridge]:
     ]
 
 
+def absorbing(run: RunConfig) -> list[Cell]:
+    """Cells of SAE seeds in which first letters are looked for."""
+    wanted = run.stability is not None and run.stability.absorption is not None
+    return [cell for cell in seeded_cells(run) if wanted and run.cohorts[cell.cohort].reads_text]
+
+
 def dictionaries_of(run: RunConfig, cohort: str, *seeds: int) -> list[Trained]:
     """Those that are trained on each of some members of a cohort."""
     anchors = {run.cohorts[cohort].anchor}
@@ -392,6 +398,7 @@ def tables(run: RunConfig) -> list[str]:
     if run.stability:
         found += ["stability"] + (["calibration"] if run.stability.matched else [])
         found += ["bridge"] if run.stability.bridge else []
+        found += ["absorption"] if run.stability.absorption else []
     found += ["over_seeds"] if run.transfer else []
     if run.haar:
         found += ["haar", "ks", "phases", "power"]

@@ -36,6 +36,7 @@ PARTS = {
     "steer": "interventions",
     "features": "interventions",
     "attribute": "interventions",
+    "absorption": "concepts",
     "drift": "members",
 }
 # Verbs that also ask a kind what its models are steered by.
@@ -419,6 +420,20 @@ def bridge(
         "seeds": plan.sae_seeds(run)[: run.stability.bridge.seeds],
         "threshold": run.stability.threshold,
     }
+
+
+def absorption(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    if run.stability is None or run.stability.absorption is None:
+        raise ValueError("this run looks for no first letters")
+    cell = stability(run, cohort, seed, checkpoint, site, dictionary)
+    # What latents share, and nulls of that, decide the table that is read.
+    for name in ("threshold", "shuffled"):
+        del cell[name]
+    config = run.cohorts[cohort]
+    asked = run.stability.absorption.model_dump()
+    return {**cell, "kind": config.kind, "text": config.text_spec(), **asked}
 
 
 def null(run: RunConfig, width: str, draws: str) -> Spec:

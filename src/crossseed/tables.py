@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from crossseed import (
+    absorption,
     attribution,
     bars,
     card,
@@ -49,6 +50,7 @@ COLUMNS = {
     "stability": stability.COLUMNS,
     "calibration": calibration.COLUMNS,
     "bridge": stability.BRIDGE_COLUMNS,
+    "absorption": absorption.COLUMNS,
     "weights": gauge.COLUMNS,
     "joint": gauge.JOINT_COLUMNS,
     "causes": bars.CAUSE_COLUMNS,

@@ -59,6 +59,7 @@ def joined():
         "stability": [(layout.STABILITY, seeded)],
         "bridge": [(layout.BRIDGE, named(plan.bridges(RUN)))],
         "calibration": [(layout.CALIBRATION, matched)],
+        "absorption": [(layout.ABSORPTION, named(plan.absorbing(RUN)))],
         "fits": [(layout.SHARED, journeys), (layout.FITS, crossed)],
         "directions": [(layout.DIRECTIONS, crossed)],
         "transfer": [

@@ -9,7 +9,8 @@ A kind is a package under `crossseed.cohorts` with the modules
     members    load(spec, paths, sites, device) -> Member
     interventions  load(spec, paths, device) -> Subject
     concepts   make(spec, tokenizer, files, token sets) -> [Concept]; pinned(subject, shared, width) ->
-               rows that span what shared weights fix of the residual stream
+               rows that span what shared weights fix of the residual stream; of kinds that read text
+               tokenizer_of(spec, files)
     training   train(spec, *, device, code, anchor, inputs, out, curve, quality): one member;
                only where the run trains the models
 

@@ -334,6 +334,12 @@ class RunConfig(Model):
                     f"dictionaries.{name}.inits is empty and stability does not name the variant, so that none "
                     "would be trained; name `shared` or `independent`, or leave it out"
                 )
+        reads_text = any(config.reads_text for config in self.cohorts.values())
+        if study and study.absorption and not reads_text:
+            raise ValueError(
+                "stability.absorption is about first letters of tokens, but no cohort reads text; set "
+                "stability.absorption: null"
+            )
         if study and study.sites is not None:
             known = [site for config in self.cohorts.values() for site in config.sites]
             for site in study.sites:

@@ -41,6 +41,36 @@ class Bridge(Model):
     )
 
 
+class AbsorptionStudy(Model):
+    """Whether latents of single tokens take over from those of a token's first letter."""
+
+    letters_min_tokens: Annotated[int, Field(ge=2)] = Field(
+        description="Token ids of a letter among those that its probe is fitted on, and among those held out, at "
+        "least; letters with fewer are left out."
+    )
+    rows: Count = Field(
+        description="Rows of a letter that probes are fitted on, and as many that are held out, at most; as evenly over "
+        "token ids as they occur."
+    )
+    permutations: Count = Field(
+        description="How often letters are permuted over token ids for the null."
+    )
+    k: Count = Field(description="Latents that a letter may be split over, at most (published: 5).")
+    jump: Fraction = Field(
+        description="What one more latent must add to F1 to count as a split (published: 0.03)."
+    )
+    probe_f1: Fraction = Field(
+        description="F1 on held-out rows below which a letter's probe is too weak and the letter is left out "
+        "(SAEBench: 0.6)."
+    )
+    cosine: Fraction = Field(
+        description="Cosine with the probe that the decoder of an absorbing latent has, at least (published: 0.025)."
+    )
+    share: Fraction = Field(
+        description="Share of a row's projection on the probe that an absorbing latent carries, at least (SAEBench: 0.4)."
+    )
+
+
 class StabilityStudy(Model):
     """SAEs that differ in nothing but their seed: same member, site and data, in the same order."""
 
@@ -71,4 +101,7 @@ class StabilityStudy(Model):
     )
     threshold: Fraction = Field(
         description="Cosine above which two latents are the same (published: 0.7)."
+    )
+    absorption: AbsorptionStudy | None = Field(
+        description="First letters in the SAEs of cohorts that read text, or null for none."
     )

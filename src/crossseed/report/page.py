@@ -39,6 +39,7 @@ STAGES = {
     "calibrate": "calibrate penalties",
     "stability": "compare SAE seeds",
     "bridge": "match SAEs of two members",
+    "absorption": "look for first letters",
     "weights": "align weights",
     "causes": "cut components and edges",
     "bars": "hold against the four bars",

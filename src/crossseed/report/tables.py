@@ -41,6 +41,7 @@ class Tables(NamedTuple):
     stability: pd.DataFrame
     calibration: pd.DataFrame
     bridge: pd.DataFrame
+    absorption: pd.DataFrame
     weights: pd.DataFrame
     joint: pd.DataFrame
     causes: pd.DataFrame
