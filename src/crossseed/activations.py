@@ -177,6 +177,12 @@ class SplitReader:
         self.position_n: np.ndarray = group["position"][:]
         self.document_n: np.ndarray = group["document"][:]
 
+    @property
+    def token_n(self) -> np.ndarray:
+        """Token id of each row."""
+        found: np.ndarray = self._group["token"][:]
+        return found
+
     def rows(self, part: slice) -> np.ndarray:
         """Activations of some rows as float32, (tokens, width); refused if not finite."""
         acts = self._group["activations"][part].astype(np.float32, copy=False)

@@ -29,6 +29,7 @@ VERBS = {
     "splice": "run a member with another's carried activations in place of its own",
     "calibrate": "find the penalty with which an SAE has a wanted number of active latents",
     "stability": "compare SAEs of one member and site that were trained from different seeds",
+    "interpret": "say at what latents fire, and score that by in how many SAEs they are found",
     "cosine": "compare the decoders of two members' dictionaries",
     "null": "draw what the Haar tests do under Haar measure",
     "power": "measure what the Haar tests reject",

@@ -98,6 +98,22 @@ def seeded_cells(run: RunConfig) -> list[Cell]:
     ]
 
 
+def interpreted(run: RunConfig) -> list[Cell]:
+    """Where latents of the first SAE seed are explained and scored."""
+    chosen = run.stability.interpret if run.stability else None
+    return [
+        cell
+        for cell in seeded_cells(run)
+        if chosen is not None and cell.dictionary.rpartition("-x")[0] in chosen.dictionaries
+    ]
+
+
+def scores_locally(run: RunConfig) -> bool:
+    """Whether explaining latents takes a language model, or sentence embeddings, on this machine."""
+    study = run.stability.interpret if run.stability else None
+    return study is not None and (study.scorer == "local" or study.embeddings is not None)
+
+
 def dictionaries_of(run: RunConfig, cohort: str, *seeds: int) -> list[Trained]:
     """Those that are trained on each of some members of a cohort."""
     anchors = {run.cohorts[cohort].anchor}
@@ -354,6 +370,7 @@ def tables(run: RunConfig) -> list[str]:
     found += ["splice"] if run.splice else []
     if run.stability:
         found += ["stability"] + (["calibration"] if run.stability.matched else [])
+        found += ["interpret", "interpret_steps"] if run.stability.interpret else []
     found += ["over_seeds"] if run.transfer else []
     if run.haar:
         found += ["haar", "ks", "phases", "power"]
@@ -385,6 +402,7 @@ def figures(run: RunConfig) -> list[str]:
     found += ["features"] if run.features else []
     found += ["attribution", "attribution-cost"] if run.attribution else []
     found += ["stability", "stability-decay"] if run.stability else []
+    found += ["interpret"] if interpreted(run) else []
     found += ["weights", "weights-joint"] if run.weights else []
     found += ["bars", "edges"] if run.bars else []
     if run.drift:

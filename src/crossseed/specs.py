@@ -37,6 +37,7 @@ PARTS = {
     "features": "interventions",
     "attribute": "interventions",
     "drift": "members",
+    "interpret": "words",
 }
 # Verbs that also ask a kind what its models are steered by.
 STEERED = ("steer", "features")
@@ -398,6 +399,24 @@ def stability(
         "seeds": plan.sae_seeds(run),
         "threshold": run.stability.threshold,
         "activations": activations(run, cohort, seed, checkpoint, site),
+    }
+
+
+def interpret(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    if run.stability is None or run.stability.interpret is None:
+        raise ValueError("this run explains no latents")
+    config = run.cohorts[cohort]
+    return {
+        **_cell(cohort, seed, checkpoint),
+        "site": site,
+        "dictionary": dictionary,
+        "seeds": plan.sae_seeds(run),
+        "activations": activations(run, cohort, seed, checkpoint, site),
+        "kind": config.kind,
+        "text": config.text_spec(),
+        **run.stability.interpret.model_dump(exclude={"dictionaries"}),
     }
 
 

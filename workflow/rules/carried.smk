@@ -15,6 +15,9 @@ PROMPTS = {
     for name in (RUN.steering.prompts if RUN.steering else [])
 }
 
+# Of the scorers of latents only language models on this machine compute on a GPU.
+SCORER_GPU = GPU if plan.scores_locally(RUN) else 0
+
 
 def own_of_target(wildcards):
     """The target's dictionary of the same recipe, where it has one."""
@@ -94,3 +97,15 @@ def judged_weights(template):
 def seeds_of_cell(wildcards):
     """Weights of the SAEs of all seeds."""
     return expand(layout.DICTIONARY_WEIGHTS, **wildcards, init=plan.sae_seeds(RUN))
+
+
+def first_seeds_of_cell(wildcards):
+    """Weights of the SAE whose latents are explained, and of the one that they are compared with."""
+    return seeds_of_cell(wildcards)[:2]
+
+
+def memory_of_interpret(wildcards):
+    """Main memory of a job that explains latents, in MB."""
+    config = RUN.cohorts[wildcards.cohort]
+    expansion = int(wildcards.dictionary.rpartition("-x")[2])
+    return estimate.interpret_mb(RUN, config.width, expansion)

@@ -57,6 +57,8 @@ def joined():
         ],
         "stability": [(layout.STABILITY, seeded)],
         "calibration": [(layout.CALIBRATION, matched)],
+        "interpret": [(layout.INTERPRET, named(plan.interpreted(RUN)))],
+        "interpret_steps": [(layout.INTERPRET_STEPS, named(plan.interpreted(RUN)))],
         "fits": [(layout.SHARED, journeys), (layout.FITS, crossed)],
         "directions": [(layout.DIRECTIONS, crossed)],
         "transfer": [

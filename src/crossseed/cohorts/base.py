@@ -10,6 +10,7 @@ A kind is a package under `crossseed.cohorts` with the modules
     interventions  load(spec, paths, device) -> Subject
     concepts   make(spec, tokenizer, files, token sets) -> [Concept]; pinned(subject, shared, width) ->
                rows that span what shared weights fix of the residual stream
+    words      make(spec, tokenizer) -> Words: the text of token ids
     training   train(spec, *, device, code, anchor, inputs, out, curve, quality): one member;
                only where the run trains the models
 
@@ -22,7 +23,7 @@ from __future__ import annotations
 import importlib
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -349,6 +350,10 @@ class Published(NamedTuple):
 
     at_nt: np.ndarray
     label_n: np.ndarray
+
+
+# Token ids to the text of each.
+Words = Callable[[Sequence[int]], list[str]]
 
 
 class Concept(NamedTuple):

@@ -305,6 +305,11 @@ class RunConfig(Model):
                     f"dictionaries.{name}.{penalty} is 0, where the search of stability.matched starts; give a "
                     "number above 0"
                 )
+        for name in study.interpret.dictionaries if study and study.interpret else ():
+            if study is None or name not in study.dictionaries:
+                raise ValueError(
+                    f"stability.interpret.dictionaries names {name!r}, which stability.dictionaries does not"
+                )
         for name in self.dictionaries:
             if name not in self.on_members and name not in (study.dictionaries if study else ()):
                 raise ValueError(

@@ -8,4 +8,7 @@ from __future__ import annotations
 
 CELL = ("cohort", "seed", "checkpoint", "site", "dictionary")
 COLUMNS = (*CELL, "first", "second", "quantity", "part", "value", "low", "high", "null", "n")
-LATENT_COLUMNS = (*CELL, "init", "latent", "density", "reappears", "decoder_cosine")
+# ``partner``: that by decoders in the first of the other SAEs, and whether the two are ``shared``, strictly and on data.
+LATENT_COLUMNS = (
+    *CELL, "init", "latent", "density", "reappears", "decoder_cosine", "partner", "shared",
+)  # fmt: skip
