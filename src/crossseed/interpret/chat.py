@@ -157,6 +157,7 @@ class Local:
     """
 
     def __init__(self, folder: str, device: str) -> None:
+        import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         self.folder = folder
@@ -172,7 +173,8 @@ class Local:
                 f"stability.interpret.model: {folder} holds no causal language model of transformers with its "
                 f"tokenizer ({str(error).splitlines()[0]})"
             ) from error
-        self._model.to(device).eval()
+        self._model.eval()
+        torch.nn.Module.to(self._model, device)
         if self._tokenizer.pad_token_id is None:
             self._tokenizer.pad_token = self._tokenizer.eos_token
 
@@ -204,15 +206,14 @@ class Local:
                 "model of a longer context"
             )
         with torch.inference_mode():
-            found = self._model.generate(
+            found = self._model.generate(  # type: ignore[misc]
                 ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=False,
                 max_new_tokens=ANSWER_TOKENS,
                 pad_token_id=self._tokenizer.pad_token_id,
             )
-        text: str = self._tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True)
-        return text
+        return str(self._tokenizer.decode(found[0, ids.shape[1] :], skip_special_tokens=True))
 
     def ask_all(self, prompts: Sequence[str]) -> list[str]:
         """See `Scorer`."""

@@ -153,7 +153,7 @@ class Items(NamedTuple):
 
     Attributes:
         window_i: their numbers. fires_i: whether it fires. marks_it: tokens shown as those it fires at: where it does,
-            and else as many random ones as in a window where it does.
+            and else those at the same places as in some window where it does.
     """
 
     window_i: np.ndarray
@@ -163,15 +163,13 @@ class Items(NamedTuple):
 
 def items(acts_wt: np.ndarray, n: int, rng: np.random.Generator) -> Items:
     """At most n windows in which a latent fires, and at most n random ones in which it does not, in random order."""
-    context = acts_wt.shape[1]
     firing = by_strength(acts_wt, n, rng)
     silent = rng.permutation(np.flatnonzero(acts_wt.max(axis=1) <= 0))[:n]
     right = marks(acts_wt[firing])
-    wrong = np.zeros((len(silent), context), dtype=bool)
+    # At the same places, or the place would tell: latents that fire at the first token of a window do.
+    wrong = np.zeros((len(silent), acts_wt.shape[1]), dtype=bool)
     if len(firing):
-        sizes = right.sum(axis=1)[rng.integers(len(firing), size=len(silent))]
-        for row, size in zip(wrong, sizes, strict=True):
-            row[rng.choice(context, size=size, replace=False)] = True
+        wrong = right[rng.integers(len(firing), size=len(silent))]
     order = rng.permutation(len(firing) + len(silent))
     fires = np.r_[np.ones(len(firing), dtype=bool), np.zeros(len(silent), dtype=bool)]
     return Items(

@@ -19,8 +19,8 @@ from crossseed.interpret.contexts import Items, balanced_accuracy, items
 PRIOR = 1.0
 # Windows of either kind that a threshold is chosen by, at most.
 THRESHOLD_WINDOWS = 500
-# n-grams that an explanation names, at most, and firings that one must have seen.
-NAMED, LEAST_SEEN = 8, 2
+# n-grams that an explanation names, at most.
+NAMED = 8
 
 
 class Gram(NamedTuple):
@@ -184,13 +184,15 @@ def explanation(
 ) -> str:
     """The n-grams that tell most about a latent's firing, as text; empty where none does.
 
-    An n-gram is worth how much likelier its firings are by its rate than by that of the next shorter one.
+    An n-gram is worth how much likelier what it covers is by its rate than by that of the next shorter one, in nats, and is
+    named where that is more than the logarithm of the number of tokens.
 
     Args:
         train_wt: token ids of `train`. words: token ids to their text.
     """
     found: list[tuple[float, str]] = []
     shorter: np.ndarray | None = None
+    price = float(np.log(train_wt.size))
     for gram, fired in zip(every, fitted.fired, strict=True):
         there = gram.train_wt >= 0
         n = len(gram.seen)
@@ -203,8 +205,13 @@ def explanation(
         if shorter is not None:
             below[first >= 0] = shorter[window[first[first >= 0]], position[first[first >= 0]]]
         rate = (fired + PRIOR * below) / (gram.seen + PRIOR)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            worth = np.where(fired >= LEAST_SEEN, fired * np.log(rate / below), 0.0)
+        rare = np.finfo(float).tiny
+        worth = fired * np.log(np.maximum(rate, rare) / np.maximum(below, rare))
+        worth += (gram.seen - fired) * np.log(
+            np.maximum(1 - rate, rare) / np.maximum(1 - below, rare)
+        )
+        # Likelier firings, not likelier silences; and by more than one more number is worth.
+        worth[(rate <= below) | (worth <= price)] = 0
         for number in np.argsort(-worth, kind="stable")[:NAMED]:
             if worth[number] > 0:
                 w, t = window[first[number]], position[first[number]]

@@ -124,7 +124,7 @@ def study(
     chosen, asked = _scorable(settings, candidates, read, *cell)
     if not chosen:
         raise UserError(
-            f"{splits[0].path}: none of {len(candidates)} latents fires in {settings.least_windows} windows of train, "
+            f"{splits[0].path}: none of {len(latents)} latents fires in {settings.least_windows} windows of train, "
             f"and in {LEAST_TEST} of eval but not in {LEAST_TEST} others; lower stability.interpret.least_windows or "
             "context, or raise tokens"
         )
@@ -433,12 +433,12 @@ def _steps(
             notes = sorted({row["note"] for row in of_both} - {""})
             note = "; ".join(notes)
             told = [row for row in of_both if np.isfinite(row["value"])]
-            score, null, k, density = (
+            score, null, found_in, density = (
                 np.array([row[name] for row in told], dtype=float)
                 for name in ("value", "null", "found_in", "density")
             )
             for count in counts:
-                here = k == count
+                here = found_in == count
                 by_chance = null[here & np.isfinite(null)]
                 chance = float(by_chance.mean()) if len(by_chance) else float("nan")
                 found.append(
@@ -449,7 +449,7 @@ def _steps(
             for name, statistic in CONTRASTS.items():
                 rng = generator("interpret-shuffles", *cell, scorer, quantity, name)
                 value, chance, p = (
-                    contrast(statistic, score, k, stratum, rng)
+                    contrast(statistic, score, found_in, stratum, rng)
                     if len(told)
                     else (Estimate(float("nan")), float("nan"), float("nan"))
                 )

@@ -19,9 +19,9 @@ from matplotlib.figure import Figure
 
 from crossseed.drift import COMPARISONS
 from crossseed.report import constructive_figures as constructive
+from crossseed.report import interpret, stability
 from crossseed.report import intervention_figures as interventions
 from crossseed.report import rotation_figures as rotation
-from crossseed.report import stability
 from crossseed.report import tables as t
 from crossseed.report.style import (
     AMBER,
@@ -297,6 +297,8 @@ def draw_all(
     if len(tables.stability):
         draw("stability", partial(stability.sharing, tables, info))
         draw("stability-decay", partial(stability.decay, tables, info))
+    if len(tables.interpret_steps):
+        draw("interpret", partial(interpret.by_sharing, tables, info))
     if len(tables.weights):
         draw("weights", partial(constructive.weights, tables, info))
         draw("weights-joint", partial(constructive.traded, tables, info))

@@ -10,9 +10,9 @@ from pathlib import Path
 from crossseed.activations import open_split
 from crossseed.cohorts.base import module_of
 from crossseed.errors import UserError
-from crossseed.interpret import CELL, COLUMNS, STEP_COLUMNS, chat, delphi, embeddings, study
+from crossseed.interpret import COLUMNS, STEP_COLUMNS, chat, delphi, embeddings, study
 from crossseed.sae.dictionary import load
-from crossseed.stability import LATENT_COLUMNS
+from crossseed.stability import CELL, LATENT_COLUMNS
 from crossseed.store import check_cell, read_table, write_table, write_text
 from crossseed.verbs import options
 
