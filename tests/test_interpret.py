@@ -208,7 +208,9 @@ def test_planted_patterns_are_found_and_noise_is_not():
     told = {row["latent"]: row for row in found.explanations}
     assert told[BIGRAM]["explanation"].startswith("'cd' (")
     assert told[UNIGRAM]["explanation"].startswith("'e' (")
-    assert all("c<<d>>" in text for text in told[BIGRAM]["shown"])
+    assert told[NOISE]["explanation"] == ""
+    assert all("<<d>>" in text for text in told[BIGRAM]["shown"])
+    assert sum("c<<d>>" in text for text in told[BIGRAM]["shown"]) > 12
     assert len(told[BIGRAM]["shown"]) == SETTINGS.train_examples
 
 
@@ -500,6 +502,25 @@ def test_a_scorer_that_is_lost_midway_keeps_what_it_said(server):
     assert all(row["note"].startswith(study.NOT_REACHED) for row in rows if row not in told)
 
 
+def test_a_killed_job_asks_nothing_twice(server, tmp_path):
+    def model(identity="m"):
+        return chat.Remembered(chat.endpoint("m"), tmp_path / ".out.csv.resume", identity)
+
+    first = studied(("model", model()), settings=FEW)
+    asked = server.asked
+    assert asked > 20
+    # The last line was being written.
+    lines = model().path.read_text().splitlines()
+    model().path.write_text("\n".join([*lines[:-1], lines[-1][:9]]))
+    second = studied(("model", model()), settings=FEW)
+    assert server.asked == asked + 1
+    assert repr(second.rows) == repr(first.rows)
+    assert model("another").ask(explain.explaining(["ab<<e>>"])) is not None
+    assert "secret" not in model().path.read_text()
+    model().forget()
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_endpoint_needs_an_address(monkeypatch):
     monkeypatch.delenv(chat.URL, raising=False)
     with pytest.raises(UserError, match=f"no {chat.URL}.*{chat.KEY}"):
@@ -586,11 +607,11 @@ def bag(texts):
 
 
 def test_partners_are_alike_where_they_are_shared():
-    # The second SAE is the first one; latents 2 and 3 have each other as partner.
+    # The second SAE is the first one; latents 6 and 7 have each other as partner.
     latents = [
         *LATENTS[:2],
-        LATENTS[2]._replace(partner=PARITY),
-        LATENTS[3]._replace(partner=NOISE),
+        study.Latent(6, 1, 0.08, 7, False),
+        study.Latent(7, 1, 0.08, 6, False),
     ]
     rows = {
         row["part"]: row

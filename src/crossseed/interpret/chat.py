@@ -6,6 +6,7 @@ nor what the endpoint says beside its status, and redirects, which would carry t
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 
 from crossseed.errors import UserError
@@ -28,6 +30,8 @@ BUSY = {408, 409, 425, 429, 500, 502, 503, 504}
 # Questions that an endpoint is asked at a time, and tokens of an answer, at most.
 AT_A_TIME = 8
 ANSWER_TOKENS = 256
+# Answers that a killed job loses, at most.
+KEPT_AT_A_TIME = 32
 
 
 class NotReached(Exception):
@@ -218,3 +222,48 @@ class Local:
     def ask_all(self, prompts: Sequence[str]) -> list[str]:
         """See `Scorer`."""
         return [self.ask(prompt) for prompt in prompts]
+
+
+class Remembered:
+    """A scorer whose answers are kept beside the output, so that a killed job asks nothing twice.
+
+    Args:
+        scorer: who is asked. path: a JSON a line, of question and answer. identity: what must agree for answers to be used.
+    """
+
+    def __init__(self, scorer: Scorer, path: Path, identity: str) -> None:
+        self.scorer, self.path = scorer, path
+        self._identity = identity
+        self._known: dict[str, str] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            # Of a killed job the last line may be cut off.
+            try:
+                key, answer = json.loads(line)
+            except ValueError:
+                continue
+            self._known[key] = answer
+
+    def _key(self, prompt: str) -> str:
+        text = f"{self._identity}\n{prompt}"
+        return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+    def ask(self, prompt: str) -> str:
+        """See `Scorer`."""
+        return self.ask_all([prompt])[0]
+
+    def ask_all(self, prompts: Sequence[str]) -> list[str]:
+        """See `Scorer`."""
+        new = [p for p in dict.fromkeys(prompts) if self._key(p) not in self._known]
+        for start in range(0, len(new), KEPT_AT_A_TIME):
+            part = new[start : start + KEPT_AT_A_TIME]
+            answers = self.scorer.ask_all(part)
+            with open(self.path, "a", encoding="utf-8") as handle:
+                for prompt, answer in zip(part, answers, strict=True):
+                    self._known[self._key(prompt)] = answer
+                    # First the line break: a line that was cut off stays alone.
+                    handle.write("\n" + json.dumps([self._key(prompt), answer]))
+        return [self._known[self._key(prompt)] for prompt in prompts]
+
+    def forget(self) -> None:
+        """Deletes what was kept."""
+        self.path.unlink(missing_ok=True)

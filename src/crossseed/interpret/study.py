@@ -25,6 +25,7 @@ from crossseed.interpret.contexts import (
     windows,
 )
 from crossseed.metrics import Estimate, jackknife
+from crossseed.progress import Progress
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 
@@ -212,7 +213,9 @@ def _by_ngrams(
 ) -> tuple[list[Row], list[Row]]:
     null = ngrams.shuffled(every, generator("interpret-shuffle", *cell))
     rows, explanations = [], []
-    for number in chosen:
+    progress = Progress("n-grams", len(chosen))
+    for done, number in enumerate(chosen):
+        progress.update(done, "latents")
         latent, acts = candidates[number], read.train.of(number)
         of, by_chance = (
             ngrams.score(grams, acts, asked[number], generator("interpret-threshold", *cell, latent.number))
@@ -224,6 +227,7 @@ def _by_ngrams(
         ]
         text = ngrams.explanation(every, of[1], train.tokens_wt, words)
         explanations.append(_explained(latent, NGRAM, text))
+    progress.close()
     return rows, explanations
 
 
@@ -295,7 +299,9 @@ def _by_model(
     order = [number for number, text in said.items() if text is not None]
     order = [order[i] for i in generator("interpret-others", *cell).permutation(len(order))]
     others = dict(zip(order, [*order[1:], *order[:1]], strict=True)) if len(order) > 1 else {}
-    for number, latent in latents.items():
+    progress = Progress(name, len(latents))
+    for done, (number, latent) in enumerate(latents.items()):
+        progress.update(done, "latents")
         text = said.get(number)
         for quantity in QUANTITIES:
             value = null = float("nan")
@@ -315,6 +321,7 @@ def _by_model(
                     lost = note
                     print(f"{name}: {lost}; what it has said so far stands", flush=True)
             rows.append(_row(latent, name, quantity, value, null, n, note))
+    progress.close()
     return rows, texts
 
 

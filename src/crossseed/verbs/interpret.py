@@ -58,6 +58,7 @@ def run(args: argparse.Namespace) -> None:
     latents = _latents(args.latents, spec["seeds"], cell)
     words = module_of(spec["kind"], "words").make(spec["text"], args.tokenizer)
     settings = study.Settings(*(spec[name] for name in study.Settings._fields))
+    scorer = _scorer(spec, args.device, args.out)
     with ExitStack() as stack:
         train, test = (
             stack.enter_context(open_split(args.activations, split, spec["activations"]))
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         )
         found = study.study(
             settings, dictionaries, latents, (train, test), words,
-            _scorer(spec, args.device), _embed(spec, args.device), *cell.values(),
+            scorer, _embed(spec, args.device), *cell.values(),
         )  # fmt: skip
     named = {**cell, "init": spec["seeds"][0]}
     told = {row["latent"]: row["explanation"] for row in found.explanations if row["explanation"]}
@@ -89,6 +90,9 @@ def run(args: argparse.Namespace) -> None:
     write_text(args.explanations, "".join(f"{line}\n" for line in lines))
     write_table(args.steps, STEP_COLUMNS, [{**named, **row} for row in found.steps])
     write_table(args.out, COLUMNS, [{**named, **row} for row in found.rows])
+    # Where the scorer was lost, its answers so far serve the next try.
+    if scorer is not None and not any(study.NOT_REACHED in row["note"] for row in found.steps):
+        scorer[1].forget()
 
 
 def _latents(path: Path, seeds: list[str], cell: dict[str, object]) -> list[study.Latent]:
@@ -109,13 +113,18 @@ def _latents(path: Path, seeds: list[str], cell: dict[str, object]) -> list[stud
     ]
 
 
-def _scorer(spec: dict[str, object], device: str) -> tuple[str, chat.Scorer] | None:
+def _scorer(spec: dict[str, object], device: str, out: Path) -> tuple[str, chat.Remembered] | None:
+    """The language model that is asked, and its name in the tables."""
     model = str(spec["model"])
+    found: chat.Scorer
     if spec["scorer"] == "openai":
-        return f"openai {model}", chat.endpoint(model)
-    if spec["scorer"] == "local":
-        return f"local {Path(model).name}", chat.Local(model, _usable(device))
-    return None
+        name, found = f"openai {model}", chat.endpoint(model)
+    elif spec["scorer"] == "local":
+        name, found = f"local {Path(model).name}", chat.Local(model, _usable(device))
+    else:
+        return None
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return name, chat.Remembered(found, out.with_name(f".{out.name}.resume"), model)
 
 
 def _embed(spec: dict[str, object], device: str) -> study.Embed | None:
