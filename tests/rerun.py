@@ -45,9 +45,11 @@ MODEL_TABLES = TABLES.format(
 DRIFT_TABLE = TABLES.format("drift|claims")
 SAE_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|claims")
 PAIR_STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}|published|claims")
+# Latents of SAE seeds explained: of the ReLU variant in the smoke run.
+INTERPRETED = "interpret|interpret_steps"
 # With those of single members too.
 STUDY_TABLES = TABLES.format(
-    f"dictionaries|stability|calibration|absorption|{OF_DICTIONARIES}|{OF_MAPS}|published|claims"
+    f"dictionaries|stability|calibration|absorption|{INTERPRETED}|{OF_DICTIONARIES}|{OF_MAPS}|published|claims"
 )
 TRAINING_TABLES = TABLES.format("quality|training")
 MAPPED = f"maps|fits|transfer|splice|decoder_cosine|haar|{CARRIED}"
@@ -72,6 +74,12 @@ def one_cohort() -> dict[str, Any]:
     config["cohorts"] = {"smoke-shared": config["cohorts"]["smoke-shared"]}
     config["claims"]["cohorts"] = {"toy-shared": "smoke-shared"}
     return config
+
+
+def scored_by(scorer: str, model: str) -> dict[str, Any]:
+    """The explanation of latents in the smoke run, by a language model."""
+    config = yaml.safe_load((ROOT / SMOKE).read_text())
+    return {**config["stability"]["interpret"], "scorer": scorer, "model": model}
 
 
 def below(cohort: str, folders: str, rest: str = ".*") -> str:
@@ -195,7 +203,9 @@ def _sae(variant: str, key: str, value: Any) -> Case:
         also += (
             below("[^/]*", "stability", rf".*/{variant}-x2.*"),
             TABLES.format(
-                "stability|bridge|claims" if variant == "topk" else "stability|calibration|claims"
+                "stability|bridge|claims"
+                if variant == "topk"
+                else f"stability|calibration|{INTERPRETED}|claims"
             ),
         )
     return Case(
@@ -398,7 +408,7 @@ CASES = [
             below("smoke-shared", "drift", r"seed1(?:/.*|\.csv)"),
             below("smoke-shared", "causes", "seed1/.*"),
             below("smoke-shared", "weights|bars", "seed[01]-seed1/.*"),
-            TABLES.format("(?!power|attribution|lenses|stability|calibration).*"),
+            TABLES.format("(?!power|attribution|lenses|stability|calibration|interpret).*"),
             PAGE,
         ),
         "every seed but the anchor, and their pairs",
@@ -588,7 +598,7 @@ CASES = [
                 TABLES.format(
                     "stability|bridge|claims"
                     if variant == "topk"
-                    else "stability|calibration|claims"
+                    else f"stability|calibration|{INTERPRETED}|claims"
                 ),
                 below("[^/]*", "transfer|splice|decoder_cosine"),
                 SAE_TABLES,
@@ -815,8 +825,8 @@ CASES = [
         (
             below("[^/]*", "dictionaries", r".*/[a-z0-9-]+-x2-seed4.*"),
             # Of two members: their tables of latents are new, what is read of them is not.
-            below("[^/]*", "stability", r".*-x2(?:-latents)?\.csv"),
-            TABLES.format("dictionaries|stability|claims"),
+            below("[^/]*", "stability", r".*-x2(?:-latents\.csv|\.csv|-interpret.*)"),
+            TABLES.format(f"dictionaries|stability|bridge|{INTERPRETED}|claims"),
             PAGE,
         ),
         "SAEs of the new seed, and what all seeds share",
@@ -828,7 +838,7 @@ CASES = [
         (
             below("[^/]*", "dictionaries", r"seed1(?:01)?/.*-x2-seed\d.*"),
             below("[^/]*", "stability", r"seed1(?:01)?/.*"),
-            TABLES.format("dictionaries|stability|calibration|claims"),
+            TABLES.format(f"dictionaries|stability|calibration|{INTERPRETED}|claims"),
             PAGE,
         ),
         "SAE seeds of the members that are new to them",
@@ -840,7 +850,7 @@ CASES = [
         (
             below("[^/]*", "dictionaries", r".*/blocks\.0\.hook_resid_pre/.*-x2-seed\d.*"),
             below("[^/]*", "stability"),
-            TABLES.format("dictionaries|stability|calibration|claims"),
+            TABLES.format(f"dictionaries|stability|calibration|{INTERPRETED}|claims"),
             PAGE,
         ),
         "SAE seeds of the new site",
@@ -850,11 +860,11 @@ CASES = [
         "stability.threshold",
         0.6,
         (
-            below("[^/]*", "stability", r".*-x2(?:-latents)?\.csv"),
-            TABLES.format("stability|bridge|claims"),
+            below("[^/]*", "stability", r".*-x2(?:-latents\.csv|\.csv|-interpret.*)"),
+            TABLES.format(f"stability|bridge|{INTERPRETED}|claims"),
             PAGE,
         ),
-        "what SAE seeds share, of one member and of two",
+        "what SAE seeds share, of one member and of two, and how well their latents are explained",
     ),
     Case(
         SMOKE,
@@ -892,6 +902,38 @@ CASES = [
     ),
     *(
         Case(
+            SMOKE,
+            f"stability.interpret{key}",
+            value,
+            (below("[^/]*", "stability", r".*-interpret.*"), TABLES.format(INTERPRETED), PAGE),
+            "the explanation of latents of SAE seeds",
+        )
+        for key, value in (
+            (".latents", 5),
+            (".tokens", 3000),
+            (".context", 5),
+            (".train_examples", 4),
+            (".test_examples", 19),
+            (".least_windows", 9),
+            (".order", 2),
+            (".sides", "both"),
+            (".embeddings", "sentences"),
+            ("", scored_by("openai", "a-model")),
+        )
+    ),
+    Case(
+        SMOKE,
+        "stability.interpret.dictionaries",
+        ["relu-l1", "topk"],
+        (
+            below("[^/]*", "stability", r".*/topk-x2-interpret.*"),
+            TABLES.format(INTERPRETED),
+            PAGE,
+        ),
+        "the explanation of latents of the new variant",
+    ),
+    *(
+        Case(
             SMOKE_LM,
             f"stability.absorption.{key}",
             value,
@@ -921,7 +963,7 @@ CASES = [
             (
                 below("[^/]*", "dictionaries", r".*/relu-l1-x2-seed\d.*"),
                 below("[^/]*", "stability", r".*/relu-l1-x2.*"),
-                TABLES.format("dictionaries|stability|calibration|claims"),
+                TABLES.format(f"dictionaries|stability|calibration|{INTERPRETED}|claims"),
                 PAGE,
             ),
             "the calibration, and all SAE seeds it is of",
@@ -1075,6 +1117,8 @@ TAGS = {"cohorts.*.kind", "cohorts.*.corpus.source", "dictionaries.*.architectur
 OF_BLOCKS = {
     "cohorts.*.corpus": {f"cohorts.*.corpus.{key}" for key in HUB_CORPUS},
     "drift": {"drift.reference"},
+    # A scorer and its model go together.
+    "stability.interpret": {"stability.interpret.scorer", "stability.interpret.model"},
 }
 
 

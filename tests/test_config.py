@@ -43,6 +43,36 @@ CASES = [
     (("stability", "seeds"), 1, "stability.seeds = 1", "greater than or equal to 2"),
     (("stability", "threshold"), 1.5, "stability.threshold = 1.5", "less than or equal to 1"),
     (
+        ("stability", "interpret", "dictionaries"),
+        ["gated"],
+        "top level",
+        "stability.interpret.dictionaries names 'gated', which stability.dictionaries does not",
+    ),
+    (
+        ("stability", "interpret", "model"),
+        "tiny",
+        "stability.interpret",
+        "scorer ngram asks no language model, but model is 'tiny'; set it to null",
+    ),
+    (
+        ("stability", "interpret", "scorer"),
+        "openai",
+        "stability.interpret",
+        "scorer openai needs a model; give its name at the endpoint",
+    ),
+    (
+        ("stability", "interpret", "scorer"),
+        "gpt",
+        "stability.interpret.scorer = 'gpt'",
+        "'ngram', 'openai' or 'local'",
+    ),
+    (
+        ("stability", "interpret", "order"),
+        7,
+        "stability.interpret",
+        "order = 7 is longer than a window of context = 6 tokens",
+    ),
+    (
         ("stability", "matched", "dictionaries"),
         ["topk"],
         "top level",

@@ -182,6 +182,7 @@ class SplitReader:
 
     @property
     def token_n(self) -> np.ndarray:
+        """Token id of each row."""
         found: np.ndarray = self._group["token"][:]
         return found
 

@@ -31,6 +31,7 @@ VERBS = {
     "bridge": "match the SAEs of two members after each map, beside two SAEs of one member",
     "stability": "compare SAEs of one member and site that were trained from different seeds",
     "absorption": "look for first letters in SAEs of several seeds, and for latents that take them over",
+    "interpret": "say at what latents fire, and score that by in how many SAEs they are found",
     "cosine": "compare the decoders of two members' dictionaries",
     "null": "draw what the Haar tests do under Haar measure",
     "power": "measure what the Haar tests reject",

@@ -64,6 +64,10 @@ STEERING_BYTES = 600 * 120 * 2
 LETTERS, ACTIVE, ENCODING_BYTES = 26, 512, 5 * (4 << 24)
 # A latent in the tables of SAE seeds.
 STABILITY_BYTES = 400
+# A latent in the tables and files of explanations; of a local scorer, arithmetic a token and main memory: a model of some
+# ten billion parameters.
+INTERPRET_BYTES = 20_000
+SCORER_FLOP, SCORER_MB = 2e10, 24_000
 # Sequence, document, position and token id of each stored row.
 INDEX_BYTES = 14
 # Second moments of a pair, width × width in float64: of two halves, shuffled, and untrained.
@@ -173,11 +177,10 @@ def stages(run: RunConfig) -> list[Stage]:
                 add(_stage("stability", compared, compared * n * STABILITY_BYTES))
         bridges = [of for of in plan.bridges(run) if of.cohort == cohort]
         add(_stage("bridge", len(bridges), 0.0))
-                lettered = sum(
-                    cell.cohort == cohort and cell.dictionary == whole
-                    for cell in plan.absorbing(run)
-                )
-                add(_stage("absorption", lettered, 0.0))
+        lettered = sum(cell.cohort == cohort for cell in plan.absorbing(run))
+        add(_stage("absorption", lettered, 0.0))
+        scored = sum(cell.cohort == cohort for cell in plan.interpreted(run))
+        add(_interpret(run, scored))
         pairs = [p for p in plan.pairs(run) if p.cohort == cohort]
         crossed = sum(p.source != p.target for p in pairs)
         aligned = len({p for p in pairs if p.source != p.target} | {of[:5] for of in bridges})
@@ -208,6 +211,34 @@ def stages(run: RunConfig) -> list[Stage]:
         add(_stage("null", len(drawn), len(drawn) * run.haar.draws * NULL_BYTES))
         add(_stage("power", len(widths), 0.0))
     return [stage for stage in found.values() if stage.jobs]
+
+
+def _interpret(run: RunConfig, cells: int) -> Stage:
+    """Windows of all cells; a local language model that is asked for, and with, an explanation and every few windows, twice:
+    again with the explanation of another latent. Endpoints compute elsewhere."""
+    study = run.stability.interpret if run.stability else None
+    if study is None or run.stability is None:
+        return _stage("interpret", 0, 0.0)
+    latents = study.latents * run.stability.seeds
+    disk = cells * (2 * study.tokens * FLOAT64 + latents * INTERPRET_BYTES)
+    if study.scorer != "local":
+        return _stage("interpret", cells, disk)
+    asked = 2 * 2 * 2 * study.test_examples + study.train_examples
+    flop = cells * latents * asked * study.context * SCORER_FLOP
+    return _stage("interpret", cells, disk, float(flop), MODEL_RATE)
+
+
+def interpret_mb(run: RunConfig, width: int | None, expansion: int) -> int:
+    """Main memory of a job that explains latents: two SAEs, a block of tokens with all latents, n-grams of the tokens that
+    are read, and some windows with one latent's firings."""
+    study = run.stability.interpret if run.stability else None
+    assert study is not None
+    n = expansion * (width or 0)
+    weights = 2 * 2 * n * (width or 0) * BYTES["float32"]
+    block = 4 * BLOCK_ROWS * n * BYTES["float32"]
+    tokens = 2 * study.tokens * (2 * study.order + 8) * FLOAT64
+    model = SCORER_MB if study.scorer == "local" or study.embeddings else 0
+    return SMALL_MB + model + round((weights + block + tokens) / 1e6)
 
 
 def most_arms(directions: Sequence[int]) -> int:

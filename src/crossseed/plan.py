@@ -140,6 +140,22 @@ def absorbing(run: RunConfig) -> list[Cell]:
     return [cell for cell in seeded_cells(run) if wanted and run.cohorts[cell.cohort].reads_text]
 
 
+def interpreted(run: RunConfig) -> list[Cell]:
+    """Where latents of the first SAE seed are explained and scored."""
+    chosen = run.stability.interpret if run.stability else None
+    return [
+        cell
+        for cell in seeded_cells(run)
+        if chosen is not None and cell.dictionary.rpartition("-x")[0] in chosen.dictionaries
+    ]
+
+
+def scores_locally(run: RunConfig) -> bool:
+    """Whether explaining latents takes a language model, or sentence embeddings, on this machine."""
+    study = run.stability.interpret if run.stability else None
+    return study is not None and (study.scorer == "local" or study.embeddings is not None)
+
+
 def dictionaries_of(run: RunConfig, cohort: str, *seeds: int) -> list[Trained]:
     """Those that are trained on each of some members of a cohort."""
     anchors = {run.cohorts[cohort].anchor}
@@ -399,6 +415,7 @@ def tables(run: RunConfig) -> list[str]:
         found += ["stability"] + (["calibration"] if run.stability.matched else [])
         found += ["bridge"] if run.stability.bridge else []
         found += ["absorption"] if run.stability.absorption else []
+        found += ["interpret", "interpret_steps"] if run.stability.interpret else []
     found += ["over_seeds"] if run.transfer else []
     if run.haar:
         found += ["haar", "ks", "phases", "power"]
@@ -434,6 +451,7 @@ def figures(run: RunConfig) -> list[str]:
         swept = sweeps(recipes, seeded(run))
         found += ["stability", *(["stability-sweeps"] if swept else []), "stability-decay"]
     found += ["bridge"] if run.stability and run.stability.bridge else []
+    found += ["interpret"] if interpreted(run) else []
     found += ["weights", "weights-joint"] if run.weights else []
     found += ["bars", "edges"] if run.bars else []
     if run.drift:

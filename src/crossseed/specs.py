@@ -38,6 +38,7 @@ PARTS = {
     "attribute": "interventions",
     "absorption": "concepts",
     "drift": "members",
+    "interpret": "words",
 }
 # Verbs that also ask a kind what its models are steered by.
 STEERED = ("steer", "features")
@@ -434,6 +435,24 @@ def absorption(
     config = run.cohorts[cohort]
     asked = run.stability.absorption.model_dump()
     return {**cell, "kind": config.kind, "text": config.text_spec(), **asked}
+
+
+def interpret(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    if run.stability is None or run.stability.interpret is None:
+        raise ValueError("this run explains no latents")
+    config = run.cohorts[cohort]
+    return {
+        **_cell(cohort, seed, checkpoint),
+        "site": site,
+        "dictionary": dictionary,
+        "seeds": plan.sae_seeds(run),
+        "activations": activations(run, cohort, seed, checkpoint, site),
+        "kind": config.kind,
+        "text": config.text_spec(),
+        **run.stability.interpret.model_dump(exclude={"dictionaries"}),
+    }
 
 
 def null(run: RunConfig, width: str, draws: str) -> Spec:

@@ -7,7 +7,7 @@
 rule absorption:
     """Whether a letter has a latent, and whether latents of single tokens take it over."""
     input:
-        dictionaries=seeds_of_cell,
+        dictionaries=seeds_of_cell(plan.sae_seeds(RUN)),
         latents=layout.STABILITY_LATENTS,
         activations=layout.ACTIVATIONS,
         tokenizer=tokenizer_of,

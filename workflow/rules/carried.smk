@@ -15,6 +15,9 @@ PROMPTS = {
     for name in (RUN.steering.prompts if RUN.steering else [])
 }
 
+# Of the scorers of latents only language models on this machine compute on a GPU.
+SCORER_GPU = GPU if plan.scores_locally(RUN) else 0
+
 
 def own_of_target(wildcards):
     """The target's dictionary of the same recipe, where it has one."""
@@ -112,3 +115,10 @@ def latents_of(role):
     return lambda wildcards: layout.STABILITY_LATENTS.format(
         seed=wildcards[role], **wildcards
     )
+
+
+def memory_of_interpret(wildcards):
+    """Main memory of a job that explains latents, in MB."""
+    config = RUN.cohorts[wildcards.cohort]
+    expansion = int(wildcards.dictionary.rpartition("-x")[2])
+    return estimate.interpret_mb(RUN, config.width, expansion)

@@ -60,6 +60,8 @@ def joined():
         "bridge": [(layout.BRIDGE, named(plan.bridges(RUN)))],
         "calibration": [(layout.CALIBRATION, matched)],
         "absorption": [(layout.ABSORPTION, named(plan.absorbing(RUN)))],
+        "interpret": [(layout.INTERPRET, named(plan.interpreted(RUN)))],
+        "interpret_steps": [(layout.INTERPRET_STEPS, named(plan.interpreted(RUN)))],
         "fits": [(layout.SHARED, journeys), (layout.FITS, crossed)],
         "directions": [(layout.DIRECTIONS, crossed)],
         "transfer": [

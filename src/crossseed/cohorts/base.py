@@ -11,6 +11,8 @@ A kind is a package under `crossseed.cohorts` with the modules
     concepts   make(spec, tokenizer, files, token sets) -> [Concept]; pinned(subject, shared, width) ->
                rows that span what shared weights fix of the residual stream; of kinds that read text
                tokenizer_of(spec, files)
+               rows that span what shared weights fix of the residual stream
+    words      make(spec, tokenizer) -> Words: the text of token ids
     training   train(spec, *, device, code, anchor, inputs, out, curve, quality): one member;
                only where the run trains the models
 
@@ -23,7 +25,7 @@ from __future__ import annotations
 import importlib
 import re
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -351,6 +353,10 @@ class Published(NamedTuple):
 
     at_nt: np.ndarray
     label_n: np.ndarray
+
+
+# Token ids to the text of each.
+Words = Callable[[Sequence[int]], list[str]]
 
 
 class Concept(NamedTuple):

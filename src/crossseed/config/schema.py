@@ -328,6 +328,11 @@ class RunConfig(Model):
             raise ValueError(
                 f"stability.bridge.seeds is {bridge.seeds}, but stability.seeds trains {study.seeds}; lower it"
             )
+        for name in study.interpret.dictionaries if study and study.interpret else ():
+            if study is None or name not in study.dictionaries:
+                raise ValueError(
+                    f"stability.interpret.dictionaries names {name!r}, which stability.dictionaries does not"
+                )
         for name in self.dictionaries:
             if name not in self.on_members and name not in (study.dictionaries if study else ()):
                 raise ValueError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from crossseed.config.fields import Count, Distinct, Fraction, Model, Name, NonEmpty, Positive
 
@@ -71,6 +71,66 @@ class AbsorptionStudy(Model):
     )
 
 
+class InterpretStudy(Model):
+    """How well it can be said at what the latents of the first SAE fire, by in how many SAEs they are found."""
+
+    dictionaries: Annotated[
+        list[Name],
+        Distinct,
+        NonEmpty,
+        Field(description="Variants of the study whose latents are scored, in every size."),
+    ]
+    latents: Count = Field(
+        description="Latents that are scored of each class, those found in exactly 1, 2, … SAEs."
+    )
+    tokens: Count = Field(
+        description="Tokens of `train`, and of `eval`, that are read, at most (published: 10 million)."
+    )
+    context: Annotated[int, Field(ge=2)] = Field(description="Tokens of a window (published: 32).")
+    train_examples: Count = Field(
+        description="Windows of `train` that explain a latent (published: 40)."
+    )
+    test_examples: Annotated[int, Field(ge=10)] = Field(
+        description="Windows of `eval` in which a latent fires, and as many in which it does not, that it is scored on, at "
+        "most (published: 50)."
+    )
+    least_windows: Count = Field(
+        description="Windows of `train` in which a latent has to fire to be scored (published: 200)."
+    )
+    order: Count = Field(description="Tokens of the longest n-gram of the embedded scorer.")
+    sides: Literal["left", "both"] = Field(
+        description="Tokens that an n-gram holds beside the one that it predicts a firing at: those before it, or those on "
+        "both sides, for models that read both ways."
+    )
+    scorer: Literal["ngram", "openai", "local"] = Field(
+        description="`ngram`: the embedded scorer alone, no language model; beside it `openai`: a model behind an "
+        "endpoint that environment variables name (docs/interpretability.md), or `local`: one of transformers on this machine."
+    )
+    model: str | None = Field(
+        description="Name of the model at the endpoint, or folder of the local one; null for `ngram`."
+    )
+    embeddings: str | None = Field(
+        description="Folder of a transformers model whose sentence embeddings compare explanations, or null for none."
+    )
+
+    @model_validator(mode="after")
+    def _scorer_has_its_model(self) -> InterpretStudy:
+        if self.scorer == "ngram" and self.model is not None:
+            raise ValueError(
+                f"scorer ngram asks no language model, but model is {self.model!r}; set it to null, or choose openai or "
+                "local"
+            )
+        if self.scorer != "ngram" and not self.model:
+            raise ValueError(
+                f"scorer {self.scorer} needs a model; give its name at the endpoint, or the folder of a local one"
+            )
+        if self.order > self.context:
+            raise ValueError(
+                f"order = {self.order} is longer than a window of context = {self.context} tokens; lower it"
+            )
+        return self
+
+
 class StabilityStudy(Model):
     """SAEs that differ in nothing but their seed: same member, site and data, in the same order."""
 
@@ -101,6 +161,9 @@ class StabilityStudy(Model):
     )
     threshold: Fraction = Field(
         description="Cosine above which two latents are the same (published: 0.7)."
+    )
+    interpret: InterpretStudy | None = Field(
+        description="Whether latents that are found in more SAEs can be explained better, or null for none."
     )
     absorption: AbsorptionStudy | None = Field(
         description="First letters in the SAEs of cohorts that read text, or null for none."

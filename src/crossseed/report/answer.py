@@ -11,7 +11,7 @@ from crossseed.claim_rule import ALPHA, NOTICEABLE
 from crossseed.claims.verdicts import NOT_RUN
 from crossseed.haar.power import IID, PULL
 from crossseed.haar.sizes import SMALLEST
-from crossseed.report import absorption, constructive, interventions, lenses, stability
+from crossseed.report import absorption, constructive, interpret, interventions, lenses, stability
 from crossseed.report import tables as t
 from crossseed.report.spreads import Spread, spread
 
@@ -551,6 +551,7 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
         "attribution": interventions.attribution(tables, cohort),
         "stability": stability.of_cohort(tables, cohort),
         "absorption": absorption.of_cohort(tables, cohort),
+        "interpret": interpret.of_cohort(tables, cohort),
         "weights": constructive.weights(tables, cohort),
         "bars": constructive.bars(tables, cohort),
         "lenses": lenses.of_cohort(tables, cohort),

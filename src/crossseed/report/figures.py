@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 from crossseed.drift import COMPARISONS
 from crossseed.report import constructive_figures as constructive
+from crossseed.report import interpret
 from crossseed.report import intervention_figures as interventions
 from crossseed.report import rotation_figures as rotation
 from crossseed.report import stability_figures as stability
@@ -306,6 +307,8 @@ def draw_all(
         draw("stability-decay", partial(stability.decay, tables, info))
     if len(tables.bridge):
         draw("bridge", partial(stability.bridged, tables, info))
+    if len(tables.interpret_steps):
+        draw("interpret", partial(interpret.by_sharing, tables, info))
     if len(tables.weights):
         draw("weights", partial(constructive.weights, tables, info))
         draw("weights-joint", partial(constructive.traded, tables, info))

@@ -42,6 +42,8 @@ class Tables(NamedTuple):
     calibration: pd.DataFrame
     bridge: pd.DataFrame
     absorption: pd.DataFrame
+    interpret: pd.DataFrame
+    interpret_steps: pd.DataFrame
     weights: pd.DataFrame
     joint: pd.DataFrame
     causes: pd.DataFrame
@@ -61,13 +63,14 @@ def read(folder: Path, made: Sequence[str]) -> Tables:
     return Tables(**found)
 
 
-COMPARED = ("drift", "stability")
+COMPARED = ("drift", "stability", "interpret", "interpret_steps")
 
 
 def of_one_checkpoint(tables: Tables) -> Tables:
     """The rows of one checkpoint: `final`, or the last where that is not studied.
 
-    Tables that compare checkpoints keep them all: drift, and stability, whose null is the untrained model.
+    Tables that compare checkpoints keep them all: drift, and stability with the interpretability of its latents, whose null is the
+    untrained model.
     """
     names = list(dict.fromkeys(tables.dictionaries.checkpoint))
     if not names:

@@ -21,7 +21,10 @@ COLUMNS = (
     "shuffled",
     "n",
 )
-LATENT_COLUMNS = (*CELL, "init", "latent", "density", "reappears", "decoder_cosine")
+# ``partner``: that by decoders in the first of the other SAEs, and whether the two are ``shared``, strictly and on data.
+LATENT_COLUMNS = (
+    *CELL, "init", "latent", "density", "reappears", "decoder_cosine", "partner", "shared",
+)  # fmt: skip
 # Arms of two members matched (`crossseed.stability.bridge`): two SAEs of one member, maps, and those that match no token.
 ITSELF = "itself"
 RUNGS = ("raw", "permutation", "signed_permutation", "procrustes", "ridge")

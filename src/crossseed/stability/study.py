@@ -115,8 +115,11 @@ def study(
             "density": float(seed.density[latent]),
             "reappears": float(reappears[latent]),
             "decoder_cosine": float(cosine[latent]),
+            "partner": int(members.partner[first][latent]),
+            "shared": int(members.found[first][latent]),
         }
         for number, seed in enumerate(seeds)
+        for first in [(number, members.others(number)[0])]
         for reappears in [members.reappears(number)]
         for cosine in [_mean_cosine(compared, number, len(seeds))]
         for latent in range(n)
