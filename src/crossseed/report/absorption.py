@@ -77,7 +77,7 @@ def _cell(rows: pd.DataFrame, quantity: str) -> dict[str, str]:
         _interval(row),
         "" if pd.isna(row.null) else f"{chance} {row.null:.2f}",
         "" if random is None or pd.isna(random.value) else f"random {random.value:.2f}",
-        f"{row.n:.0f} letter{'s' * (row.n != 1)}" if of_others else "",
+        f"{row.n:.0f} letter{'' if row.n == 1 else 's'}" if of_others else "",
     ]
     return {"value": f"{row.value:.2f}", "more": "; ".join(filter(None, said))}
 
