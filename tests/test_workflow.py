@@ -116,6 +116,27 @@ def test_sae_seeds_are_compared_and_their_penalty_calibrated(smoke):
         assert words in page
 
 
+def test_latents_of_sae_seeds_are_explained(smoke):
+    study = SMOKE["stability"]["interpret"]
+    tables = smoke / "results/reports/smoke/tables"
+    with open(tables / "interpret.csv", newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    assert {row["dictionary"] for row in rows} == {f"{n}-x2" for n in study["dictionaries"]}
+    assert {row["cohort"] for row in rows} == set(SMOKE["cohorts"])
+    assert {row["quantity"] for row in rows} == {"detection", "fuzzing"}
+    assert all(row["value"] and row["null"] for row in rows)
+    assert (tables / "interpret_steps.csv").exists()
+    (found,) = smoke.glob("results/smoke-shared/stability/**/*-interpret-explanations.jsonl")
+    lines = [json.loads(line) for line in found.read_text().splitlines()]
+    told = {int(row["latent"]) for row in rows if row["cohort"] == "smoke-shared"}
+    assert {line["latent"] for line in lines} == told
+    assert all(len(line["shown"]) == study["train_examples"] for line in lines)
+    assert list(smoke.glob("results/*/stability/**/*-delphi/latents/*/config.json"))
+    page = (smoke / "results/reports/smoke/index.html").read_text()
+    for words in ("Interpretability.", "another model and scorer", 'id="interpret"'):
+        assert words in page
+
+
 def test_a_rotation_of_the_same_pair_is_no_mismatched_one(smoke, monkeypatch, capsys):
     """A job of the run by hand, its own moments given for those of another pair."""
     log = next(smoke.glob("results/*/logs/steer/*/final/*.log"))

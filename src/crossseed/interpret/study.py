@@ -31,6 +31,8 @@ from crossseed.seeding import generator
 
 # Windows of either kind that a latent needs in `eval`.
 LEAST_TEST = 10
+# Latents below which no interval is told: it would reach beyond 0 and 1.
+LEAST_LATENTS = 5
 # Shuffles of which latent is found in how many SAEs.
 SHUFFLES = 999
 # Latents are told apart by how often they fire: quarters of those scored.
@@ -385,8 +387,10 @@ def contrast(
     value = of(score, found_in, stratum)
     if not np.isfinite(value):
         return Estimate(value), float("nan"), float("nan")
-    rest = [np.arange(len(score)) != k for k in range(len(score))]
-    found = jackknife(value, np.array([of(score[r], found_in[r], stratum[r]) for r in rest]))
+    found = Estimate(value)
+    if len(score) >= LEAST_LATENTS:
+        rest = [np.arange(len(score)) != k for k in range(len(score))]
+        found = jackknife(value, np.array([of(score[r], found_in[r], stratum[r]) for r in rest]))
     chance = np.array([of(score, rng.permutation(found_in), stratum) for _ in range(SHUFFLES)])
     chance = chance[np.isfinite(chance)]
     null = float(chance.mean())
@@ -399,7 +403,9 @@ def _mean(values: np.ndarray) -> Estimate:
     if not n:
         return Estimate(float("nan"))
     value = float(values.mean())
-    return jackknife(value, (values.sum() - values) / (n - 1)) if n > 1 else Estimate(value)
+    if n < LEAST_LATENTS:
+        return Estimate(value)
+    return jackknife(value, (values.sum() - values) / (n - 1))
 
 
 def _step_row(

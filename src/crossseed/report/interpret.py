@@ -98,12 +98,12 @@ def _cell(row: pd.Series | None, before: pd.Series | None) -> dict[str, str]:
         return {"value": "–", "more": note.partition(":")[0]}
     said = [
         "" if pd.isna(row.low) else f"{row.low:.3f} to {row.high:.3f}",
-        "" if pd.isna(row.null) else f"null {row.null:.3f}",
+        "" if pd.isna(row.null) else f"null {row.null:z.3f}",
         "" if pd.isna(row.p) else f"p {row.p:.3f}",
         "" if before is None or pd.isna(before.value) else f"untrained {before.value:.3f}",
         f"n {int(row.n)}",
     ]
-    return {"value": f"{row.value:.3f}", "more": "; ".join(filter(None, said))}
+    return {"value": f"{row.value:z.3f}", "more": "; ".join(filter(None, said))}
 
 
 def _sentences(rows: pd.DataFrame) -> list[str]:
@@ -171,9 +171,15 @@ def by_sharing(tables: t.Tables, info: dict[str, Any]) -> Figure:
             for (scorer, dictionary), of in part.groupby(["scorer", "dictionary"], sort=False):
                 colour = palette[scorer, dictionary]
                 curve = of.groupby("k")[["value", "low", "high", "null"]].mean()
-                axis.plot(curve.index, curve.value, "o-", color=colour, ms=3, lw=1.2)
-                axis.vlines(curve.index, curve.low, curve.high, color=colour, lw=0.8)
-                axis.plot(curve.index, curve.null, "--", color=colour, lw=0.7, alpha=0.6)
+                # Side by side, or intervals would hide each other.
+                x = (
+                    curve.index
+                    + 0.24 * (names.index((scorer, dictionary)) + 0.5) / len(names)
+                    - 0.12
+                )
+                axis.plot(x, curve.value, "o-", color=colour, ms=3, lw=1.2)
+                axis.vlines(x, curve.low, curve.high, color=colour, lw=0.8)
+                axis.plot(x, curve.null, "--", color=colour, lw=0.7, alpha=0.6)
                 label = f"{dictionary}, {scorer}"
                 ends.append((float(curve.value.iloc[-1]), label, colour))
             if quantity == DETECTION:
@@ -182,7 +188,7 @@ def by_sharing(tables: t.Tables, info: dict[str, Any]) -> Figure:
                 ends.append((known[last if last in known else max(known)], "published", GREY))
             heights = spread_labels([value for value, *_ in ends], 0.035)
             for height, (_, label, colour) in zip(heights, ends, strict=True):
-                axis.text(last + 0.12, height, label, color=colour, fontsize=7, va="center")
+                axis.text(last + 0.2, height, label, color=colour, fontsize=7, va="center")
             axis.axhline(0.5, color="0.85", lw=0.8, zorder=0)
             axis.set_ylim(0.38, 1.03)
             axis.set_xlim(0.7, last + 0.75 * max(1, last - 0.7))
