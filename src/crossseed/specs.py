@@ -36,7 +36,7 @@ PARTS = {
     "steer": "interventions",
     "features": "interventions",
     "attribute": "interventions",
-    "absorption": "concepts",
+    "absorption": "words",
     "drift": "members",
     "interpret": "words",
 }

@@ -9,8 +9,7 @@ A kind is a package under `crossseed.cohorts` with the modules
     members    load(spec, paths, sites, device) -> Member
     interventions  load(spec, paths, device) -> Subject
     concepts   make(spec, tokenizer, files, token sets) -> [Concept]; pinned(subject, shared, width) ->
-               rows that span what shared weights fix of the residual stream; of kinds that read text
-               tokenizer_of(spec, files)
+               rows that span what shared weights fix of the residual stream
                rows that span what shared weights fix of the residual stream
     words      make(spec, tokenizer) -> Words: the text of token ids
     training   train(spec, *, device, code, anchor, inputs, out, curve, quality): one member;

@@ -14,9 +14,19 @@ from crossseed import bars as b
 from crossseed import gauge
 from crossseed.gauge import joint
 from crossseed.report import tables as t
-from crossseed.report.style import AMBER, BLUE, GREEN, ORANGE, PINK, STYLE, panels, spread_labels
+from crossseed.report.style import (
+    AMBER,
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    STYLE,
+    panels,
+    spread_labels,
+)
 
-BLACK, GREY = "#000000", "#999999"
 ARMS = {
     gauge.ALIGNED: (BLUE, "best of all symmetries"),
     gauge.MENDED: (GREEN, "published, mended"),

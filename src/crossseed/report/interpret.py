@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from crossseed.interpret import DETECTION, QUANTITIES
 from crossseed.report import tables as t
-from crossseed.report.stability import GREY, UNTRAINED, trained
-from crossseed.report.style import STYLE, spread_labels
+from crossseed.report.stability import UNTRAINED, trained
+from crossseed.report.style import GREY, STYLE, spread_labels
 
 # Mean scores of latents of one SAE of Pythia-160m found in 1 to 9 SAEs, by Llama-3.1-70B; arXiv 2501.16615, read off the
 # histograms of its figure, which calls them neither detection nor fuzzing (its code reads a file of detection).

@@ -16,8 +16,10 @@ from crossseed import steering as s
 from crossseed.report import tables as t
 from crossseed.report.style import (
     AMBER,
+    BLACK,
     BLUE,
     GREEN,
+    GREY,
     ORANGE,
     PINK,
     STYLE,
@@ -26,7 +28,6 @@ from crossseed.report.style import (
     spread_labels,
 )
 
-BLACK, GREY = "#000000", "#999999"
 ARMS = {
     s.NATIVE: (BLACK, "native", "-"),
     s.MAPPED: (BLUE, "rotated", "-"),

@@ -17,6 +17,7 @@ from crossseed.report.style import (
     AMBER,
     BLUE,
     GREEN,
+    GREY,
     ORANGE,
     PINK,
     STYLE,
@@ -27,7 +28,6 @@ from crossseed.stability import ITSELF, NULLS, RUNGS
 from crossseed.stability.sweeps import Sweep, sweeps
 
 COLOURS = (BLUE, ORANGE, GREEN, PINK, AMBER, "#000000")
-GREY = "#999999"
 PANELS = {
     "strict_on_data": "share of latents, strict, on data",
     "pw_mcc": "mean matched decoder cosine",

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: told apart under all common forms of colour blindness.
 BLUE, ORANGE, GREEN, PINK, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
+BLACK, GREY = "#000000", "#999999"
 # Where panels end below; what lies deeper is drawn on the edge.
 DRIFT_FLOOR = -1.0
 STYLE = {

@@ -14,7 +14,7 @@ from crossseed.absorption.study import Limits, Seen, study
 from crossseed.activations import open_split
 from crossseed.cohorts.base import module_of
 from crossseed.errors import UserError
-from crossseed.sae.dictionary import Dictionary, load
+from crossseed.sae.dictionary import Dictionary
 from crossseed.stability import CELL, LATENT_COLUMNS
 from crossseed.store import REMEDY, check_cell, read_table, write_table
 from crossseed.verbs import options
@@ -40,20 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "seeds", "activations", "kind", "text", *Limits._fields, *CELL)
     cell = {name: spec[name] for name in CELL}
-    found = {
-        init: dictionary
-        for (_, init), dictionary in options.dictionaries_of(args.dictionaries, load).items()
-    }
-    missing = [name for name in spec["seeds"] if name not in found]
-    if missing:
-        raise UserError(
-            f"--dictionaries has SAE seeds {', '.join(found)}, but the spec names {', '.join(missing)} too; "
-            "give the folder of each"
-        )
-    for path, dictionary in zip(args.dictionaries, found.values(), strict=True):
-        wanted = {**cell, "activations": spec["activations"]}
-        check_cell(path, options.provenance(dictionary), wanted)
-    seeds = {name: found[name] for name in spec["seeds"]}
+    seeds = options.seeds_of(args.dictionaries, spec["seeds"], spec, CELL)
     with (
         open_split(args.activations, "train", spec["activations"]) as train,
         open_split(args.activations, "eval", spec["activations"]) as held_out,
@@ -72,8 +59,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _decoder(spec: dict[str, Any], files: list[Path]) -> Callable[[int], str]:
     """Text of a token id."""
-    tokenizer = module_of(spec["kind"], "concepts").tokenizer_of(spec["text"], files)
-    return lambda token: str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
+    words = module_of(spec["kind"], "words").make(spec["text"], files)
+    return lambda token: words(np.array([token]))[0]
 
 
 def _seen(path: Path, cell: dict[str, Any], seeds: dict[str, Dictionary]) -> dict[str, Seen]:

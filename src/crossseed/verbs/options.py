@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossseed.errors import UserError
+from crossseed.store import check_cell
 
 if TYPE_CHECKING:
     from crossseed.sae.dictionary import Dictionary
@@ -90,6 +91,30 @@ def dictionaries_of(
         spec = provenance(dictionary)
         found[spec["dictionary"], spec["init"]] = dictionary
     return found
+
+
+def seeds_of(
+    folders: list[Path], inits: list[str], spec: Mapping[str, Any], cell: Iterable[str]
+) -> dict[str, Dictionary]:
+    """SAEs of one cell by seed: all that are asked for, in that order, and of that cell and no other.
+
+    Args:
+        spec: of the job. cell: its keys that name a cell.
+    """
+    # Imported here: verbs without dictionaries do without.
+    from crossseed.sae.dictionary import load
+
+    found = {init: dictionary for (_, init), dictionary in dictionaries_of(folders, load).items()}
+    missing = [init for init in inits if init not in found]
+    if missing:
+        raise UserError(
+            f"SAE seeds {', '.join(found) or 'none'} are given, but the spec names {', '.join(missing)} too; give the "
+            "folder of each"
+        )
+    for path, dictionary in zip(folders, found.values(), strict=True):
+        wanted = {key: spec[key] for key in ("activations", *cell)}
+        check_cell(path, provenance(dictionary), wanted)
+    return {init: found[init] for init in inits}
 
 
 def one_of(what: str, value: str, known: Iterable[str]) -> str:

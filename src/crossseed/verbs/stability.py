@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from crossseed.activations import open_split, shuffling
-from crossseed.errors import UserError
-from crossseed.sae.dictionary import Dictionary, load
 from crossseed.sae.study import split_of
 from crossseed.stability import CELL, COLUMNS, LATENT_COLUMNS
 from crossseed.stability.study import study
-from crossseed.store import check_cell, write_table
+from crossseed.store import write_table
 from crossseed.verbs import options
 
 
@@ -40,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "seeds", "shuffled", "threshold", "activations", *CELL)
     cell = {name: spec[name] for name in CELL}
-    seeds = _of(args.dictionaries, "seeds", spec)
-    shuffled = _of(args.shuffled, "shuffled", spec)
+    seeds = options.seeds_of(args.dictionaries, spec["seeds"], spec, CELL)
+    shuffled = options.seeds_of(args.shuffled, spec["shuffled"], spec, CELL)
     source = spec["activations"]
     with open_split(args.activations, "eval", source) as split:
         other = split_of(split, shuffling(args.activations, source)) if shuffled else None
@@ -55,20 +52,3 @@ def run(args: argparse.Namespace) -> None:
         )
     write_table(args.latents, LATENT_COLUMNS, [{**cell, **row} for row in latents])
     write_table(args.out, COLUMNS, [{**cell, **row} for row in rows])
-
-
-def _of(folders: list[Path], name: str, spec: dict[str, Any]) -> dict[str, Dictionary]:
-    """Dictionaries by SAE seed, all that the spec names and of its cell."""
-    found = {
-        init: dictionary for (_, init), dictionary in options.dictionaries_of(folders, load).items()
-    }
-    missing = [init for init in spec[name] if init not in found]
-    if missing:
-        raise UserError(
-            f"SAE seeds {', '.join(found) or 'none'} are given, but the spec's {name!r} has "
-            f"{', '.join(missing)} too; give the folder of each"
-        )
-    for path, dictionary in zip(folders, found.values(), strict=True):
-        wanted = {key: spec[key] for key in ("activations", *CELL)}
-        check_cell(path, options.provenance(dictionary), wanted)
-    return {init: found[init] for init in spec[name]}
