@@ -10,7 +10,6 @@ A kind is a package under `crossseed.cohorts` with the modules
     interventions  load(spec, paths, device) -> Subject
     concepts   make(spec, tokenizer, files, token sets) -> [Concept]; pinned(subject, shared, width) ->
                rows that span what shared weights fix of the residual stream
-               rows that span what shared weights fix of the residual stream
     words      make(spec, tokenizer) -> Words: the text of token ids
     training   train(spec, *, device, code, anchor, inputs, out, curve, quality): one member;
                only where the run trains the models
