@@ -17,6 +17,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/members.smk"
 include: "workflow/rules/cells.smk"
 include: "workflow/rules/carried.smk"
+include: "workflow/rules/seeds.smk"
 include: "workflow/rules/tables.smk"
 
 

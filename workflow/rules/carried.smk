@@ -1,4 +1,4 @@
-# Inputs of interventions, bars and stability: dictionaries that are carried or compared, prompts, rotations of other
+# Inputs of interventions, bars, claims and drift: dictionaries that are carried or compared, prompts, rotations of other
 # pairs, weights.
 #
 # Needs: common.smk. Makes: nothing.
@@ -94,31 +94,27 @@ def judged_weights(template):
     return files
 
 
-def seeds_of_cell(inits):
-    """Weights of the SAEs of all these seeds."""
-    return lambda wildcards: expand(layout.DICTIONARY_WEIGHTS, **wildcards, init=inits)
+def claimed():
+    """Cohorts that stand for published ones."""
+    return set(RUN.claims.cohorts.values())
 
 
-def bridged_seeds_of(role):
-    """Weights of the SAEs of a pair's source or target that are matched with the other's."""
-    seeds = RUN.stability.bridge.seeds if RUN.stability and RUN.stability.bridge else 0
-    return lambda wildcards: expand(
-        layout.DICTIONARY_WEIGHTS,
-        **wildcards,
-        seed=wildcards[role],
-        init=plan.sae_seeds(RUN)[:seeds],
-    )
+def published_dictionaries(wildcards):
+    """The source's dictionaries that follow the published recipe, of every expansion."""
+    variant, seed = RUN.claims.dictionary.rpartition("-x")[0], wildcards.source
+    return [
+        layout.DICTIONARY_WEIGHTS.format(
+            seed=seed, dictionary=found.name, init=init, **wildcards
+        )
+        for found in plan.dictionaries_of(RUN, wildcards.cohort, int(seed))
+        if found.variant == variant
+        for init in found.inits
+    ]
 
 
-def latents_of(role):
-    """The table of single latents of a pair's source or target."""
-    return lambda wildcards: layout.STABILITY_LATENTS.format(
-        seed=wildcards[role], **wildcards
-    )
-
-
-def memory_of_interpret(wildcards):
-    """Main memory of a job that explains latents, in MB."""
-    config = RUN.cohorts[wildcards.cohort]
-    expansion = int(wildcards.dictionary.rpartition("-x")[2])
-    return estimate.interpret_mb(RUN, config.width, expansion)
+def drift_of_seed(wildcards):
+    """The drift tables of all checkpoints of a seed."""
+    return [
+        layout.DRIFT.format(checkpoint=checkpoint, **wildcards)
+        for checkpoint in RUN.drift.checkpoints
+    ]

@@ -69,24 +69,6 @@ def weights_at_all_sites(wildcards):
     ]
 
 
-def claimed():
-    """Cohorts that stand for published ones."""
-    return set(RUN.claims.cohorts.values())
-
-
-def published_dictionaries(wildcards):
-    """The source's dictionaries that follow the published recipe, of every expansion."""
-    variant, seed = RUN.claims.dictionary.rpartition("-x")[0], wildcards.source
-    return [
-        layout.DICTIONARY_WEIGHTS.format(
-            seed=seed, dictionary=found.name, init=init, **wildcards
-        )
-        for found in plan.dictionaries_of(RUN, wildcards.cohort, int(seed))
-        if found.variant == variant
-        for init in found.inits
-    ]
-
-
 def nulls_of(wildcards):
     """Draws of every size that the tests of a pair may need."""
     return [

@@ -91,20 +91,6 @@ def memory_of_drift(wildcards):
     return estimate.memory_mb(config, len(models), comparisons=2)
 
 
-def memory_of_matching(wildcards):
-    """Main memory of a job that matches SAEs of several seeds, in MB."""
-    config = RUN.cohorts[wildcards.cohort]
-    expansion = int(wildcards.dictionary.rpartition("-x")[2])
-    return estimate.matching_mb(RUN.stability.seeds, config.width, expansion)
-
-
-def memory_of_absorption(wildcards):
-    """Main memory of a job that looks for first letters in SAEs of several seeds, in MB."""
-    width = RUN.cohorts[wildcards.cohort].width
-    expansion = int(wildcards.dictionary.rpartition("-x")[2])
-    return estimate.absorption_mb(RUN, width, expansion)
-
-
 def memory_of_splice(wildcards):
     """Main memory of a job that runs one whole model and carries activations to it, in MB."""
     config = RUN.cohorts[wildcards.cohort]

@@ -3,14 +3,6 @@
 # Needs: common.smk. Makes: nothing.
 
 
-def drift_of_seed(wildcards):
-    """The drift tables of all checkpoints of a seed."""
-    return [
-        layout.DRIFT.format(checkpoint=checkpoint, **wildcards)
-        for checkpoint in RUN.drift.checkpoints
-    ]
-
-
 @functools.cache
 def joined():
     """By table of the run: templates of the files it joins, each with the cells it is filled for."""
