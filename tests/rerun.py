@@ -49,7 +49,7 @@ PAIR_STUDY_TABLES = TABLES.format(f"dictionaries|{OF_DICTIONARIES}|{OF_MAPS}|pub
 INTERPRETED = "interpret|interpret_steps"
 # With those of single members too.
 STUDY_TABLES = TABLES.format(
-    f"dictionaries|stability|calibration|absorption|{INTERPRETED}|{OF_DICTIONARIES}|{OF_MAPS}|published|claims"
+    f"dictionaries|stability|calibration|bridge|absorption|{INTERPRETED}|{OF_DICTIONARIES}|{OF_MAPS}|published|claims"
 )
 TRAINING_TABLES = TABLES.format("quality|training")
 MAPPED = f"maps|fits|transfer|splice|decoder_cosine|haar|{CARRIED}"
@@ -60,6 +60,8 @@ TOGETHER = rf"(?:{POOLED}|cocycle/.*)"
 NEW_WIDTH = (r"results/nulls/(?:power-)?d32-.*", TABLES.format("power"))
 OTHERS = r"seed(\d+)-seed(?!\1/)\d+/.*"
 ITSELF = r"seed(\d+)-seed\1/.*"
+# Variants whose SAE seeds are trained on the anchor alone.
+UNBRIDGED = "(?!relu-l1-)[a-z0-9-]+-x2"
 STORED = f"activations|dictionaries|stability|{PAIRED}"
 READ = f"{STORED}|drift"
 # Of members whose symmetries are known.
@@ -203,9 +205,9 @@ def _sae(variant: str, key: str, value: Any) -> Case:
         also += (
             below("[^/]*", "stability", rf".*/{variant}-x2.*"),
             TABLES.format(
-                "stability|bridge|claims"
+                "stability|claims"
                 if variant == "topk"
-                else f"stability|calibration|{INTERPRETED}|claims"
+                else f"stability|calibration|bridge|{INTERPRETED}|claims"
             ),
         )
     return Case(
@@ -216,7 +218,7 @@ def _sae(variant: str, key: str, value: Any) -> Case:
             below(
                 "[^/]*",
                 "dictionaries",
-                rf".*/{variant}-x2[-.]{'(?!seed)' if key == 'inits' else ''}.*",
+                rf".*/{variant}-x2[-.]{'(?!seed|shuffled)' if key == 'inits' else ''}.*",
             ),
             below("[^/]*", "transfer|splice|decoder_cosine"),
             SAE_TABLES,
@@ -321,9 +323,11 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
                 below(cohort, "weights|bars", rf"seed{anchor}-seed(?!{anchor}/).*"),
                 below(cohort, "lenses"),
             ),
-            below(cohort, "dictionaries", rf"seed{anchor}/.*-x2-seed\d.*"),
-            below(cohort, "stability"),
-            TABLES.format("dictionaries|stability|calibration|bridge|absorption|claims"),
+            below(cohort, "dictionaries", rf"seed{anchor}/.*/{UNBRIDGED}-(?:seed|shuffled)\d.*"),
+            below(cohort, "stability", rf"seed{anchor}/.*/{UNBRIDGED}.*|.*-interpret.*|{OTHERS}"),
+            TABLES.format(
+                f"dictionaries|stability|calibration|bridge|{INTERPRETED}|absorption|claims"
+            ),
             PAIR_TABLES,
             # Effects of cuts are each member's own.
             TABLES.format("attribution|attribution_cells|weights|joint|bars|lenses|claims"),
@@ -596,9 +600,9 @@ CASES = [
                 below("[^/]*", "dictionaries", rf".*/{variant}-x3[-.].*"),
                 below("[^/]*", "stability", rf".*/{variant}-x3.*"),
                 TABLES.format(
-                    "stability|bridge|claims"
+                    "stability|claims"
                     if variant == "topk"
-                    else f"stability|calibration|{INTERPRETED}|claims"
+                    else f"stability|calibration|bridge|{INTERPRETED}|claims"
                 ),
                 below("[^/]*", "transfer|splice|decoder_cosine"),
                 SAE_TABLES,
@@ -824,7 +828,7 @@ CASES = [
         4,
         (
             below("[^/]*", "dictionaries", r".*/[a-z0-9-]+-x2-seed4.*"),
-            # Of two members: their tables of latents are new, what is read of them is not.
+            # Their tables of latents are new, and so all that reads them.
             below("[^/]*", "stability", r".*-x2(?:-latents\.csv|\.csv|-interpret.*)"),
             TABLES.format(f"dictionaries|stability|bridge|{INTERPRETED}|claims"),
             PAGE,
@@ -836,8 +840,8 @@ CASES = [
         "stability.members",
         "all",
         (
-            below("[^/]*", "dictionaries", r"seed1(?:01)?/.*-x2-seed\d.*"),
-            below("[^/]*", "stability", r"seed1(?:01)?/.*"),
+            below("[^/]*", "dictionaries", rf"seed1(?:01)?/.*/{UNBRIDGED}-(?:seed|shuffled)\d.*"),
+            below("[^/]*", "stability", rf"seed1(?:01)?/.*/{UNBRIDGED}.*"),
             TABLES.format(f"dictionaries|stability|calibration|{INTERPRETED}|claims"),
             PAGE,
         ),
@@ -848,9 +852,11 @@ CASES = [
         "stability.sites",
         ["blocks.0.hook_resid_pre"],
         (
-            below("[^/]*", "dictionaries", r".*/blocks\.0\.hook_resid_pre/.*-x2-seed\d.*"),
+            below(
+                "[^/]*", "dictionaries", r".*/blocks\.0\.hook_resid_pre/.*-x2-(?:seed|shuffled)\d.*"
+            ),
             below("[^/]*", "stability"),
-            TABLES.format(f"dictionaries|stability|calibration|{INTERPRETED}|claims"),
+            TABLES.format(f"dictionaries|stability|calibration|bridge|{INTERPRETED}|claims"),
             PAGE,
         ),
         "SAE seeds of the new site",
@@ -871,8 +877,9 @@ CASES = [
         "stability.shuffled",
         False,
         (
-            below("[^/]*", "stability", r"seed\d+/.*-x2(?:-latents)?\.csv"),
-            TABLES.format("dictionaries|stability|claims"),
+            # Tables of single latents are written with the others, so that their readers follow.
+            below("[^/]*", "stability", r".*-x2(?:-latents\.csv|\.csv|-interpret.*)"),
+            TABLES.format(f"dictionaries|stability|bridge|{INTERPRETED}|claims"),
             PAGE,
         ),
         "what SAE seeds share, without that null",
@@ -880,7 +887,7 @@ CASES = [
     Case(
         SMOKE,
         "stability.bridge.dictionaries",
-        ["topk", "jump"],
+        ["relu-l1", "jump"],
         (
             below("[^/]*", "dictionaries", r"seed1(?:01)?/.*/jump-x2-.*"),
             below("[^/]*", "stability", r"(?:seed1(?:01)?|seed\d+-seed\d+)/.*/jump-x2.*"),
@@ -961,9 +968,9 @@ CASES = [
             f"stability.matched.{key}",
             value,
             (
-                below("[^/]*", "dictionaries", r".*/relu-l1-x2-seed\d.*"),
+                below("[^/]*", "dictionaries", r".*/relu-l1-x2-(?:seed|shuffled)\d.*"),
                 below("[^/]*", "stability", r".*/relu-l1-x2.*"),
-                TABLES.format(f"dictionaries|stability|calibration|{INTERPRETED}|claims"),
+                TABLES.format(f"dictionaries|stability|calibration|bridge|{INTERPRETED}|claims"),
                 PAGE,
             ),
             "the calibration, and all SAE seeds it is of",
@@ -975,7 +982,7 @@ CASES = [
         "stability.matched.dictionaries",
         ["relu-l1", "jump"],
         (
-            below("[^/]*", "dictionaries", r".*/jump-x2-seed\d.*"),
+            below("[^/]*", "dictionaries", r".*/jump-x2-(?:seed|shuffled)\d.*"),
             below("[^/]*", "stability", r".*/jump-x2.*"),
             TABLES.format("dictionaries|stability|calibration|claims"),
             PAGE,
@@ -988,7 +995,7 @@ CASES = [
             f"dictionaries.jump.{key}",
             value,
             (
-                below("[^/]*", "dictionaries", r".*/jump-x2-seed\d.*"),
+                below("[^/]*", "dictionaries", r".*/jump-x2-(?:seed|shuffled)\d.*"),
                 below("[^/]*", "stability", r".*/jump-x2.*"),
                 TABLES.format("dictionaries|stability|claims"),
                 PAGE,
