@@ -18,7 +18,7 @@ import torch
 from crossseed.alignment.maps import AffineMap
 from crossseed.errors import UserError
 from crossseed.joint import losses
-from crossseed.joint.config import JointEvaluation
+from crossseed.joint.config import CROSSCODER, JointEvaluation
 from crossseed.joint.model import JointSAE, recarried
 from crossseed.joint.upper import Cache, Upper
 from crossseed.matching import assignment
@@ -400,6 +400,24 @@ def mean_absolute_cosine(unit_fd: np.ndarray) -> float:
 def random_absolute_cosine(width: int) -> float:
     """Its expectation for independent random directions: Γ(d/2) / (√π Γ((d + 1)/2))."""
     return math.exp(math.lgamma(width / 2) - math.lgamma((width + 1) / 2)) / math.sqrt(math.pi)
+
+
+def relative_norms(sae: JointSAE) -> np.ndarray:
+    """Share of model A's part in the decoder lengths of each latent of a crosscoder: about 1/2 where a latent is of both,
+    near 0 or 1 where it is of one.
+
+    Raises:
+        UserError: it is no crosscoder.
+    """
+    if sae.config.kind != CROSSCODER:
+        raise UserError(
+            f"kind {sae.config.kind} has no decoder lengths to compare; a crosscoder has"
+        )
+    with torch.no_grad():
+        parts = sae.coders[0].decoder().cpu().tensor_split(2, dim=1)
+    a, b = (torch.linalg.vector_norm(part, dim=1).numpy() for part in parts)
+    found: np.ndarray = a / (a + b)
+    return found
 
 
 class Projection(NamedTuple):
