@@ -209,7 +209,6 @@ def universality(
     fired = np.zeros((2, n_units, n_latents))
     shifted = np.zeros((config.shifts, n_latents))
     rng = generator("joint-shifts", *name)
-    # One shift a block, as a share of it, far from where it would meet itself.
     for block in blocks(sides, cache, pooled):
         a, b = block.a_nf, block.b_nf
         b = b if partner is None else np.ascontiguousarray(b[:, partner])
@@ -217,6 +216,7 @@ def universality(
         sums.add(block.units, block.starts, a, b)
         for number, h in enumerate((a, b)):
             fired[number, block.units] += sum_units(h > 0, block.starts)
+        # Far from where tokens would meet themselves, or those of their own text.
         for number, share in enumerate(rng.uniform(0.25, 0.75, config.shifts)):
             shifted[number] += _shifted_product(a, b, max(1, round(share * len(a))))
     weights = resample_weights(generator("bootstrap", *name), n_units, config.resamples)

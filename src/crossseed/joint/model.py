@@ -69,18 +69,26 @@ class Coding(NamedTuple):
     dead_nj: Tensor | None
 
 
-def _summed(rows_nd: Tensor, weights_nk: Tensor, latents_nk: Tensor, n_latents: int) -> Tensor:
-    """Σ over tokens of weight × row, for each latent: the transposed product with sparse codes, (latents, width)."""
-    flat = latents_nk.flatten()
-    order = torch.argsort(flat, stable=True)
-    counts = torch.bincount(flat, minlength=n_latents)
-    return F.embedding_bag(
-        torch.div(order, latents_nk.shape[1], rounding_mode="floor"),
-        rows_nd,
-        counts.cumsum(0) - counts,
-        per_sample_weights=weights_nk.flatten()[order],
-        mode="sum",
-    )
+class _ByLatent:
+    """Kept latents of some tokens, sorted by latent, for the transposed product with sparse codes.
+
+    Args:
+        latents_nk: (tokens, kept). n_latents: of the dictionary.
+    """
+
+    def __init__(self, latents_nk: Tensor, n_latents: int) -> None:
+        flat = latents_nk.flatten()
+        self.order = torch.argsort(flat, stable=True)
+        self.token = torch.div(self.order, latents_nk.shape[1], rounding_mode="floor")
+        counts = torch.bincount(flat, minlength=n_latents)
+        self.starts = counts.cumsum(0) - counts
+
+    def summed(self, rows_nd: Tensor, weights_nk: Tensor) -> Tensor:
+        """Σ over tokens of weight × row, for each latent, (latents, width)."""
+        weights = weights_nk.flatten()[self.order]
+        return F.embedding_bag(
+            self.token, rows_nd, self.starts, per_sample_weights=weights, mode="sum"
+        )
 
 
 class _Encode(torch.autograd.Function):
@@ -105,9 +113,10 @@ class _Encode(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, by_kept: Tensor, by_dead: Tensor | None) -> tuple[Tensor | None, ...]:
         u_nd, latents_nk, dead_j, fires_nj = ctx.saved_tensors
-        n = ctx.n_latents
-        W = _summed(u_nd, by_kept, latents_nk, n)
-        b = by_kept.new_zeros(n).scatter_add_(0, latents_nk.flatten(), by_kept.flatten())
+        by = _ByLatent(latents_nk, ctx.n_latents)
+        W = by.summed(u_nd, by_kept)
+        # The same sums, not atomic additions, so that a GPU gives the same bits each time.
+        b = by.summed(torch.ones_like(u_nd[:, :1]), by_kept).squeeze(1)
         if dead_j is not None and by_dead is not None:
             g = by_dead * fires_nj
             W.index_add_(0, dead_j, g.T @ u_nd)
@@ -136,7 +145,7 @@ class _Decode(torch.autograd.Function):
         return (
             by_values.view(n, k),
             None,
-            _summed(by_y, values_nk, latents_nk, len(W_fd)),
+            _ByLatent(latents_nk, len(W_fd)).summed(by_y, values_nk),
         )
 
 
@@ -398,7 +407,7 @@ class JointSAE:
             scale = z.square().mean(dim=1, keepdim=True).sqrt_().clamp_min_(LEAST_SCALE)
             z = z / scale
         frame = self.frames[model]
-        u = z if frame.there is None else z @ frame.there
+        u = z if frame.there is None else _exact(z, frame.there)
         # The shift of a centred W is in units of activations.
         return Normalised(u if frame.shift is None else u + frame.shift / scale, mean, scale)
 
@@ -483,7 +492,7 @@ class JointSAE:
     def _native(self, y_nd: Tensor, one: Normalised, model: int) -> Tensor:
         frame = self.frames[model]
         y = y_nd if frame.shift is None else y_nd - frame.shift / one.scale_n1
-        z = y if frame.back is None else y @ frame.back
+        z = y if frame.back is None else _exact(y, frame.back)
         h = z * one.scale_n1
         return h if one.mean_n1 is None else h + one.mean_n1
 
@@ -564,6 +573,13 @@ class _Frame:
         self.there = None if still else tensor(matrix)
         self.back = None if still else tensor(back(carried).matrix_dd)
         self.shift = tensor(shift) if shift.any() else None
+
+
+def _exact(x_nd: Tensor, matrix_dd: Tensor) -> Tensor:
+    """A product in float32, whatever the precision of others: W carries one model only, and its rounding would be one
+    model's alone."""
+    with torch.autocast(x_nd.device.type, enabled=False):
+        return x_nd @ matrix_dd
 
 
 def _count(dead_j: Tensor | None) -> int:
