@@ -52,7 +52,7 @@ MEMORY_COLUMNS = (
 )  # fmt: skip
 BENCHMARKS = (
     *("run", "planning", "memory", "haar", "power", "interventions", "constructive"),
-    *("stability", "sae"),
+    *("stability", "joint", "sae"),
 )
 HAAR_COLUMNS = ("what", "d", "size", "seconds", "against", "ratio", "repeats", "machine")
 INTERVENTION_COLUMNS = (
@@ -720,6 +720,11 @@ def main() -> None:
         found = stability.matching(machine()), stability.seeds(machine())
         write_table(HERE / "results/matching.csv", stability.MATCHING_COLUMNS, found[0])
         write_table(HERE / "results/sae_seeds.csv", stability.SEED_COLUMNS, found[1])
+    if "joint" in only:
+        import joint
+
+        rows = joint.joint(machine()) + (joint.joint(machine(), "cuda") if n_gpus() else [])
+        write_table(HERE / "results/joint.csv", joint.COLUMNS, rows)
     if "sae" not in only:
         return
     with tempfile.TemporaryDirectory() as folder:

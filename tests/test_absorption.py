@@ -355,7 +355,7 @@ def test_the_page_says_what_was_found_and_what_cannot_be(absorbing, clean, tmp_p
     assert len(found["rows"][0]["cells"]) == len(found["heads"])
     assert found["rows"][0]["cells"][0] == {"value": "6 of 26", "more": "20 with too few tokens"}
     (sentence,) = found["sentences"]
-    assert "0.33 (0.04 to 0.62) are absorbed" in sentence
+    assert "another one carries 0.33 (0.04 to 0.62)" in sentence
     assert "are found in fewer other SAEs than the letters' own: +1.00" in sentence
     assert "No letter has absorbing latents" in said(clean.values())["sentences"][0]
     assert "nothing can be said of its latents" in said(rare)["sentences"][0]

@@ -337,13 +337,13 @@ def test_a_map_without_a_way_back_compares_decoders_alone():
 
 
 def test_dictionaries_that_differ_in_one_aspect_are_swept():
-    base = {"architecture": "topk", "k": 8, "steps": 600, "tied_init": True}
+    base = {"architecture": "topk", "k": 8, "steps": 600, "batch_tokens": 1, "tied_init": True}
     recipes = {
         "topk": base,
         "topk-k4": {**base, "k": 4},
         "topk-long": {**base, "steps": 2400},
         "untied": {**base, "tied_init": False},
-        "relu": {"architecture": "relu_l1", "steps": 600, "tied_init": True},
+        "relu": {"architecture": "relu_l1", "steps": 600, "batch_tokens": 1, "tied_init": True},
         # Differs in two.
         "other": {**base, "k": 2, "steps": 10},
     }
@@ -352,7 +352,7 @@ def test_dictionaries_that_differ_in_one_aspect_are_swept():
     assert found == {
         "latents / width": {1: "topk-x1", 8: "topk-x8"},
         "k, latents a token": {4: "topk-k4-x8", 8: "topk-x8"},
-        "training steps": {600: "topk-x8", 2400: "topk-long-x8"},
+        "training tokens": {600: "topk-x8", 2400: "topk-long-x8"},
         "tied start": {True: "topk-x8", False: "untied-x8"},
         "architecture": {"topk": "topk-x8", "relu_l1": "relu-x8"},
     }

@@ -32,8 +32,6 @@ ACTIVATIONS_SCHEMA = "activations/1"
 CHUNK_ROWS = 4096
 FORWARD_TOKENS = 8192
 SHUFFLE_BUFFER_BYTES = 256 << 20
-# Tokens of `train` whose principal axes features are shuffled along.
-AXES_ROWS = 65536
 
 
 def write_tokens(
@@ -229,12 +227,15 @@ class Shuffling(NamedTuple):
 
 
 def shuffling(path: Path, source: str) -> Shuffling:
-    """Along the principal axes of the first training tokens of an activation file."""
+    """Along the principal axes of the training tokens of an activation file."""
     with open_split(path, "train", source) as split:
-        rows = split.rows(slice(0, AXES_ROWS)).astype(np.float64)
-    mean = rows.mean(axis=0)
-    centred = rows - mean
-    axes = np.linalg.eigh(centred.T @ centred)[1]
+        total, squares = np.zeros(split.width), np.zeros((split.width, split.width))
+        for part in batches(split.n_tokens, CHUNK_ROWS):
+            rows = split.rows(part)
+            total += rows.sum(axis=0, dtype=np.float64)
+            squares += rows.astype(np.float64).T @ rows
+        mean = total / split.n_tokens
+    axes = np.linalg.eigh(squares / split.n_tokens - np.outer(mean, mean))[1]
     return Shuffling(mean.astype(np.float32), axes.astype(np.float32))
 
 

@@ -531,6 +531,7 @@ def claims(run: RunConfig) -> Spec:
                 "cohort": cohort,
                 "sites": list(run.cohorts[cohort].sites),
                 "checkpoint": plan.last_checkpoint(run, cohort),
+                "anchor": run.cohorts[cohort].anchor,
             }
             for role, cohort in run.claims.cohorts.items()
         },

@@ -85,7 +85,7 @@ class Cells(NamedTuple):
 
     Attributes:
         tables: data frames by name. cohort: of the run. checkpoint: whose models are meant.
-        sites: of the cohort, as the claim means.
+        sites: of the cohort, as the claim means. anchor: the member whose SAE seeds stand for the published.
         dictionary: the one that follows the published recipe.
     """
 
@@ -94,6 +94,7 @@ class Cells(NamedTuple):
     checkpoint: str
     sites: Sequence[str]
     dictionary: str
+    anchor: int = 0
 
     def of(self, table: str, **wanted: Any) -> pd.DataFrame:
         """Rows of a table about pairs of different seeds at the claim's sites: the seeds and the
@@ -166,6 +167,8 @@ class Cells(NamedTuple):
             return pd.DataFrame(columns=[*STABILITY_COLUMNS, "source_seed", "target_seed"])
         rows = rows[(rows.cohort == self.cohort) & (rows.checkpoint == self.checkpoint)]
         rows = rows[rows.site.isin(self.sites) & (rows.dictionary == dictionary)]
+        # Other members are there to be matched with the anchor.
+        rows = rows[rows.seed == self.anchor]
         # Numbers of seeds are read as such where a column has nothing else.
         return rows.assign(part=rows.part.map(_word))
 

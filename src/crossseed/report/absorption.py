@@ -95,8 +95,11 @@ def _sentence(where: str, rows: pd.DataFrame) -> str:
     if random is not None and not pd.isna(random.value):
         beside.append(f"{random.value:.2f} in a random dictionary")
     held = f" ({_interval(rate)})" if _interval(rate) else ""
-    said = f"{where}: of rows whose letter the probe reads, {rate.value:.2f}{held} are absorbed by a latent that is not the letter's"
+    said = f"{where}: of rows whose letter the probe reads, the letter's latents are silent and another one carries {rate.value:.2f}{held}"
     said += f", {' and '.join(beside)}" if beside else ""
+    read = _one(rows, "latent_f1")
+    if read is None or pd.isna(read.null) or read.value <= 2 * read.null:
+        return f"{said}; the letters' latents do not read them better than permuted letters, so that this is no absorption."
     return said + f". {_compared(difference)}"
 
 
@@ -111,8 +114,8 @@ def _compared(difference: pd.Series | None) -> str:
             "for an interval."
         )
     held = f"{by}, 95 % interval {_interval(difference)}"
-    if difference.low > 0:
+    if difference.low > max(difference.null, 0):
         return f"Absorbing latents are found in fewer other SAEs than the letters' own: {held}."
-    if difference.high < 0:
+    if difference.high < min(difference.null, 0):
         return f"Absorbing latents are found in more other SAEs than the letters' own: {held}."
     return f"Whether absorbing latents are found in fewer other SAEs than the letters' own cannot be told: {held}."

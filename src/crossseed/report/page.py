@@ -141,11 +141,11 @@ CAPTIONS = {
     "same number and width.",
     "stability-sweeps": "The same over what is varied about one dictionary; lines and points are sites, marks as above.",
     "bridge": "Latents of the anchor's SAEs matched with those of another member's after each map, points pairs of members, "
-    "means over SAE seeds with 95 % intervals by leaving out one seed at a time. Left, and dotted: two SAEs of one member, "
-    "the ceiling. On grey: maps that match no token to its own. Hollow: before training. Grey line: random directions. Where "
-    "an affine map has no way back (activations of low rank) encoders are not compared.",
-    "stability-decay": "Latents of one SAE that none of k − 1 others has, of those that fire; mean over sites, over "
-    "which SAE it is and over sets of others, with 95 % intervals by leaving out one SAE at a time. Published for 32,768 "
+    "means over SAE seeds with 95 % intervals over these, for that pair of members. Left, and dotted: two SAEs of one member, "
+    "the ceiling. On grey: maps that match no token to its own. Hollow: before training. Grey line: random directions. "
+    "Encoders are compared through orthogonal maps alone: the inverse of a regression amplifies what it predicts worst.",
+    "stability-decay": "Latents of one SAE that none of k − 1 others has, of those that fire; mean over "
+    "which SAE it is, over sets of others, and over sites, whose range the bars are. Published for 32,768 "
     "latents of Pythia-160m: .58 at two, .35 at nine.",
     "interpret": "How well the firing of a latent of the first SAE is told by its explanation, over the number of SAEs in "
     "which it is found. Detection: whether it fires in a window of held-out text; fuzzing: whether the marked tokens are "

@@ -166,8 +166,9 @@ def _ends(rows: pd.DataFrame) -> list[str]:
             "Where the share that is in one SAE only ends as SAEs are added cannot be told from so few of them."
         ]
     return [
-        f"As SAEs are added the share that is in one only goes to {_range(pd.Series(ends))} at {len(ends)} of {told} "
-        "sites, by the fit with an offset; elsewhere one to zero does as well."
+        f"Extended by a kᵇ + c, the share that is in one SAE only would end at {_range(pd.Series(ends))} at {len(ends)} of "
+        f"{told} sites, where that form beats a kᵇ; elsewhere one to zero does as well. A slower decay to zero, as of latents "
+        "that are each shared with a probability of their own, looks the same over so few SAEs."
     ]
 
 

@@ -85,7 +85,7 @@ def sharing(tables: t.Tables, info: dict[str, Any]) -> Figure:
 
 
 def decay(tables: t.Tables, info: dict[str, Any]) -> Figure:
-    """A panel a cohort: share of latents found in one of k SAEs only, mean over sites, and its interval."""
+    """A panel a cohort: share of latents found in one of k SAEs only, mean over sites, and their range."""
     rows = trained(tables.stability)
     rows = rows[rows["first"].isna() & (rows.quantity == "alone")]
     cohorts = [cohort for cohort in info if cohort in set(rows.cohort)]
@@ -100,10 +100,10 @@ def decay(tables: t.Tables, info: dict[str, Any]) -> Figure:
         for colour, (dictionary, of) in zip(
             palette, part.groupby("dictionary", sort=False), strict=True
         ):
-            curve = of.groupby("k")[["value", "low", "high"]].mean()
-            axis.plot(curve.index, curve.value, "o-", color=colour, ms=3, lw=1.2)
-            axis.vlines(curve.index, curve.low, curve.high, color=colour, lw=0.7)
-            ends.append((float(curve.value.iloc[-1]), str(dictionary), colour))
+            curve = of.groupby("k").value.agg(["mean", "min", "max"])
+            axis.plot(curve.index, curve["mean"], "o-", color=colour, ms=3, lw=1.2)
+            axis.vlines(curve.index, curve["min"], curve["max"], color=colour, lw=0.7)
+            ends.append((float(curve["mean"].iloc[-1]), str(dictionary), colour))
         last = int(part.k.max())
         heights = spread_labels([value for value, *_ in ends], 0.035)
         for height, (_, dictionary, colour) in zip(heights, ends, strict=True):

@@ -70,7 +70,7 @@ def bridge(
             for of, root_dd, fires in members
         ]
         itself[i, j] = {name: float(np.mean([of[name] for of in both])) for name in both[0]}
-    rows = _over_seeds(itself, seeds, ITSELF)
+    rows = _over(itself, ITSELF, [[pair for pair in itself if seed in pair] for seed in seeds])
     maps, _ = pair.maps(())
     for arm in (*RUNGS, *NULLS):
         carry = maps[arm].matrix_dd, _inverse(maps[arm])
@@ -78,7 +78,7 @@ def bridge(
             (i, j): shared(sources[i], targets[j], carry, root_a, live["source"][i], threshold)
             for i, j in ring(seeds)
         }
-        rows += _over_seeds(found, seeds, arm)
+        rows += _over(found, arm, [[pair] for pair in found])
     null = _of_random(n, width, root_a, threshold)
     return [{**row, "null": null[row["quantity"]]} for row in rows]
 
@@ -118,12 +118,11 @@ def _named(summary: Mapping[str, float], with_encoders: bool) -> dict[str, float
 
 
 def _inverse(affine: AffineMap) -> np.ndarray | None:
-    """The way back, which encoders are carried by; None where it would be noise, as of an affine map of
-    activations of low rank."""
-    try:
-        return affine.inverse().matrix_dd
-    except ValueError:
-        return None
+    """The way back of an orthogonal map, which encoders are carried by; None of others: the inverse of a regression
+    amplifies what it predicts worst."""
+    matrix = affine.matrix_dd
+    back: np.ndarray = matrix.T
+    return back if np.allclose(matrix @ back, np.eye(len(matrix)), atol=1e-6) else None
 
 
 def _of_random(n: int, width: int, root_dd: np.ndarray, threshold: float) -> dict[str, float]:
@@ -136,19 +135,25 @@ def _of_random(n: int, width: int, root_dd: np.ndarray, threshold: float) -> dic
     return _named(m.summary(m.compare(*seen), threshold=threshold), with_encoders=True)
 
 
-def _over_seeds(
-    found: Mapping[tuple[str, str], dict[str, float]], seeds: Sequence[str], arm: str
+def _over(
+    found: Mapping[tuple[str, str], dict[str, float]],
+    arm: str,
+    units: Sequence[Sequence[tuple[str, str]]],
 ) -> list[Row]:
-    """Means over pairs, with intervals by leaving out one SAE seed, and its pairs, at a time."""
+    """Means over pairs, with intervals over SAE seeds by leaving out the pairs of one unit at a time.
+
+    Args:
+        units: pairs that share an SAE, or single pairs where none do: in a ring between two members each SAE is in one.
+    """
     rows = []
     for name in next(iter(found.values())):
         mean = float(np.mean([of[name] for of in found.values()]))
         without = np.array(
             [
-                np.mean([of[name] for pair, of in found.items() if seed not in pair] or [np.nan])
-                for seed in seeds
+                np.mean([of[name] for pair, of in found.items() if pair not in unit] or [np.nan])
+                for unit in units
             ]
         )
-        value = jackknife(mean, without) if len(seeds) >= LEAST_SEEDS else Estimate(mean)
+        value = jackknife(mean, without) if len(units) >= LEAST_SEEDS else Estimate(mean)
         rows.append({"arm": arm, "quantity": name, **value._asdict(), "n": len(found)})
     return rows

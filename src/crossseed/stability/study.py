@@ -78,19 +78,20 @@ def study(
     compared, rows = _pairs(seeds, correlations, threshold)
     n, width = seeds[0].directions.decoder.shape
     rng = generator("stability-random", n, width)
-    drawn = [m.random_directions(rng, n, width) for _ in range(2)]
-    floor = m.compare(*drawn)
-    on_data = (m.Directions(of.decoder, m.unit(of.encoder @ covariance_root)) for of in drawn)
+    drawn = [m.random_directions(rng, n, width) for _ in range(3)]
+    seen = [m.Directions(of.decoder, m.unit(of.encoder @ covariance_root)) for of in drawn]
+    floor = m.compare(*drawn[:2])
     # The nulls of all pairs are one: of random directions, and of firings on other tokens.
     everything = np.ones(n, dtype=bool)
     nulls = _by_key(
         _pair(floor, everything, np.arange(n), threshold)
-        + _on_data(m.compare_encoders(floor, *on_data), everything, threshold)
+        + _on_data(m.compare_encoders(floor, *seen[:2]), everything, threshold)
     )
     if correlations is not None:
         by_chance = assignment.dense(correlations.null()).cosine
         nulls["firing_r", ""] = _mean(by_chance[by_chance != 0])
         nulls["firing_same_partner", ""] = 1 / n
+    nulls |= _cycles_of_random(seen, threshold)
     learned = {}
     if shuffled_split is not None:
         of_shuffled, their_firing, _ = _seeds(shuffled, shuffled_split)
@@ -107,7 +108,7 @@ def study(
         exact = float(compared[0, 1].decoder.cosine.mean())
         rows.append(_row("transport_cosine", soft, null=float(floor.decoder.cosine.mean()), n=1))
         rows.append(_row("assignment_cosine", exact, null=float(floor.decoder.cosine.mean()), n=1))
-    rows += _together(members, seeds, *cell)
+    rows += _together(members, seeds, nulls, *cell)
     latents = [
         {
             "init": seed.name,
@@ -278,6 +279,15 @@ def _members(
     compared: Mapping[tuple[int, int], m.Compared], seeds: Sequence[Seed], threshold: float
 ) -> Members:
     """Both directions of every pair."""
+    live = {number: seed.live for number, seed in enumerate(seeds)}
+    return _members_of(compared, live, threshold)
+
+
+def _members_of(
+    compared: Mapping[tuple[int, int], m.Compared],
+    live: dict[int, np.ndarray],
+    threshold: float,
+) -> Members:
     found, partner, agree = {}, {}, {}
     for (i, j), of in compared.items():
         shared = of.shared(m.STRICT, threshold)
@@ -286,7 +296,6 @@ def _members(
         back[forward] = np.arange(len(forward))
         found[i, j], partner[i, j], agree[i, j] = shared, forward, same
         found[j, i], partner[j, i], agree[j, i] = shared[back], back, same[back]
-    live = {number: seed.live for number, seed in enumerate(seeds)}
     return Members(live, found, partner, agree)
 
 
@@ -341,7 +350,25 @@ def _interval(value: float, without_n: np.ndarray) -> Estimate:
     return jackknife(value, without_n) if len(without_n) >= LEAST_SEEDS else Estimate(value)
 
 
-def _together(members: Members, seeds: Sequence[Seed], *cell: object) -> list[Row]:
+def _cycles_of_random(
+    drawn: Sequence[m.Directions], threshold: float
+) -> dict[tuple[str, str], float]:
+    """How often latents come back to themselves along three dictionaries that share nothing: more often than by blind
+    chance, since what is nearest is so in both directions."""
+    compared = {
+        (i, j): m.compare(drawn[i], drawn[j]) for i, j in itertools.combinations(range(3), 2)
+    }
+    live = np.ones(len(drawn[0].decoder), dtype=bool)
+    closed = _members_of(compared, dict.fromkeys(range(3), live), threshold).cycles()
+    return {("cycle", name): value for name, value in closed.items()}
+
+
+def _together(
+    members: Members,
+    seeds: Sequence[Seed],
+    nulls: Mapping[tuple[str, str], float],
+    *cell: object,
+) -> list[Row]:
     """Of all SAEs: how many share a latent, how that decays, cycles, and what the unshared span."""
     n_latents = len(seeds[0].density)
     rows = []
@@ -352,7 +379,7 @@ def _together(members: Members, seeds: Sequence[Seed], *cell: object) -> list[Ro
         ]
         rows += _decays(counted, suffix, n_latents, *cell)
     for name, value in members.cycles().items():
-        rows.append(_row("cycle", value, name, null=1 / n_latents, n=n_latents))
+        rows.append(_row("cycle", value, name, null=nulls["cycle", name], n=n_latents))
     rows += _spanned(members, seeds, generator("stability-subspace", *cell))
     return rows
 

@@ -18,7 +18,7 @@ class Sweep(NamedTuple):
 ASPECTS = {
     "expansion": "latents / width",
     "k": "k, latents a token",
-    "training": "training steps",
+    "training": "training tokens",
     "tied_init": "tied start",
     "architecture": "architecture",
 }
@@ -62,7 +62,7 @@ def _aspects(recipes: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, A
     return {
         "expansion": int(expansion),
         "k": recipe.get("k"),
-        "training": recipe["steps"],
+        "training": recipe["steps"] * recipe["batch_tokens"],
         "tied_init": recipe["tied_init"],
         "architecture": recipe["architecture"],
     }

@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> None:
                 continue
             sites = cells.chosen(claim.site, role["sites"])
             dictionary = cells.dictionary_of(claim, spec["dictionary"])
-            measured = cells.Cells(tables, role["cohort"], role["checkpoint"], sites, dictionary)
+            measured = cells.Cells(
+                tables, role["cohort"], role["checkpoint"], sites, dictionary, role["anchor"]
+            )
             rows.append(verdicts.judge(claim, measured))
     write_table(args.out, verdicts.COLUMNS, rows)

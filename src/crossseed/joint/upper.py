@@ -1,0 +1,178 @@
+"""What lies above the site, and all that lies below it, computed once.
+
+Model weights are frozen, so that everything below the site, and the clean pass above it, is the same in every epoch:
+a training reads it from a cache, and passes again only through what lies above.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import numpy as np
+
+from crossseed.errors import UserError
+from crossseed.joint.maps import Pairs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MODELS = ("A", "B")
+
+
+class Upper(Protocol):
+    """One model above the site, frozen and in evaluation mode, differentiable by its input."""
+
+    def __call__(self, h_bld: Tensor, mask_bl: Tensor) -> tuple[Tensor, Tensor]:
+        """Args:
+            h_bld: activations at the site, (examples, tokens, width). mask_bl: true where a token is no padding.
+
+        Returns:
+            The next layer's states (examples, tokens, width), and logits (examples, classes).
+        """
+        ...
+
+
+class Batch(NamedTuple):
+    """Examples with all that is clean of them.
+
+    Attributes:
+        h_mbld: activations at the site of each model, (examples, tokens, width).
+        next_mbld: the next layer's states. logits_mbc: (examples, classes).
+        mask_bl: true where a token is no padding. coded_n: indices, into flattened tokens, of those that the SAE
+            stands in for. n_real: tokens that are no padding.
+        rows_b: the examples' numbers in the cache.
+    """
+
+    h_mbld: tuple[Tensor, ...]
+    next_mbld: tuple[Tensor, ...]
+    logits_mbc: tuple[Tensor, ...]
+    mask_bl: Tensor
+    coded_n: Tensor
+    n_real: int
+    rows_b: np.ndarray
+
+    def coded(self, model: int) -> Tensor:
+        """Activations that the SAE reads, (coded tokens, width)."""
+        return self.h_mbld[model].flatten(0, 1)[self.coded_n]
+
+    def hijacked(self, model: int, hhat_nd: Tensor) -> Tensor:
+        """The model's activations with these in place of the coded ones; all others, pads among them, stay."""
+        h = self.h_mbld[model]
+        flat = h.flatten(0, 1).index_copy(0, self.coded_n, hhat_nd.to(h.dtype))
+        return flat.view(h.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cache:
+    """Examples of a split with all that is clean of them; arrays may be memory maps.
+
+    Attributes:
+        h: activations at the site of models A and B, (examples, tokens, width) each, any float type; pads included.
+        next: the next layer's states, likewise. logits: (examples, classes) each, float32.
+        mask: true where a token is no padding, (examples, tokens), each row's tokens first.
+        special: true where a token is [CLS] or [SEP], likewise.
+        labels: class of each example, from 0 on. tokens: ids, (examples, tokens).
+        examples: name of each example across splits.
+
+    Raises:
+        UserError: shapes do not belong together, a label is negative, or an example has no token.
+    """
+
+    h: tuple[np.ndarray, np.ndarray]
+    next: tuple[np.ndarray, np.ndarray]
+    logits: tuple[np.ndarray, np.ndarray]
+    mask: np.ndarray
+    special: np.ndarray
+    labels: np.ndarray
+    tokens: np.ndarray
+    examples: np.ndarray
+
+    def __post_init__(self) -> None:
+        n, length = self.mask.shape
+        width = self.h[0].shape[-1]
+        classes = self.logits[0].shape[-1]
+        wanted = {
+            **{f"h of {m}": (x, (n, length, width)) for m, x in zip(MODELS, self.h, strict=True)},
+            **{
+                f"next of {m}": (x, (n, length, width))
+                for m, x in zip(MODELS, self.next, strict=True)
+            },
+            **{
+                f"logits of {m}": (x, (n, classes))
+                for m, x in zip(MODELS, self.logits, strict=True)
+            },
+            "special": (self.special, (n, length)),
+            "tokens": (self.tokens, (n, length)),
+            "labels": (self.labels, (n,)),
+            "examples": (self.examples, (n,)),
+        }
+        for name, (array, shape) in wanted.items():
+            if array.shape != shape:
+                raise UserError(
+                    f"cached {name} is of shape {array.shape}, not {shape}; make the cache again from both models "
+                    "on the same tokens"
+                )
+        if n == 0 or not self.mask.any(axis=1).all():
+            raise UserError("a cached example has no tokens; leave empty texts out")
+        # Scored as accuracy, an unlabelled test split changes by exactly 0 whatever the SAE does.
+        if self.labels.min() < 0 or self.labels.max() >= classes:
+            raise UserError(
+                f"labels from {self.labels.min()} to {self.labels.max()} are not classes 0 to {classes - 1}; "
+                "-1 means an unlabelled split: take the validation split"
+            )
+
+    @property
+    def width(self) -> int:
+        return int(self.h[0].shape[-1])
+
+    def __len__(self) -> int:
+        return len(self.mask)
+
+    def coded(self, special_tokens: bool) -> np.ndarray:
+        """Where the SAE stands in for the model, (examples, tokens)."""
+        found: np.ndarray = self.mask if special_tokens else self.mask & ~self.special
+        return found
+
+    def pairs(self, rows: np.ndarray, special_tokens: bool = True) -> Pairs:
+        """Activations of both models on non-padding tokens of some examples, in the order given."""
+        where = self.coded(special_tokens)[rows]
+        a, b = (h[rows][where].astype(np.float32) for h in self.h)
+        return Pairs(a, b, np.repeat(np.arange(len(rows)), where.sum(axis=1)))
+
+    def batch(
+        self,
+        rows: np.ndarray,
+        special_tokens: bool,
+        device: str,
+        models: tuple[int, ...] = (0, 1),
+    ) -> Batch:
+        """Examples padded to the longest of them.
+
+        Args:
+            rows: their numbers. special_tokens: whether [CLS] and [SEP] are coded. models: whose arrays are read.
+        """
+        import torch
+
+        mask = self.mask[rows]
+        longest = int(mask.any(axis=0).nonzero()[0][-1]) + 1
+        mask, coded = mask[:, :longest], self.coded(special_tokens)[rows][:, :longest]
+
+        def tensor(array: np.ndarray, model: int, tokens: bool = True) -> Tensor:
+            if model not in models:
+                return torch.empty(0)
+            part = array[rows, :longest] if tokens else array[rows]
+            return torch.from_numpy(part.astype(np.float32, copy=False)).to(device)
+
+        def indices(where: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.flatnonzero(where)).to(device)
+
+        return Batch(
+            tuple(tensor(array, model) for model, array in enumerate(self.h)),
+            tuple(tensor(array, model) for model, array in enumerate(self.next)),
+            tuple(tensor(array, model, False) for model, array in enumerate(self.logits)),
+            torch.from_numpy(np.ascontiguousarray(mask)).to(device),
+            indices(coded),
+            int(mask.sum()),
+            rows,
+        )
