@@ -306,15 +306,26 @@ def test_a_step_that_density_makes_is_gone_at_equal_density():
     assert np.isnan(study.step_same_density(score, found_in, found_in))
 
 
-def test_contrasts_of_nothing_are_rarely_told(monkeypatch):
+@pytest.mark.parametrize("of", list(study.CONTRASTS))
+def test_contrasts_of_nothing_are_rarely_told(monkeypatch, of):
+    """Sharing does nothing; rarer latents are told better, and are shared more often where that is accounted for, and
+    shared ones are told better than others where only those in several SAEs are compared."""
     monkeypatch.setattr(study, "SHUFFLES", 99)
     rng = np.random.default_rng(10)
     held, told = [], []
     for _ in range(200):
-        score, found_in = rng.normal(0.7, 0.1, 40), rng.integers(1, 4, 40)
-        value, _, p = study.contrast(study.step, score, found_in, rng.integers(4, size=40), rng)
-        held.append(value.low <= 0 <= value.high)
-        told.append(p <= 0.05)
+        found_in, stratum = rng.integers(1, 4, 40), rng.integers(4, size=40)
+        score = rng.normal(0.7, 0.1, 40)
+        if of == "step_same_density":
+            stratum = np.where(rng.random(40) < np.where(found_in > 1, 0.85, 0.15), 0, 1)
+            score += 0.2 * (stratum == 0)
+        if of == "slope":
+            score += 0.2 * (found_in > 1)
+        value, _, p = study.contrast(study.CONTRASTS[of], score, found_in, stratum, rng)
+        if np.isfinite(value.value):
+            held.append(value.low <= 0 <= value.high)
+            told.append(p <= 0.05)
+    assert len(told) > 180
     assert np.mean(held) > 0.9
     assert np.mean(told) < 0.1
 

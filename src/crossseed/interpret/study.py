@@ -375,6 +375,25 @@ CONTRASTS: dict[str, Statistic] = {
 }
 
 
+def _within(group: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Values exchanged among those of one group."""
+    found = values.copy()
+    for name in np.unique(group):
+        inside = np.flatnonzero(group == name)
+        found[inside] = values[rng.permutation(inside)]
+    return found
+
+
+def exchanged(
+    of: Statistic, found_in: np.ndarray, stratum: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """In how many SAEs latents are found, exchanged among those that a contrast takes for alike: where it is at equal
+    density those of one stratum, where it is among shared latents these alone."""
+    if of is step_same_density:
+        return _within(stratum, found_in, rng)
+    return _within(found_in > 1, found_in, rng) if of is slope else rng.permutation(found_in)
+
+
 def contrast(
     of: Statistic,
     score: np.ndarray,
@@ -382,7 +401,7 @@ def contrast(
     stratum: np.ndarray,
     rng: np.random.Generator,
 ) -> tuple[Estimate, float, float]:
-    """A contrast with its interval by leaving out one latent at a time, its mean where it is shuffled which latent is
+    """A contrast with its interval by leaving out one latent at a time, its mean where it is `exchanged` which latent is
     found in how many SAEs, and how often that is as far from this mean."""
     value = of(score, found_in, stratum)
     if not np.isfinite(value):
@@ -391,7 +410,8 @@ def contrast(
     if len(score) >= LEAST_LATENTS:
         rest = [np.arange(len(score)) != k for k in range(len(score))]
         found = jackknife(value, np.array([of(score[r], found_in[r], stratum[r]) for r in rest]))
-    chance = np.array([of(score, rng.permutation(found_in), stratum) for _ in range(SHUFFLES)])
+    drawn = (exchanged(of, found_in, stratum, rng) for _ in range(SHUFFLES))
+    chance = np.array([of(score, found, stratum) for found in drawn])
     chance = chance[np.isfinite(chance)]
     null = float(chance.mean())
     as_far = int((np.abs(chance - null) >= abs(value - null) - 1e-12).sum())
