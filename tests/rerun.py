@@ -250,6 +250,9 @@ def _new_seed(cohort: str, seeds: list[int], made: str) -> Case:
                 below(cohort, "causes", f"seed{new}/.*"),
                 below(cohort, "weights|bars", rf"seed\d+-seed{new}/.*"),
                 CONSTRUCTIVE_TABLES,
+                # SAE seeds that are matched between members.
+                below(cohort, "stability", rf"(?:seed\d+-)?seed{new}/.*"),
+                TABLES.format(f"stability|calibration|bridge|{INTERPRETED}"),
             ),
             *tables,
             PAIR_STUDY_TABLES,
@@ -324,10 +327,8 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
                 below(cohort, "lenses"),
             ),
             below(cohort, "dictionaries", rf"seed{anchor}/.*/{UNBRIDGED}-(?:seed|shuffled)\d.*"),
-            below(cohort, "stability", rf"seed{anchor}/.*/{UNBRIDGED}.*|.*-interpret.*|{OTHERS}"),
-            TABLES.format(
-                f"dictionaries|stability|calibration|bridge|{INTERPRETED}|absorption|claims"
-            ),
+            below(cohort, "stability", rf"seed{anchor}/.*/{UNBRIDGED}.*|seed\d+-seed\d+/.*"),
+            TABLES.format("dictionaries|stability|bridge|absorption|claims"),
             PAIR_TABLES,
             # Effects of cuts are each member's own.
             TABLES.format("attribution|attribution_cells|weights|joint|bars|lenses|claims"),
@@ -842,7 +843,7 @@ CASES = [
         (
             below("[^/]*", "dictionaries", rf"seed1(?:01)?/.*/{UNBRIDGED}-(?:seed|shuffled)\d.*"),
             below("[^/]*", "stability", rf"seed1(?:01)?/.*/{UNBRIDGED}.*"),
-            TABLES.format(f"dictionaries|stability|calibration|{INTERPRETED}|claims"),
+            TABLES.format("dictionaries|stability|claims"),
             PAGE,
         ),
         "SAE seeds of the members that are new to them",
