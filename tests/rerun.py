@@ -327,7 +327,7 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
                 below(cohort, "lenses"),
             ),
             below(cohort, "dictionaries", rf"seed{anchor}/.*/{UNBRIDGED}-(?:seed|shuffled)\d.*"),
-            below(cohort, "stability", rf"seed{anchor}/.*/{UNBRIDGED}.*|seed\d+-seed\d+/.*"),
+            below(cohort, "stability", rf"(?:seed{anchor}/.*/{UNBRIDGED}|seed\d+-seed\d+/).*"),
             TABLES.format("dictionaries|stability|bridge|absorption|claims"),
             PAIR_TABLES,
             # Effects of cuts are each member's own.
