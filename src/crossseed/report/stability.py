@@ -39,11 +39,7 @@ def of_cohort(tables: t.Tables, cohort: str) -> dict[str, Any]:
         "bridge": between(tables, cohort),
         "heads": [*SHOWN.values(), "firing r", "in one SAE only"],
         "rows": lines,
-        "sentences": [
-            sentence
-            for dictionary, part in together.groupby("dictionary", sort=False)
-            for sentence in _sentences(str(dictionary), part)
-        ],
+        "sentences": _sentences(together),
     }
 
 
@@ -119,26 +115,36 @@ def _line(
     }
 
 
-def _sentences(dictionary: str, rows: pd.DataFrame) -> list[str]:
-    """What holds over the sites of one dictionary."""
+def _sentences(rows: pd.DataFrame) -> list[str]:
+    """What holds of the dictionaries, each by its median over sites, and over all of them."""
 
-    def values(quantity: str, part: str = "live", column: str = "value") -> pd.Series:
+    def of(quantity: str, part: str, column: str = "value") -> pd.Series:
         chosen = rows[(rows.quantity == quantity) & (rows.part.fillna("").astype(str) == part)]
-        return chosen[column].dropna()
+        return chosen.groupby("dictionary", sort=False)[column].median().dropna()
 
-    two = values("modes_two", "")
-    overlap = [values("subspace_overlap", part) for part in ("unshared", "any")]
-    chance = values("subspace_overlap", "unshared", "null")
+    def listed(quantity: str) -> str:
+        values, shuffled = of(quantity, "live"), of(quantity, "live", "shuffled")
+        return ", ".join(
+            f"{name} {value:.2f}" + (f" ({shuffled[name]:.2f})" if name in shuffled else "")
+            for name, value in values.items()
+        )
+
+    beside = (
+        "; in brackets SAEs on shuffled features" if len(of("pw_mcc", "live", "shuffled")) else ""
+    )
+    chance = {name: _range(of(name, "live", "null")) for name in ("strict_on_data", "pw_mcc")}
     sentences = [
-        f"{dictionary}: two SAEs from different seeds share {_range(values('strict_on_data'))} of the latents that "
-        f"fire (strict, encoders compared on data; {_range(values('strict_on_data', column='null'))} for random "
-        f"directions), {_range(values('strict'))} by encoders as they stand; matched cosines fall into two groups at {(two > 0.5).sum()} of {len(two)} sites."
+        f"Latents that fire and are shared by two SAEs (strict, encoders compared on data{beside}; random directions "
+        f"{chance['strict_on_data']}): {listed('strict_on_data')}.",
+        f"Matched decoder cosine (random directions {chance['pw_mcc']}): {listed('pw_mcc')}.",
     ]
     sentences += _ends(rows)
-    if len(overlap[0]):
+    overlap = of("subspace_overlap", "unshared")
+    if len(overlap):
         sentences.append(
-            f"Directions that are in one SAE alone span subspaces that overlap by {_range(overlap[0])}, as many of all "
-            f"that fire by {_range(overlap[1])}, random ones of that rank by {_range(chance)}."
+            f"Directions that are in one SAE alone span subspaces that overlap by {_range(overlap)}, as many of all "
+            f"that fire by {_range(of('subspace_overlap', 'any'))}, random ones of that rank by "
+            f"{_range(of('subspace_overlap', 'unshared', 'null'))}."
         )
     return sentences
 
@@ -149,7 +155,7 @@ def _ends(rows: pd.DataFrame) -> list[str]:
     if fits.empty:
         return []
     ends, told = [], 0
-    for _, cell in fits.groupby(["seed", "checkpoint", "site"]):
+    for _, cell in fits.groupby(["dictionary", "seed", "checkpoint", "site"]):
         by = cell.set_index(["quantity", "part"]).value
         if ("decay_offset", "c") not in by.index:
             continue
@@ -167,7 +173,7 @@ def _ends(rows: pd.DataFrame) -> list[str]:
         ]
     return [
         f"Extended by a kᵇ + c, the share that is in one SAE only would end at {_range(pd.Series(ends))} at {len(ends)} of "
-        f"{told} sites, where that form beats a kᵇ; elsewhere one to zero does as well. A slower decay to zero, as of latents "
+        f"{told} dictionaries and sites, where that form beats a kᵇ; elsewhere one to zero does as well. A slower decay to zero, as of latents "
         "that are each shared with a probability of their own, looks the same over so few SAEs."
     ]
 

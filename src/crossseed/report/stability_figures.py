@@ -125,7 +125,7 @@ def swept(tables: t.Tables, info: dict[str, Any], recipes: Mapping[str, Any]) ->
     columns = sweeps(recipes, list(pd.unique(whole.dictionary)))
     rows = [(cohort, quantity) for cohort in cohorts for quantity in PANELS]
     sns.set_theme(style="ticks", rc=STYLE)
-    figure = Figure(figsize=(0.8 + 2.6 * len(columns), 0.6 + 2.5 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(0.8 + 2.6 * len(columns), 0.6 + 2.8 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), len(columns), squeeze=False, sharey="row")
     for (cohort, quantity), line in zip(rows, axes, strict=True):
         of = whole[(whole.cohort == cohort) & (whole.quantity == quantity)]
@@ -135,8 +135,8 @@ def swept(tables: t.Tables, info: dict[str, Any], recipes: Mapping[str, Any]) ->
                 _sweep(axis, of[of.site == site], sweep, COLOURS[number % len(COLOURS)])
             _of_sweep(axis, sweep)
             sns.despine(ax=axis)
-        line[0].set_ylabel(f"{cohort}\n{PANELS[quantity]}")
-        line[0].set_ylim(-0.03, 1.03)
+        line[0].set_ylabel(f"{cohort}\n{PANELS[quantity]}", fontsize=8)
+        line[0].set_ylim(-0.03, _top(of.value))
         if quantity == next(iter(PANELS)):
             for number, site in enumerate(sites):
                 line[0].text(
@@ -185,7 +185,7 @@ def bridged(tables: t.Tables, info: dict[str, Any]) -> Figure:
     arms = [ITSELF, *RUNGS, *NULLS]
     sns.set_theme(style="ticks", rc=STYLE)
     figure = Figure(figsize=(1.0 + 3.9 * len(BRIDGED), 0.9 + 2.9 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), len(BRIDGED), squeeze=False, sharey=True, sharex=True)
+    axes = figure.subplots(len(rows), len(BRIDGED), squeeze=False, sharey="col", sharex=True)
     for line, (cohort, dictionary) in zip(axes, rows, strict=True):
         for axis, (quantity, label) in zip(line, BRIDGED.items(), strict=True):
             chosen = [
@@ -220,8 +220,8 @@ def bridged(tables: t.Tables, info: dict[str, Any]) -> Figure:
                 range(len(arms)), [_arm(arm) for arm in arms], rotation=50, ha="right", fontsize=7.5
             )
             axis.set_title(f"{cohort}, {dictionary}" if axis is line[0] else "")
-            axis.set_ylabel(label)
-            axis.set_ylim(-0.03, 1.03)
+            axis.set_ylabel(label, fontsize=9)
+            axis.set_ylim(-0.03, _top(whole[whole.quantity == quantity].value))
             sns.despine(ax=axis)
         for number, site in enumerate(sites):
             line[-1].text(
@@ -229,6 +229,11 @@ def bridged(tables: t.Tables, info: dict[str, Any]) -> Figure:
                 color=COLOURS[number % len(COLOURS)], transform=line[-1].transAxes,
             )  # fmt: skip
     return figure
+
+
+def _top(values: pd.Series) -> float:
+    """Where a panel of shares or cosines ends."""
+    return float(np.clip(1.15 * values.max(), 0.3, 1.03))
 
 
 def _arm(arm: str) -> str:

@@ -70,9 +70,11 @@ def search(l0_of: Callable[[float], float], start: float, wanted: float, runs: i
 
 
 def nearest(tried: list[Tried], wanted: float) -> int:
-    """Number of the run nearest the wanted L0, as a ratio."""
-    away = [abs(math.log(max(t.l0, 1e-9) / wanted)) for t in tried]
-    return int(np.argmin(away))
+    """Number of the run nearest the wanted L0, as a ratio; of those that are as near, that of the smallest penalty: where
+    L0 no longer falls, more of it only harms."""
+    away = np.array([abs(math.log(max(t.l0, 1e-9) / wanted)) for t in tried])
+    near = np.flatnonzero(away <= away.min() + NEAR)
+    return int(min(near, key=lambda number: tried[number].penalty))
 
 
 def calibrate(
