@@ -404,6 +404,22 @@ def stability(
     }
 
 
+def match(
+    run: RunConfig,
+    cohort: str,
+    seed: int,
+    checkpoint: str,
+    site: str,
+    dictionary: str,
+    first: str,
+    second: str,
+) -> Spec:
+    cell = stability(run, cohort, seed, checkpoint, site, dictionary)
+    for name in ("seeds", "shuffled", "threshold"):
+        del cell[name]
+    return {**cell, "first": first, "second": second}
+
+
 def bridge(
     run: RunConfig,
     cohort: str,

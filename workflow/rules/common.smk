@@ -44,6 +44,8 @@ wildcard_constraints:
     draws=r"\d+",
     power_draws=r"\d+",
     dictionary=r"[a-z0-9-]+-x\d+",
+    first=r"(?:seed|shuffled|random)\d+",
+    second=r"(?:seed|shuffled|random)\d+",
     init=r"shared|independent|(?:seed|shuffled)\d+",
 
 

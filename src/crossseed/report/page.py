@@ -145,8 +145,13 @@ CAPTIONS = {
     "the ceiling. On grey: maps that match no token to its own. Hollow: before training. Grey line: random directions. "
     "Encoders are compared through orthogonal maps alone: the inverse of a regression amplifies what it predicts worst.",
     "stability-decay": "Latents of one SAE that none of k − 1 others has, of those that fire; mean over "
-    "which SAE it is, over sets of others, and over sites, whose range the bars are. Published for 32,768 "
-    "latents of Pythia-160m: .58 at two, .35 at nine.",
+    "which SAE it is, over sets of others, and over sites, whose range the bars are. Dotted: as two SAEs on shuffled features "
+    "share, were any latent as likely to be found again as any other; grey: random directions, likewise. Published for 32,768 "
+    "latents of Pythia-160m, by another criterion: .58 at two, .35 at nine.",
+    "stability-latents": "Left: share of all latents whose matched cosines of decoder and encoder, as they stand, are above a threshold "
+    "and of one partner (strict), over the threshold; dotted, SAEs on shuffled features; grey, random directions. Middle: "
+    "strict share, on data, of latents by how often they fire, from the rarest quarter to the densest. Right: how "
+    "often latents fire that are found in exactly so many SAEs (median; bars: 95 % intervals by leaving out one SAE). Means over sites.",
     "interpret": "How well the firing of a latent of the first SAE is told by its explanation, over the number of SAEs in "
     "which it is found. Detection: whether it fires in a window of held-out text; fuzzing: whether the marked tokens are "
     "those it fires at. Means over the latents drawn of each class and over sites, with 95 % intervals by leaving out one latent "

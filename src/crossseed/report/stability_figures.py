@@ -103,6 +103,9 @@ def decay(tables: t.Tables, info: dict[str, Any]) -> Figure:
             curve = of.groupby("k").value.agg(["mean", "min", "max"])
             axis.plot(curve.index, curve["mean"], "o-", color=colour, ms=3, lw=1.2)
             axis.vlines(curve.index, curve["min"], curve["max"], color=colour, lw=0.7)
+            chance = of.groupby("k")[["shuffled", "null"]].mean()
+            axis.plot(chance.index, chance.shuffled, ":", color=colour, lw=0.9)
+            axis.plot(chance.index, chance.null, "-", color=GREY, lw=0.7, zorder=0)
             ends.append((float(curve["mean"].iloc[-1]), str(dictionary), colour))
         last = int(part.k.max())
         heights = spread_labels([value for value, *_ in ends], 0.035)
@@ -116,6 +119,78 @@ def decay(tables: t.Tables, info: dict[str, Any]) -> Figure:
         sns.despine(ax=axis)
     axes[0].set_ylabel("share of latents in one SAE only")
     return figure
+
+
+def of_latents(tables: t.Tables, info: dict[str, Any]) -> Figure:
+    """A row a cohort: sharing over the threshold, by how often latents fire, and how often those fire that are in exactly
+    so many SAEs."""
+    rows = trained(tables.stability)
+    rows = rows[rows["first"].isna()]
+    cohorts = [cohort for cohort in info if cohort in set(rows.cohort)]
+    names = list(pd.unique(rows.dictionary))
+    sns.set_theme(style="ticks", rc=STYLE)
+    figure = Figure(figsize=(14.0, 0.6 + 3.9 * len(cohorts)), layout="constrained")
+    axes = figure.subplots(len(cohorts), 3, squeeze=False)
+    palette = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
+    for line, cohort in zip(axes, cohorts, strict=True):
+        part = rows[rows.cohort == cohort].astype({"part": str})
+        of_density = part[part.part.str.startswith("density ")]
+        panels = (
+            part[part.quantity == "strict_above"].assign(x=lambda r: r.part.astype(float)),
+            of_density[of_density.quantity == "strict_on_data"].assign(
+                x=lambda r: r.part.str.removeprefix("density ").astype(int)
+            ),
+            part[part.quantity == "density_in_exactly"].assign(
+                x=lambda r: r.part.astype(float).astype(int)
+            ),
+        )
+        labels = (
+            ("cosine above", "share of latents, strict"),
+            ("quarter by density, rarest first", "share of latents, strict, on data"),
+            ("SAEs in which a latent is found", "density (share of tokens)"),
+        )
+        for axis, panel, (x_label, y_label) in zip(line, panels, labels, strict=True):
+            _lines(axis, panel, palette)
+            axis.set_xlabel(x_label)
+            axis.set_ylabel(y_label)
+            sns.despine(ax=axis)
+        for axis in line[:2]:
+            axis.set_ylim(-0.03, 1.03)
+        for axis, panel in zip(line[1:], panels[1:], strict=True):
+            axis.set_xticks(sorted(panel.x.unique()))
+        line[2].set_yscale("log")
+        line[0].set_title(cohort)
+    return figure
+
+
+def _lines(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any]) -> None:
+    """A line a dictionary, mean over sites, labelled at its end."""
+    ends = []
+    for dictionary, of in rows.groupby("dictionary", sort=False):
+        colour = palette[str(dictionary)]
+        curve = of.groupby("x")[["value", "low", "high", "null", "shuffled"]].mean()
+        curve = curve.dropna(subset=["value"])
+        if curve.empty:
+            continue
+        axis.plot(curve.index, curve.value, "o-", color=colour, ms=3, lw=1.2)
+        axis.vlines(curve.index, curve.low, curve.high, color=colour, lw=0.8)
+        axis.plot(curve.index, curve.shuffled, ":", color=colour, lw=0.9)
+        axis.plot(curve.index, curve.null, "-", color=GREY, lw=0.7, zorder=0)
+        ends.append((float(curve.index[-1]), float(curve.value.iloc[-1]), str(dictionary), colour))
+    if not ends:
+        return
+    last = max(end[0] for end in ends)
+    span = last - float(rows.x.min())
+    axis.set_xlim(float(rows.x.min()) - 0.05 * span, last + 0.5 * span)
+    heights = [end[1] for end in ends]
+    logarithmic = rows.quantity.iloc[0] == "density_in_exactly"
+    scale = np.log10(np.maximum(heights, 1e-9)) if logarithmic else np.array(heights)
+    gap = 0.045 * (np.ptp(scale) + 0.3) if logarithmic else 0.045
+    placed = np.array(spread_labels(list(scale), gap))
+    for height, (_, _, dictionary, colour) in zip(
+        10**placed if logarithmic else placed, ends, strict=True
+    ):
+        axis.text(last + 0.03 * span, height, dictionary, color=colour, fontsize=7, va="center")
 
 
 def swept(tables: t.Tables, info: dict[str, Any], recipes: Mapping[str, Any]) -> Figure:
