@@ -580,6 +580,7 @@ CASES = [
             ("steps", 41),
             ("batch_tokens", 127),
             ("lr", 3e-3),
+            ("lr_latents", 16),
             ("warmup_steps", 6),
             ("decay_steps", 11),
             ("grad_clip", 0.01),

@@ -29,6 +29,7 @@ VERBS = {
     "splice": "run a member with another's carried activations in place of its own",
     "calibrate": "find the penalty with which an SAE has a wanted number of active latents",
     "match": "match two SAEs of one member and site that were trained from different seeds",
+    "compare": "say what two dictionaries share, by their directions alone",
     "bridge": "match the SAEs of two members after each map, beside two SAEs of one member",
     "stability": "compare SAEs of one member and site that were trained from different seeds",
     "absorption": "look for first letters in SAEs of several seeds, and for latents that take them over",

@@ -255,6 +255,20 @@ def _by_key(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
     return {(row["quantity"], row["part"]): row["value"] for row in rows}
 
 
+def standing_alone(found: m.Compared, width: int, threshold: float) -> list[Row]:
+    """What two dictionaries share by their directions alone, beside random ones of their shape: of all latents, over
+    thresholds, and the modes of matched cosines."""
+    n = len(found.decoder.partner)
+    every = np.ones(n, dtype=bool)
+    drawn = [of.standing for of in random(n, width, np.eye(width)).values()]
+    nulls, rows = (
+        _shares(of, {"all": every}, threshold) + _over_thresholds(of, every)
+        for of in (m.compare(*drawn[:2]), found)
+    )
+    null = _by_key(nulls)
+    return [{**row, "null": null[row["quantity"], row["part"]]} for row in rows]
+
+
 def _pair(found: m.Compared, live: np.ndarray, density: np.ndarray, threshold: float) -> list[Row]:
     """What two SAEs share: of all latents, of those of the first that fire, by how often they do, over thresholds.
 
@@ -262,12 +276,20 @@ def _pair(found: m.Compared, live: np.ndarray, density: np.ndarray, threshold: f
         live: latents of the first that fire. density: how often.
     """
     parts = {"all": np.ones(len(live), dtype=bool), **_strata(live, density)}
-    rows = [
+    return _shares(found, parts, threshold) + _over_thresholds(found, live)
+
+
+def _shares(found: m.Compared, parts: Mapping[str, np.ndarray], threshold: float) -> list[Row]:
+    return [
         _row(quantity, value, part, n=int(among.sum()))
         for part, among in parts.items()
         for quantity, value in m.summary(found, among, threshold).items()
     ]
-    rows += [
+
+
+def _over_thresholds(found: m.Compared, live: np.ndarray) -> list[Row]:
+    """Shares of all latents above each threshold, and the modes of the matched cosines of those that fire."""
+    rows = [
         _row(f"{criterion}_above", found.shared(criterion, t).mean(), t, n=len(live))
         for criterion in m.AT_A_THRESHOLD
         for t in THRESHOLDS
