@@ -136,7 +136,7 @@ CAPTIONS = {
     "that fire and to which both matchings give the same partner, with both cosines above the threshold (strict), encoders weighed by the covariance of "
     "activations. "
     "Right: the mean cosine of matched decoder directions. Means over pairs of SAE seeds with 95 % intervals by leaving "
-    "out one seed at a time (from four seeds on). Hollow: SAEs of the model before training, where the run has them; crosses: "
+    "out one seed at a time (from four seeds on); where several members have such SAEs, means over these, of interval ends too. Hollow: SAEs of the model before training, where the run has them; crosses: "
     "two SAEs on activations whose principal components are dealt out to other tokens; grey ticks: random directions of the "
     "same number and width.",
     "stability-sweeps": "The same over what is varied about one dictionary; lines and points are sites, marks as above.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -80,6 +81,11 @@ def _wanted(tables: t.Tables, dictionary: str) -> str:
     return f" (wanted {found.iloc[0]:g})" if len(found) else ""
 
 
+def _recipe(of: Sequence[float], wanted: str = "") -> str:
+    ev, l0, dead = of
+    return f"EV {ev:.2f}, L0 {l0:.1f}{wanted}, dead {dead:.0%}"
+
+
 def _line(
     tables: t.Tables,
     rows: pd.DataFrame,
@@ -96,9 +102,14 @@ def _line(
         & (saes.seed == seed)
         & (saes.checkpoint == checkpoint)
         & (saes.site == site)
-        & saes.init.str.startswith("seed")
     ]
-    ev, l0, dead = (saes[saes.metric == name].value.median() for name in ("ev", "l0", "dead_share"))
+    own, shuffled = (
+        [
+            saes[(saes.metric == name) & saes.init.str.startswith(of)].value.median()
+            for name in ("ev", "l0", "dead_share")
+        ]
+        for of in ("seed", "shuffled")
+    )
     alone = rows[rows.quantity == "alone"]
     last = alone.iloc[alone.part.astype(int).argmax()] if len(alone) else None
     cells = [_cell(_one(rows, name), _one(before, name)) for name in SHOWN]
@@ -106,10 +117,11 @@ def _line(
     found = _cell(last, None if last is None else _one(before, "alone", last.part))
     if last is not None:
         found["more"] = "; ".join(filter(None, (f"of {int(last.part)}", found["more"])))
+    beside = f"; on shuffled features {_recipe(shuffled)}" if pd.notna(shuffled[0]) else ""
     return {
         "dictionary": dictionary,
         "site": f"seed {seed}, {checkpoint}, {site}",
-        "recipe": f"EV {ev:.2f}, L0 {l0:.1f}{_wanted(tables, dictionary)}, dead {dead:.0%}",
+        "recipe": _recipe(own, _wanted(tables, dictionary)) + beside,
         "cells": [*cells, found],
     }
 
