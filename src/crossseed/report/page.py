@@ -148,8 +148,7 @@ CAPTIONS = {
     "which SAE it is, over sets of others, and over sites, whose range the bars are. Dotted: as two SAEs on shuffled features "
     "share, were any latent as likely to be found again as any other; grey: random directions, likewise. Published for 32,768 "
     "latents of Pythia-160m, by another criterion: .58 at two, .35 at nine.",
-    "stability-latents": "Left: share of all latents whose matched cosines of decoder and encoder, as they stand, are above a threshold "
-    "and of one partner (strict), over the threshold; dotted, SAEs on shuffled features; grey, random directions. Middle: "
+    "stability-latents": "Left: share of all latents whose matched decoder cosine is above a threshold, over the threshold; dotted, SAEs on shuffled features; grey, random directions. Middle: "
     "strict share, on data, of latents by how often they fire, from the rarest quarter to the densest. Right: how "
     "often latents fire that are found in exactly so many SAEs (median; bars: 95 % intervals by leaving out one SAE). Means over sites.",
     "interpret": "How well the firing of a latent of the first SAE is told by its explanation, over the number of SAEs in "

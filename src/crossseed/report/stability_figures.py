@@ -136,7 +136,7 @@ def of_latents(tables: t.Tables, info: dict[str, Any]) -> Figure:
         part = rows[rows.cohort == cohort].astype({"part": str})
         of_density = part[part.part.str.startswith("density ")]
         panels = (
-            part[part.quantity == "strict_above"].assign(x=lambda r: r.part.astype(float)),
+            part[part.quantity == "dec_above"].assign(x=lambda r: r.part.astype(float)),
             of_density[of_density.quantity == "strict_on_data"].assign(
                 x=lambda r: r.part.str.removeprefix("density ").astype(int)
             ),
@@ -145,12 +145,13 @@ def of_latents(tables: t.Tables, info: dict[str, Any]) -> Figure:
             ),
         )
         labels = (
-            ("cosine above", "share of latents, strict"),
+            ("cosine above", "share of latents, decoders alone"),
             ("quarter by density, rarest first", "share of latents, strict, on data"),
             ("SAEs in which a latent is found", "density (share of tokens)"),
         )
         for axis, panel, (x_label, y_label) in zip(line, panels, labels, strict=True):
-            _lines(axis, panel, palette)
+            # Curves that end at 0 leave no room for names; they have their colours beside.
+            _lines(axis, panel, palette, named=axis is not line[0])
             axis.set_xlabel(x_label)
             axis.set_ylabel(y_label)
             sns.despine(ax=axis)
@@ -163,8 +164,9 @@ def of_latents(tables: t.Tables, info: dict[str, Any]) -> Figure:
     return figure
 
 
-def _lines(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any]) -> None:
-    """A line a dictionary, mean over sites, labelled at its end."""
+def _lines(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], named: bool) -> None:
+    """A line a dictionary, mean over sites, with its name at its end."""
+    logarithmic = bool((rows.quantity == "density_in_exactly").any())
     ends = []
     for dictionary, of in rows.groupby("dictionary", sort=False):
         colour = palette[str(dictionary)]
@@ -172,25 +174,27 @@ def _lines(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any]) -> None:
         curve = curve.dropna(subset=["value"])
         if curve.empty:
             continue
+        # An interval that reaches zero ends a tenth below on an axis that has none.
+        low = curve.low.clip(lower=curve.value / 10) if logarithmic else curve.low
         axis.plot(curve.index, curve.value, "o-", color=colour, ms=3, lw=1.2)
-        axis.vlines(curve.index, curve.low, curve.high, color=colour, lw=0.8)
+        axis.vlines(curve.index, low, curve.high, color=colour, lw=0.8)
         axis.plot(curve.index, curve.shuffled, ":", color=colour, lw=0.9)
         axis.plot(curve.index, curve.null, "-", color=GREY, lw=0.7, zorder=0)
-        ends.append((float(curve.index[-1]), float(curve.value.iloc[-1]), str(dictionary), colour))
-    if not ends:
+        ends.append((float(curve.value.iloc[-1]), str(dictionary), colour))
+    if not ends or not named:
         return
-    last = max(end[0] for end in ends)
-    span = last - float(rows.x.min())
-    axis.set_xlim(float(rows.x.min()) - 0.05 * span, last + 0.5 * span)
-    heights = [end[1] for end in ends]
-    logarithmic = rows.quantity.iloc[0] == "density_in_exactly"
-    scale = np.log10(np.maximum(heights, 1e-9)) if logarithmic else np.array(heights)
-    gap = 0.045 * (np.ptp(scale) + 0.3) if logarithmic else 0.045
-    placed = np.array(spread_labels(list(scale), gap))
-    for height, (_, _, dictionary, colour) in zip(
+    first, last = float(rows.x.min()), float(rows.x.max())
+    axis.set_xlim(first - 0.05 * (last - first), last + 0.4 * (last - first))
+    heights = np.array([height for height, *_ in ends])
+    scale = np.log10(heights) if logarithmic else heights
+    span = np.log10(rows.value.max() / rows.value[rows.value > 0].min()) if logarithmic else 1.0
+    placed = np.array(spread_labels(list(scale), 0.045 * float(span)))
+    for height, (_, dictionary, colour) in zip(
         10**placed if logarithmic else placed, ends, strict=True
     ):
-        axis.text(last + 0.03 * span, height, dictionary, color=colour, fontsize=7, va="center")
+        axis.text(
+            last + 0.03 * (last - first), height, dictionary, color=colour, fontsize=7, va="center"
+        )
 
 
 def swept(tables: t.Tables, info: dict[str, Any], recipes: Mapping[str, Any]) -> Figure:
