@@ -66,13 +66,17 @@ class GrammarData(_Sentences):
     """Sentences that the project makes itself."""
 
     source: Literal["grammar"] = Field(
-        description="`grammar`: sentences drawn from a template grammar; those of `eval` hold words that no "
-        "other sentence holds."
+        description="`grammar`: sentences drawn from a template grammar; each of `eval` holds a word that no "
+        "other sentence with a label holds."
     )
     grammar: Name = Field(
         description="File of `resources/grammars/`: `sentiment`, `politeness`, `emotion`, or one of your own."
     )
     seed: CountOrZero = Field(description="Seed of the draws.")
+    unlabelled: CountOrZero = Field(
+        description="More sentences without labels, for the tokenizer and for `model.pretraining`. They hold the "
+        "words of `eval` too, as BERT knows the words of a test set, but are no sentences of it."
+    )
 
 
 class _Labelled(_Sentences):
@@ -113,7 +117,7 @@ Data = Annotated[GrammarData | FileData | HubData, Field(discriminator="source")
 
 
 class Pretraining(Model):
-    """Masked-language modelling on the training sentences, before fine-tuning."""
+    """Masked-language modelling before fine-tuning, on the training sentences and those without labels."""
 
     steps: Count = Field(description="Optimiser steps.")
     batch_rows: Count = Field(description="Sentences a step.")
@@ -134,7 +138,8 @@ class ScratchModel(Model):
     heads: Count = Field(description="Attention heads a block; they divide the width.")
     mlp_width: Count = Field(description="Hidden size of the MLPs.")
     vocabulary: Annotated[int, Field(ge=100)] = Field(
-        description="Tokens of the WordPiece tokenizer at most; few different words give fewer."
+        description="Tokens of the WordPiece tokenizer at most: letters and the most frequent words; few "
+        "different words give fewer."
     )
     dropout: Annotated[Number, Field(ge=0, lt=1)] = Field(
         description="Share of activations and attention weights dropped in training (BERT: 0.1)."
@@ -215,10 +220,6 @@ class ClassifierTraining(Model):
     precision: Literal["float32", "bfloat16"] = Field(
         description="Arithmetic of the forward pass (published: mixed); weights and optimiser stay in float32."
     )
-    keep_start: bool = Field(
-        description="Whether `step0`, the model before its first step of fine-tuning, is kept beside `final`. "
-        "Seeds that start from one base made by the run take it from the anchor's, so that it must be kept."
-    )
 
 
 class ClassifierTokens(Model):
@@ -278,11 +279,6 @@ class ClassifierCohort(CohortConfig):
                 else f"model.id {model.id!r} names one base for all seeds, but kind_of_seed = pretrain needs one "
                 "for each; put {seed} in"
             )
-        if isinstance(model, ScratchModel) and self._one_base and not self.training.keep_start:
-            raise ValueError(
-                "training.keep_start = false, but with kind_of_seed = finetune the seeds start from the "
-                "anchor's `step0`; set it to true"
-            )
         return self
 
     @model_validator(mode="after")
@@ -290,8 +286,7 @@ class ClassifierCohort(CohortConfig):
         missing = self.missing_checkpoints(self.checkpoints)
         if missing:
             raise ValueError(
-                f"checkpoint {missing[0]!r} is not kept; a classifier has {FINAL}, and {START} with "
-                "training.keep_start"
+                f"checkpoint {missing[0]!r} is not kept; a classifier has {' and '.join(self._kept)}"
             )
         tokens, data = self.tokens, self.data
         if tokens.fit + tokens.train > data.train:
@@ -310,12 +305,16 @@ class ClassifierCohort(CohortConfig):
         return self
 
     @property
+    def _kept(self) -> list[str]:
+        """Checkpoints; the start of fine-tuning where the run made it, since seeds may start from the anchor's."""
+        return [START, FINAL] if isinstance(self.model, ScratchModel) else [FINAL]
+
+    @property
     def _one_base(self) -> bool:
         return self.kind_of_seed == "finetune"
 
     def missing_checkpoints(self, names: Sequence[str]) -> list[str]:
-        kept = {FINAL, START} if self.training.keep_start else {FINAL}
-        return [name for name in names if name not in kept]
+        return [name for name in names if name not in self._kept]
 
     def needs_anchor(self, seed: int) -> bool:
         return self._one_base and isinstance(self.model, ScratchModel) and seed != self.anchor
@@ -414,7 +413,7 @@ class ClassifierCohort(CohortConfig):
 
     @property
     def kept_checkpoints(self) -> int:
-        return 1 + self.training.keep_start
+        return len(self._kept)
 
     @property
     def training_steps(self) -> int:
@@ -435,8 +434,7 @@ class ClassifierCohort(CohortConfig):
 
     @property
     def trained_files(self) -> list[str]:
-        kept = [START, FINAL] if self.training.keep_start else [FINAL]
-        return [f"{MODEL}/{checkpoint}/{name}" for checkpoint in kept for name in NAMES]
+        return [f"{MODEL}/{checkpoint}/{name}" for checkpoint in self._kept for name in NAMES]
 
     @property
     def tokenizer_files(self) -> list[str]:

@@ -29,15 +29,18 @@ class Sentences(NamedTuple):
 
     Attributes:
         classes: names in order of their numbers. parts: by part of `PARTS`.
+        unlabelled: more sentences, which are in no part.
     """
 
     classes: list[str]
     parts: dict[str, Labelled]
+    unlabelled: list[str]
 
     @property
     def digest(self) -> str:
         """Of all texts and labels, in order."""
-        arrays = {}
+        more = "\0".join(self.unlabelled).encode()
+        arrays = {"unlabelled": np.frombuffer(more, np.uint8)}
         for part, found in self.parts.items():
             data = "\0".join(found.texts).encode()
             arrays |= {f"{part}/texts": np.frombuffer(data, np.uint8), f"{part}/labels": found.label_n}
@@ -57,9 +60,11 @@ def sentences(told: Mapping[str, Any], files: Sequence[Path]) -> Sentences:
     """
     data: Data = TypeAdapter(Data).validate_python(told)
     counts = {part: int(getattr(data, part)) for part in PARTS}
+    unlabelled: list[str] = []
     match data:
         case GrammarData():
-            parts = _of_grammar(data, files, counts)
+            parts = _of_grammar(data, files, counts | {"unlabelled": data.unlabelled})
+            unlabelled = parts.pop("unlabelled").texts
         case FileData() | HubData():
             parts = _of_rows(data, counts)
         case _:
@@ -73,7 +78,7 @@ def sentences(told: Mapping[str, Any], files: Sequence[Path]) -> Sentences:
                 f"({name!r}), one of the {len(data.classes)} of data.classes; correct data.classes, or take more "
                 "sentences"
             )
-    return Sentences(data.classes, parts)
+    return Sentences(data.classes, parts, unlabelled)
 
 
 def _name(data: Data) -> str:

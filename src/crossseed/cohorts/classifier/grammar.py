@@ -1,8 +1,9 @@
 """Labelled sentences from template grammars that people write.
 
 A file of `resources/grammars/` names classes, of each some constructions, of each some templates. What fills a
-template is drawn; a sentence's class is that of its template, and no sentence has two. Words under ``held_out``
-of a topic stand in `eval` alone, and every sentence of `eval` holds one, so that no model can have seen it.
+template is drawn; a sentence's class is that of its template, and no sentence has two. Of all sentences with
+labels, those of `eval` alone hold words under ``held_out`` of a topic, and each of them does. Sentences without
+labels, which bases are pre-trained on as BERT was on text, hold words of both sorts, and none is one of `eval`.
 """
 
 from __future__ import annotations
@@ -26,6 +27,13 @@ from crossseed.seeding import generator
 Words = Annotated[list[Annotated[str, NonEmpty]], Distinct, NonEmpty]
 # In the order in which they are drawn; no sentence stands in two.
 PARTS = ("train", "development", "eval")
+# Which topics fill the sentences of a part: those held out, those shown, or (None) any.
+HELD_OUT: dict[str, bool | None] = {
+    "train": False,
+    "development": False,
+    "eval": True,
+    "unlabelled": None,
+}
 # Draws in a row that give nothing new before a class counts as exhausted.
 PATIENCE = 2000
 WORD = re.compile(r"\w+")
@@ -66,12 +74,12 @@ class Grammar:
         self.name, self.file = name, file
         self.classes = list(file.classes)
 
-    def draw(self, template: str, held_out: bool, rng: np.random.Generator) -> str:
-        """One sentence of a template; topics are filled with words held out, or with the others."""
+    def draw(self, template: str, held_out: bool | None, rng: np.random.Generator) -> str:
+        """One sentence of a template; topics are filled with words held out, with the others, or with any."""
         text = self._fill(template, held_out, rng)
         return text[0].upper() + text[1:]
 
-    def _fill(self, template: str, held_out: bool, rng: np.random.Generator) -> str:
+    def _fill(self, template: str, held_out: bool | None, rng: np.random.Generator) -> str:
         parts = []
         for literal, name in _parts(template):
             parts.append(literal)
@@ -127,14 +135,14 @@ class Grammar:
 
         Args:
             seed: of the draws.
-            counts: how many sentences each of `PARTS` has.
+            counts: how many sentences each of `PARTS` has, and ``unlabelled``.
 
         Raises:
             UserError: the grammar does not make so many, or makes one of two classes.
         """
         seen: dict[bytes, str] = {}
         found = {}
-        for part in PARTS:
+        for part in HELD_OUT:
             texts, labels = [], []
             for number, label in enumerate(self.classes):
                 n = counts[part] // len(self.classes) + (
@@ -156,7 +164,8 @@ class Grammar:
         failed = turn = 0
         while len(texts) < wanted:
             templates = constructions[turn % len(constructions)]
-            text = self.draw(templates[int(rng.integers(len(templates)))], part == "eval", rng)
+            template = templates[int(rng.integers(len(templates)))]
+            text = self.draw(template, HELD_OUT[part], rng)
             other = seen.get(key_of(text))
             if other is not None and other != label:
                 raise UserError(

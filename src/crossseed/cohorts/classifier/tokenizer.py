@@ -1,13 +1,14 @@
 """The WordPiece tokenizer of a cohort of classifiers, and sentences as token ids.
 
-In small letters, as BERT's uncased one; trained on the training sentences, so that words held out come in
-pieces. Every letter is a piece, so that no word is unknown.
+In small letters, as BERT's uncased one: letters and digits, and the most frequent words of the training sentences
+and of those without labels. A word that is not among them comes in letters.
 """
 
 from __future__ import annotations
 
 import os
 import string
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -55,7 +56,7 @@ class Encoded(NamedTuple):
 
 
 def make(spec: Mapping[str, Any], out: Sequence[Path], data: Sequence[Path] = ()) -> None:
-    """Trains and saves the tokenizer.
+    """Makes and saves the tokenizer.
 
     Args:
         spec: ``data`` and ``vocabulary``.
@@ -64,24 +65,26 @@ def make(spec: Mapping[str, Any], out: Sequence[Path], data: Sequence[Path] = ()
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-    from tokenizers.trainers import WordPieceTrainer
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token=SPECIAL["unk_token"]))  # type: ignore[call-arg]
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
-    tokenizer.decoder = decoders.WordPiece()  # type: ignore[assignment]
-    trainer = WordPieceTrainer(
-        vocab_size=spec["vocabulary"],
-        special_tokens=list(SPECIAL.values()),
-        show_progress=False,
+    found = sentences(spec["data"], data)
+    texts = [*found.parts["train"].texts, *found.unlabelled]
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    counts = Counter(
+        word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
     )
-    texts = sentences(spec["data"], data).parts["train"].texts
-    # A letter is a piece at the start of a word and within it only if it was seen there.
-    tokenizer.train_from_iterator([*texts, *(2 * letter for letter in CHARACTERS)], trainer)
-    cls, sep = (tokenizer.token_to_id(SPECIAL[name]) for name in ("cls_token", "sep_token"))
+    # Not by tokenizers' own trainer, which breaks ties in an order of its own each time.
+    words = sorted(counts, key=lambda word: (-counts[word], word))
+    pieces = [*SPECIAL.values(), *CHARACTERS, *(f"##{letter}" for letter in CHARACTERS)]
+    names = list(dict.fromkeys([*pieces, *words]))[: max(spec["vocabulary"], len(pieces))]
+    ids = {name: number for number, name in enumerate(names)}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token=SPECIAL["unk_token"]))
+    tokenizer.normalizer = normalizer  # type: ignore[assignment]
+    tokenizer.pre_tokenizer = splitter  # type: ignore[assignment]
+    tokenizer.decoder = decoders.WordPiece()  # type: ignore[assignment]
+    ends = [(SPECIAL[name], ids[SPECIAL[name]]) for name in ("cls_token", "sep_token")]
     tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", cls), ("[SEP]", sep)]
+        single="[CLS] $A [SEP]", special_tokens=ends
     )
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
     with move_into_place(out) as folder:

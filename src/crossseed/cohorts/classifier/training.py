@@ -311,7 +311,7 @@ def pretrain(
     device: str,
     saved: Mapping[str, np.ndarray] | None,
 ) -> dict[str, Tensor]:
-    """The base after masked-language modelling of the training sentences.
+    """The base after masked-language modelling of the sentences of ``text``.
 
     Args:
         job: its log is written. model: untrained. told: the recipe.
@@ -323,7 +323,7 @@ def pretrain(
         stepper.restore(saved)
     stepper.loss_sum = job.log.pop("loss_sum", 0.0)
     job.log["stage"] = PRETRAINING
-    train, vocabulary = parts["train"], model.config.vocab_size
+    train, vocabulary = parts["text"], model.config.vocab_size
     start = job.log["step"]
     name = ("classifier-pretraining", base_seed)
     progress = Progress(f"pre-train {job.where}", told.steps, start)
@@ -502,6 +502,10 @@ def train(
         part: Examples(tk.encode(tokenizer, texts, spec["context"]), label_n)
         for part, (texts, label_n) in found.parts.items()
     }
+    more = [*found.parts["train"].texts, *found.unlabelled]
+    parts["text"] = Examples(
+        tk.encode(tokenizer, more, spec["context"]), np.zeros(len(more), np.int64)
+    )
     base_files = [path for path in anchor if path.parent.name == START]
     model: BertForSequenceClassification | None = None
     base = "own"
