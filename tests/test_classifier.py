@@ -77,7 +77,9 @@ def test_words_held_out_have_labels_in_eval_alone_and_in_each_of_its_sentences(s
         for word in WORD.findall(text)
     }
     parts = drawn(shipped)
-    seen = {word for text in parts.pop("unlabelled").texts for word in WORD.findall(text.casefold())}
+    seen = {
+        word for text in parts.pop("unlabelled").texts for word in WORD.findall(text.casefold())
+    }
     assert seen > held_out
     for name, part in parts.items():
         for text in part.texts:
@@ -160,10 +162,12 @@ def test_too_few_sentences_and_two_classes_of_one_are_told(tmp_path):
     found = grammar.read(path)
     enough = {"train": 2, "development": 2, "eval": 2, "unlabelled": 0}
     assert sorted(found.sentences(0, enough)["eval"].texts) == ["A b rum", "B a rum"]
-    with pytest.raises(UserError, match="x gives no more than 2 of the 3 sentences asked for train"):
+    with pytest.raises(
+        UserError, match="x gives no more than 2 of the 3 sentences asked for train"
+    ):
         found.sentences(0, {**enough, "train": 6})
     path.write_text(yaml.safe_dump(tiny(fillers__two=["a"])))
-    with pytest.raises(UserError, match="is made of (x and of y|y and of x)"):
+    with pytest.raises(UserError, match=r"is made of (x and of y|y and of x)"):
         grammar.read(path).sentences(0, enough)
 
 
@@ -230,7 +234,9 @@ def test_no_sentence_stands_in_two_parts_and_numbers_or_names_say_the_class(tmp_
     named = [{**row, "label": ["bad", "good"][row["label"]]} for row in rows(10, first=8)]
     # Ten rows of eval repeat training sentences but for letter case, and are left out.
     repeated = [{**row, "text": row["text"].upper()} for row in rows(10)]
-    found = data.sentences(files(tmp_path, [*rows(10), *named], [*repeated, *rows(9, first=40)]), [])
+    found = data.sentences(
+        files(tmp_path, [*rows(10), *named], [*repeated, *rows(9, first=40)]), []
+    )
     sizes = {part: len(texts) for part, (texts, _) in found.parts.items()}
     assert sizes == {"train": 10, "development": 4, "eval": 6}
     texts = [text.casefold() for texts, _ in found.parts.values() for text in texts]
@@ -359,10 +365,12 @@ def test_frequent_words_are_tokens_and_others_come_in_letters(home, tmp_path):
     assert (ids[0], ids[-1]) == (tokenizer.cls_token_id, tokenizer.sep_token_id)
     assert tokenizer.tokenize("film, ox") == ["film", ",", "o", "##x"]
     assert sorted(tokenizer.get_vocab().values()) == list(range(len(tokenizer)))
-    tk.make(specs.tokenizer(changed(model__vocabulary=100), COHORT), tokenizer_files(tmp_path), SHIPPED)
+    tk.make(
+        specs.tokenizer(changed(model__vocabulary=100), COHORT), tokenizer_files(tmp_path), SHIPPED
+    )
     fewer = tk.load(tokenizer_files(tmp_path), {})
     assert len(fewer) == 100 < len(tokenizer)
-    assert fewer.tokenize("the circus") == ["the", *"c ##i ##r ##c ##u ##s".split()]
+    assert fewer.tokenize("the circus") == ["the", "c", "##i", "##r", "##c", "##u", "##s"]
 
 
 def made(home, **keys):
@@ -541,9 +549,7 @@ def test_early_stopping_keeps_the_best_epoch(home, tmp_path, monkeypatch):
     found = read_table(tmp_path / "quality.csv", training.QUALITY_COLUMNS)
     steps = {int(r["step"]) for r in found if r["distribution"] == "development"}
     assert steps == {8, 16, 24, 32}
-    assert [r["value"] for r in found if r["measure"] == "kept_step"] == ["16.0"] or [
-        float(r["value"]) for r in found if r["measure"] == "kept_step"
-    ] == [16]
+    assert [float(r["value"]) for r in found if r["measure"] == "kept_step"] == [16]
 
 
 def test_a_diverging_loss_stops_with_step_and_cell(home, tmp_path):
@@ -565,7 +571,9 @@ def test_the_rate_rises_and_falls_as_published():
 def test_sentences_come_once_an_epoch_in_an_order_of_seed_and_step():
     whole = list(training.order_of(4, 10, 0, 7, "a"))
     assert [len(rows) for rows in whole] == [4, 4, 2, 4, 4, 2, 4]
-    assert sorted(np.concatenate(whole[:3])) == sorted(np.concatenate(whole[3:6])) == list(range(10))
+    assert (
+        sorted(np.concatenate(whole[:3])) == sorted(np.concatenate(whole[3:6])) == list(range(10))
+    )
     for start in range(8):
         rest = list(training.order_of(4, 10, start, 7, "a"))
         assert all(np.array_equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
@@ -648,7 +656,11 @@ def test_plain_transformers_loads_the_folder_and_finds_the_logged_accuracy(home,
     with torch.no_grad():
         hit = model(**inputs).logits.argmax(-1).numpy() == label_n
     found = read_table(home / "seed42/quality.csv", training.QUALITY_COLUMNS)
-    (logged,) = (float(r["value"]) for r in found if r["measure"] == "accuracy" and r["distribution"] == "eval")
+    (logged,) = (
+        float(r["value"])
+        for r in found
+        if r["measure"] == "accuracy" and r["distribution"] == "eval"
+    )
     assert hit.mean() == pytest.approx(logged)
     says = json.loads((folder / "config.json").read_text())["crossseed"]
     assert (says["seed"], says["classes"]) == (42, ["negative", "positive"])
@@ -757,7 +769,7 @@ def test_members_that_are_no_pair_are_refused_by_name_and_value(home, seed137, c
     tk.make(specs.tokenizer(changed(data__seed=1), COHORT), tokenizer_files(tmp_path), SHIPPED)
     train(tmp_path, tmp_path / "words", data__seed=1)
     words = upper.load(reading(), paths(tmp_path / "words" / FINAL), SITE, "cpu")
-    with pytest.raises(UserError, match="no pair: (tokenizer|vocabulary) is "):
+    with pytest.raises(UserError, match=r"no pair: (tokenizer|vocabulary) is "):
         upper.check_pair(cut, words)
 
 
@@ -781,6 +793,15 @@ def hub(home, seed42):
     return folder
 
 
+def unmoved(found, base):
+    """Whether a model is its base still, after steps at a rate of 1e-30."""
+    return all(
+        torch.allclose(found[name], base[name], rtol=0, atol=1e-20)
+        for name in found
+        if of_base(name)
+    )
+
+
 def from_checkpoint(hub, **keys):
     told = {"source": "checkpoint", "id": "org/base1", "tokenizer": "org/base1", "width": 16}
     return {"model": {**told, "folder": str(hub), "layers": 2, **keys}}
@@ -793,7 +814,7 @@ def test_seeds_start_from_a_base_made_elsewhere(home, hub, tmp_path):
     base = weights(hub / "org/base1")
     found = [weights(tmp_path / str(seed) / FINAL) for seed in (42, 137)]
     for model in found:
-        assert all(torch.equal(model[name], base[name]) for name in model if of_base(name))
+        assert unmoved(model, base)
     assert not torch.equal(found[0]["classifier.weight"], found[1]["classifier.weight"])
     assert not (tmp_path / "42" / START).exists()
     upper.check_pair(
@@ -809,7 +830,7 @@ def test_a_base_for_each_seed_is_named_by_it(home, hub, tmp_path):
     keys |= {"seeds": [1, 2], "anchor": 1, "training__peak_lr": 1e-30}
     train(home, tmp_path, seed=2, **keys)
     found, base = weights(tmp_path / FINAL), weights(hub / "org/base2")
-    assert all(torch.equal(found[name], base[name]) for name in found if of_base(name))
+    assert unmoved(found, base)
 
 
 @pytest.mark.parametrize(
@@ -846,7 +867,10 @@ CHECKPOINT = from_checkpoint(Path("hub"))
         ({"training__batch_rows": 121}, "training.batch_rows = 121 exceeds data.train = 120"),
         ({"data__classes": ["one"]}, "at least 2"),
         ({**CHECKPOINT, "kind_of_seed": "pretrain"}, "needs one for each; put {seed} in"),
-        (from_checkpoint(Path("hub"), id="org/base{seed}"), "starts all from one; leave {seed} out"),
+        (
+            from_checkpoint(Path("hub"), id="org/base{seed}"),
+            "starts all from one; leave {seed} out",
+        ),
         (from_checkpoint(Path("hub"), id="org/base{step}"), "names ['step']; known is {seed}"),
         (from_checkpoint(Path("hub"), id="base"), "'base' is no model id"),
     ],
@@ -863,14 +887,29 @@ def test_what_cannot_be_meant_is_told(keys, said):
         ("port", {"dictionaries": ["topk"], "map": "procrustes", "sequences": 4}),
         (
             "attribution",
-            {"members": "anchor", "right": [2], "midpoint": [2], "gauss": [2], "batches": 2, "sequences": 2},
+            {
+                "members": "anchor",
+                "right": [2],
+                "midpoint": [2],
+                "gauss": [2],
+                "batches": 2,
+                "sequences": 2,
+            },
         ),
         (
             "steering",
-            {"concepts": [], "prompts": ["recipient"], "directions": 100, "trials": 4, "sequences": 2},
+            {
+                "concepts": [],
+                "prompts": ["recipient"],
+                "directions": 100,
+                "trials": 4,
+                "sequences": 2,
+            },
         ),
     ],
 )
 def test_studies_of_predictions_at_positions_refuse_classifiers(study, told):
-    with pytest.raises(UserError, match=rf"{study}: cohorts\.smoke-bert predicts .*set {study}: null"):
+    with pytest.raises(
+        UserError, match=rf"{study}: cohorts\.smoke-bert predicts .*set {study}: null"
+    ):
         load_run({**copy.deepcopy(SMOKE), study: told})

@@ -107,11 +107,20 @@ def test_items_are_every_combination_in_order(tmp_path):
         ({"extra": 1}, "extra"),
         ({"grammar": "emotion"}, "is of the grammar 'emotion', but that of 'sentiment' is given"),
         ({"edit": {"before": "happy"}}, "before is 'happy', which is none of the classes"),
-        ({"edit": {"after": "positive"}}, "should be positive, but the grammar 'sentiment' makes it negative"),
+        (
+            {"edit": {"after": "positive"}},
+            "should be positive, but the grammar 'sentiment' makes it negative",
+        ),
         ({"triple": {"edited": "The {thing} bored us {when}."}}, "makes it of no class"),
-        ({"triple": {"edited": "The {thng} was {pos} {when}."}}, "names {thng}, which has no filler"),
+        (
+            {"triple": {"edited": "The {thng} was {pos} {when}."}},
+            "names {thng}, which has no filler",
+        ),
         ({"triple": {"edited": "The {thing was {pos} {when}."}}, "are no templates"),
-        ({"triple": {"control": "The {thing} was {pos} {when}."}}, "has 9 distinct items, expected at least 20"),
+        (
+            {"triple": {"control": "The {thing} was {pos} {when}."}},
+            "has 9 distinct items, expected at least 20",
+        ),
         (
             {"triple": {"control": "The {thing} was {pos} {when}."}, "wide": True},
             "the control of 'The film was superb in may.' changes 0 words, expected 1 to 1",
@@ -131,7 +140,10 @@ def test_items_are_every_combination_in_order(tmp_path):
 )
 def test_edits_that_are_not_what_they_say_are_refused(tmp_path, change, said):
     if change.pop("wide", False):
-        change["fillers"] = {**FILE["fillers"], "thing": ["film", "novel", "album", "play", "trip", "show", "course"]}
+        change["fillers"] = {
+            **FILE["fillers"],
+            "thing": ["film", "novel", "album", "play", "trip", "show", "course"],
+        }
     with pytest.raises(UserError, match=re.escape(said)):
         counterfactuals.read(written(tmp_path, **change), grammar_of("sentiment"))
 

@@ -22,5 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "kind")
     own = {key: value for key, value in spec.items() if key != "kind"}
-    sets, used = module_of(spec["kind"], "tokens").make_tokens(own, args.tokenizer, **options.data_of(args))
+    sets, used = module_of(spec["kind"], "tokens").make_tokens(
+        own, args.tokenizer, **options.data_of(args)
+    )
     write_tokens(args.out, spec, sets, used)

@@ -48,9 +48,7 @@ def bag_of_words(
     """Logistic regression on which words a sentence holds, its penalty chosen on `development`."""
     words = sorted({word for text in train.texts for word in _words(text)})
     index = {word: i for i, word in enumerate(words)}
-    x, x_chosen, x_eval = (
-        _counts(part.texts, index) for part in (train, development, evaluated)
-    )
+    x, x_chosen, x_eval = (_counts(part.texts, index) for part in (train, development, evaluated))
     fits = [_fit(x, train.label_n, n_classes, penalty) for penalty in PENALTIES]
     losses = [scores(x_chosen @ w, development.label_n).loss_nats for w in fits]
     return scores(x_eval @ fits[int(np.argmin(losses))], evaluated.label_n)
@@ -70,9 +68,7 @@ def _counts(texts: Sequence[str], index: dict[str, int]) -> sparse.csr_matrix:
     return sparse.csr_matrix((np.ones(len(rows)), (rows, columns)), (len(texts), len(index) + 1))
 
 
-def _fit(
-    x: sparse.csr_matrix, label_n: np.ndarray, n_classes: int, penalty: float
-) -> np.ndarray:
+def _fit(x: sparse.csr_matrix, label_n: np.ndarray, n_classes: int, penalty: float) -> np.ndarray:
     """Weights (words + 1, classes) of the least mean cross-entropy plus penalty / 2 times their squares."""
     hot = np.eye(n_classes)[label_n]
     shape = (x.shape[1], n_classes)

@@ -183,7 +183,9 @@ class CheckpointModel(Model):
                     f"{key} {pattern!r} is no model id; expected org/name or org/name@revision"
                 )
         if self.names - {"seed"}:
-            raise ValueError(f"id {self.id!r} names {sorted(self.names - {'seed'})}; known is {{seed}}")
+            raise ValueError(
+                f"id {self.id!r} names {sorted(self.names - {'seed'})}; known is {{seed}}"
+            )
         return self
 
     @property

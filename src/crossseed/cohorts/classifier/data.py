@@ -43,7 +43,10 @@ class Sentences(NamedTuple):
         arrays = {"unlabelled": np.frombuffer(more, np.uint8)}
         for part, found in self.parts.items():
             data = "\0".join(found.texts).encode()
-            arrays |= {f"{part}/texts": np.frombuffer(data, np.uint8), f"{part}/labels": found.label_n}
+            arrays |= {
+                f"{part}/texts": np.frombuffer(data, np.uint8),
+                f"{part}/labels": found.label_n,
+            }
         return arrays_digest(arrays)
 
 
@@ -136,9 +139,7 @@ def _of_rows(data: FileData | HubData, counts: Mapping[str, int]) -> dict[str, L
     }
 
 
-def _split(
-    data: FileData | HubData, part: str
-) -> tuple[str, Iterator[tuple[str, dict[str, Any]]]]:
+def _split(data: FileData | HubData, part: str) -> tuple[str, Iterator[tuple[str, dict[str, Any]]]]:
     """Name of the split that a part is of, and its rows with where they stand."""
     if isinstance(data, FileData):
         path = Path(data.train_file if part == "train" else data.eval_file)

@@ -85,9 +85,7 @@ class Grammar:
             parts.append(literal)
             if name is not None:
                 choices = self._choices(name, held_out)
-                parts.append(
-                    self._fill(choices[int(rng.integers(len(choices)))], held_out, rng)
-                )
+                parts.append(self._fill(choices[int(rng.integers(len(choices)))], held_out, rng))
         return "".join(parts)
 
     def _choices(self, name: str, held_out: bool | None) -> list[str]:
@@ -103,7 +101,10 @@ class Grammar:
     def words(self, held_out: bool | None = None) -> set[str]:
         """Words, in small letters, of all sentences; of those with words held out alone, or of the others."""
         file = self.file
-        templates = [*_templates(file), *(text for found in file.phrases.values() for text in found)]
+        templates = [
+            *_templates(file),
+            *(text for found in file.phrases.values() for text in found),
+        ]
         texts = ["".join(literal for literal, _ in _parts(text)) for text in templates]
         texts += [word for found in file.fillers.values() for word in found]
         texts += [word for name in file.topics for word in self._choices(name, held_out)]
@@ -145,9 +146,7 @@ class Grammar:
         for part in HELD_OUT:
             texts, labels = [], []
             for number, label in enumerate(self.classes):
-                n = counts[part] // len(self.classes) + (
-                    number < counts[part] % len(self.classes)
-                )
+                n = counts[part] // len(self.classes) + (number < counts[part] % len(self.classes))
                 texts += self._distinct(seed, part, label, n, seen)
                 labels += [number] * n
             order = generator("grammar-order", self.name, seed, part).permutation(len(texts))

@@ -69,9 +69,14 @@ def make(spec: Mapping[str, Any], out: Sequence[Path], data: Sequence[Path] = ()
 
     found = sentences(spec["data"], data)
     texts = [*found.parts["train"].texts, *found.unlabelled]
-    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+    normalizer, splitter = (
+        normalizers.BertNormalizer(lowercase=True),
+        pre_tokenizers.BertPreTokenizer(),
+    )
     counts = Counter(
-        word for text in texts for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
+        word
+        for text in texts
+        for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(text))
     )
     # Not by tokenizers' own trainer, which breaks ties in an order of its own each time.
     words = sorted(counts, key=lambda word: (-counts[word], word))
@@ -79,11 +84,11 @@ def make(spec: Mapping[str, Any], out: Sequence[Path], data: Sequence[Path] = ()
     names = list(dict.fromkeys([*pieces, *words]))[: max(spec["vocabulary"], len(pieces))]
     ids = {name: number for number, name in enumerate(names)}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token=SPECIAL["unk_token"]))
-    tokenizer.normalizer = normalizer  # type: ignore[assignment]
-    tokenizer.pre_tokenizer = splitter  # type: ignore[assignment]
-    tokenizer.decoder = decoders.WordPiece()  # type: ignore[assignment]
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    tokenizer.decoder = decoders.WordPiece()
     ends = [(SPECIAL[name], ids[SPECIAL[name]]) for name in ("cls_token", "sep_token")]
-    tokenizer.post_processor = processors.TemplateProcessing(  # type: ignore[assignment]
+    tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=ends
     )
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **SPECIAL)
@@ -125,9 +130,7 @@ def load(files: Sequence[Path], spec: Mapping[str, Any]) -> PreTrainedTokenizerB
     return found
 
 
-def encode(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], context: int
-) -> Encoded:
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], context: int) -> Encoded:
     """Sentences as token ids with [CLS] and [SEP], cut at `context` tokens.
 
     Raises:
@@ -136,7 +139,7 @@ def encode(
     found = tokenizer(
         list(texts), truncation=True, max_length=context, return_attention_mask=False, verbose=False
     )["input_ids"]
-    pad = int(tokenizer.pad_token_id)  # type: ignore[arg-type]
+    pad = int(tokenizer.pad_token_id)
     ends = {tokenizer.cls_token_id, tokenizer.sep_token_id}
     for text, ids in zip(texts, found, strict=True):
         if pad in ids:

@@ -46,9 +46,9 @@ def make_tokens(
     for split in SPLITS:
         texts, label_n = found.parts[PART_OF[split]]
         encoded = tk.encode(tokenizer, texts, tokens.context)
-        order = sorted(range(len(texts)), key=lambda i: part_of(texts[i], tokens.seed))  # noqa: B023
+        order = sorted(range(len(texts)), key=lambda i: part_of(texts[i], tokens.seed))
         wanted: int = getattr(tokens, split)
-        rows = []
+        rows: list[int] = []
         for row in order:
             ids = encoded.tokens_nt[row]
             key = ids[ids != encoded.pad].tobytes()
@@ -67,9 +67,7 @@ def make_tokens(
         chosen[split] = (part, label_n[taken])
     sets = {split: _set(*part, tokens.keep_special_tokens) for split, part in chosen.items()}
     counts = {
-        split: {
-            found.classes[label]: n for label, n in sorted(Counter(labels.tolist()).items())
-        }
+        split: {found.classes[label]: n for label, n in sorted(Counter(labels.tolist()).items())}
         for split, (_, labels) in chosen.items()
     }
     used = {
@@ -86,4 +84,6 @@ def _set(encoded: tk.Encoded, label_n: np.ndarray, keep_special: bool) -> TokenS
     tokens_nt = encoded.tokens_nt
     keep_nt = encoded.attend_nt & (keep_special | ~encoded.special_nt)
     label_nt = np.broadcast_to(label_n[:, None].astype(np.int16), tokens_nt.shape).copy()
-    return TokenSet(tokens_nt, keep_nt, {"class": label_nt}, np.arange(len(tokens_nt), dtype=np.int32))
+    return TokenSet(
+        tokens_nt, keep_nt, {"class": label_nt}, np.arange(len(tokens_nt), dtype=np.int32)
+    )

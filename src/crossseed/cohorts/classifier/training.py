@@ -206,7 +206,7 @@ class Stepper:
         device: str,
         *name: object,
     ) -> None:
-        self.model: Any = torch.nn.Module.to(model, device).train().requires_grad_(True)  # type: ignore[arg-type]
+        self.model: Any = torch.nn.Module.to(model, device).train().requires_grad_(True)
         self.training, self.device, self.name = training, device, name
         self.parameters = list(self.model.parameters())
         self.adam = Adam(self.parameters, weight_decay=training.weight_decay)
@@ -377,7 +377,9 @@ def logits_of(stepper: Stepper, part: Examples) -> np.ndarray:
     """Logits of a part without dropout, (sentences, classes)."""
     stepper.model.eval()
     found = [
-        stepper.logits(part.batch(np.arange(start, min(start + EVAL_ROWS, len(part.label_n))))).cpu()
+        stepper.logits(
+            part.batch(np.arange(start, min(start + EVAL_ROWS, len(part.label_n))))
+        ).cpu()
         for start in range(0, len(part.label_n), EVAL_ROWS)
     ]
     stepper.model.train()
@@ -523,7 +525,7 @@ def train(
         saved, job.log = state
     at_classes = job.log["stage"] == FINETUNING
     if isinstance(told, ScratchModel):
-        pad, mask = parts["train"].encoded.pad, int(tokenizer.mask_token_id)  # type: ignore[arg-type]
+        pad, mask = parts["train"].encoded.pad, int(tokenizer.mask_token_id)
         config = bert_config(told, len(tokenizer), spec["context"], pad, found.classes)
         if base_files:
             weights = load_file(_weights_of(base_files))
@@ -544,7 +546,7 @@ def train(
     stepper = finetune(job, model, parts, spec["seed"], device, saved, start)
     judge(job, stepper, parts, found)
     kept = {START: start, FINAL: stepper.weights()}
-    model = torch.nn.Module.to(model, "cpu")  # type: ignore[assignment]
+    model = torch.nn.Module.to(model, "cpu")
     by_checkpoint: dict[str, list[Path]] = {}
     for path in out:
         by_checkpoint.setdefault(path.parent.name, []).append(path)
@@ -583,9 +585,7 @@ def _from_checkpoint(
     """
     source = Source(told.id.format(seed=spec["seed"]), told.folder)
     declared = check.Declared("bert", told.width, told.layers, spec["context"])
-    check.compare(
-        [(spec["seed"], START, source)], declared, Source(told.tokenizer, told.folder)
-    )
+    check.compare([(spec["seed"], START, source)], declared, Source(told.tokenizer, told.folder))
     with drawn("classifier-head", spec["seed"]):
         model: Any = load_classifier(source, "cpu", classes)
     # Where it lay is no part of what it is.

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from crossseed.cohorts.classifier.members import attended
 from crossseed.cohorts.hub import loading
@@ -68,9 +68,9 @@ class Upper:
     """
 
     def __init__(
-        self, model: nn.Module, site: str, model_id: str, device: str, tokenizer: str = ""
+        self, model: Any, site: str, model_id: str, device: str, tokenizer: str = ""
     ) -> None:
-        self.model: Any = model.eval().requires_grad_(False)
+        self.model = model.eval().requires_grad_(False)
         config = self.model.config
         self.where, self.site, self.device = f"model {model_id!r}", site, torch.device(device)
         self.tokenizer = tokenizer
