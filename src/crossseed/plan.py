@@ -397,6 +397,13 @@ CLAIMED_TABLES = (
     "bars",
     "drift",
     "stability",
+    "joint_conditions",
+    "joint_nulls",
+    "joint_tests",
+    "joint_sizes",
+    "joint_halves",
+    "joint_counterfactuals",
+    "joint_regression",
 )
 
 
