@@ -12,6 +12,7 @@ PUBLISHED = [
         if RUN.stability
         else []
     ),
+    *([workflow.source_path("../../resources/published/joint.csv")] if RUN.joint else []),
 ]
 
 
