@@ -111,7 +111,7 @@ def blocks(
     lengths = coded.sum(axis=1)
     if not lengths.all():
         raise UserError("an example has nothing but special tokens; set special_tokens to true")
-    unit = unit_of(np.arange(len(cache)))
+    unit = unit_of(cache.document)
     ends = np.cumsum(lengths)
     first = 0
     while first < len(cache):
@@ -202,7 +202,7 @@ def universality(
         partner: B's latent for each of A's (`matched`); None pairs equal indices.
         pooled: rows are texts instead of tokens.
     """
-    starts = unit_starts(np.arange(len(cache)))
+    starts = unit_starts(cache.document)
     n_units, n_latents = len(starts), sides[0].sae.n_latents
     own = LatentSums(n_units, n_latents)
     sums = FiringSums(own)
@@ -296,11 +296,13 @@ class Behaviour(NamedTuple):
 
     Attributes:
         errors: sums behind L0 and explained variance of each, by unit of examples.
+        unit_e: the unit that each example belongs to, non-decreasing.
         kl_em: KL(clean ‖ hijacked) in nats, (examples, models).
-        clean_em, hijacked_em: whether the class is right.
+        clean_em, hijacked_em: share of the predictions that are right: of a classifier 0 or 1.
     """
 
     errors: tuple[ErrorSums, ...]
+    unit_e: np.ndarray
     kl_em: np.ndarray
     clean_em: np.ndarray
     hijacked_em: np.ndarray
@@ -313,7 +315,7 @@ def behaviour(sae: JointSAE, uppers: Sequence[Upper], cache: Cache, batch: int =
     Args:
         uppers: of models A and B. batch: examples at a time.
     """
-    unit = unit_of(np.arange(len(cache)))
+    unit = unit_of(cache.document)
     errors = tuple(ErrorSums(int(unit[-1]) + 1, cache.width) for _ in sae.models)
     kl, clean, hijacked = (np.zeros((len(cache), len(sae.models))) for _ in range(3))
     special = sae.config.special_tokens
@@ -326,21 +328,22 @@ def behaviour(sae: JointSAE, uppers: Sequence[Upper], cache: Cache, batch: int =
         units = slice(int(of_token[0]), int(of_token[-1]) + 1)
         for place, model in enumerate(sae.models):
             native = passed.native[place]
-            _, logits = uppers[model](found.hijacked(model, native), found.mask_bl)
+            _, logits = uppers[model](found.hijacked(model, native), found.mask_bl, found.at_bp)
             kl[rows, place] = losses.divergence(found.logits_mbc[model], logits).cpu().numpy()
-            right = logits.argmax(dim=1).cpu().numpy() == cache.labels[rows]
-            hijacked[rows, place] = right
-            clean[rows, place] = cache.logits[model][rows].argmax(axis=1) == cache.labels[rows]
+            own = cache.logits[model][rows].argmax(axis=-1)
+            for right, said in ((hijacked, logits.argmax(dim=-1).cpu().numpy()), (clean, own)):
+                agrees = said == cache.labels[rows]
+                right[rows, place] = agrees.reshape(len(rows), -1).mean(axis=1)
             l0 = (passed.codes[place].values_nk != 0).sum(dim=1)
             h, back = found.coded(model).cpu().numpy(), native.cpu().numpy()
             errors[place].add(units, starts, h, back, l0.cpu().numpy())
-    return Behaviour(errors, kl, clean, hijacked)
+    return Behaviour(errors, unit, kl, clean, hijacked)
 
 
 def side_by_side(a: Behaviour, b: Behaviour) -> Behaviour:
     """Of the independent SAEs of A and of B."""
-    arrays = (np.hstack(pair) for pair in zip(a[1:], b[1:], strict=True))
-    return Behaviour(a.errors + b.errors, *arrays)
+    arrays = (np.hstack(pair) for pair in zip(a[2:], b[2:], strict=True))
+    return Behaviour(a.errors + b.errors, a.unit_e, *arrays)
 
 
 def behaviour_rows(
@@ -356,7 +359,7 @@ def behaviour_rows(
         hijacked, in points, below 0 an improvement (table C3's caption); and
         ``accuracy_change_from_independent``: that of the independent SAEs less this one's (the study's section 4).
     """
-    unit = unit_of(np.arange(len(found.kl_em)))
+    unit = found.unit_e
     starts = np.flatnonzero(np.r_[True, unit[1:] != unit[:-1]])
     weights = resample_weights(generator("bootstrap", *name), len(starts), config.resamples)
     sizes = weights @ np.bincount(unit).astype(float)
