@@ -2,17 +2,19 @@
 
 A kind is a package under `crossseed.cohorts` with the modules
 
-    tokenizer  make(spec, out); only where the run makes one
+    tokenizer  make(spec, out, data); only where the run makes one
     check      check(spec, members, out); only where models lie outside the run
     config     a class derived from `CohortConfig`; light, since it is imported to plan
-    tokens     make_tokens(spec, inputs) -> ({split: TokenSet}, what was used), disjoint splits
+    tokens     make_tokens(spec, inputs, data) -> ({split: TokenSet}, what was used), disjoint splits
     members    load(spec, paths, sites, device) -> Member
     interventions  load(spec, paths, device) -> Subject
     concepts   make(spec, tokenizer, files, token sets) -> [Concept]; pinned(subject, shared, width) ->
                rows that span what shared weights fix of the residual stream
     words      make(spec, tokenizer) -> Words: the text of token ids
-    training   train(spec, *, device, code, anchor, inputs, out, curve, quality): one member;
+    training   train(spec, *, device, code, anchor, inputs, data, out, curve, quality): one member;
                only where the run trains the models
+
+`data` are the cohort's `resource_files`; kinds that have none take no such argument.
 
 Adding a kind adds such a package, and its config class to `crossseed.config.schema`; no
 rule changes.
@@ -193,6 +195,11 @@ class CohortConfig(Model):
         return False
 
     @property
+    def why_not_resumed(self) -> str | None:
+        """Why members cannot be run with other activations at one place; None if they can."""
+        return None
+
+    @property
     def why_not_steered(self) -> str | None:
         """Why members cannot be steered; None if they can."""
         return None
@@ -246,6 +253,11 @@ class CohortConfig(Model):
     @property
     def trained_files(self) -> list[str]:
         """Files of one seed's weights that its training makes; none if the run trains none."""
+        return []
+
+    @property
+    def resource_files(self) -> list[str]:
+        """Files of `resources/` that token sets, tokenizer and training are made from."""
         return []
 
     @property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, model_validator
 
 from crossseed.cohorts.base import Checkpoints
+from crossseed.cohorts.classifier.config import ClassifierCohort
 from crossseed.cohorts.dyck.config import DyckCohort
 from crossseed.cohorts.hub.config import HubCohort
 from crossseed.cohorts.neox.config import NeoxCohort
@@ -26,7 +27,9 @@ from crossseed.config.stability import StabilityStudy
 from crossseed.sae import architectures
 from crossseed.sae.config import DictionaryConfig
 
-AnyCohort = Annotated[DyckCohort | NeoxCohort | HubCohort, Field(discriminator="kind")]
+AnyCohort = Annotated[
+    DyckCohort | NeoxCohort | HubCohort | ClassifierCohort, Field(discriminator="kind")
+]
 
 if TYPE_CHECKING:
     AnyDictionary = DictionaryConfig
@@ -418,6 +421,12 @@ class RunConfig(Model):
                     f"attribution asks for {asked} sequences (batches × sequences), but cohorts.{cohort}."
                     f"tokens.eval has {config.sequences_of('eval')}; lower one, or make the split larger"
                 )
+        for study in ("splice", "port", "attribution"):
+            for cohort, config in self.cohorts.items() if getattr(self, study) else ():
+                if config.why_not_resumed:
+                    raise ValueError(
+                        f"{study}: cohorts.{cohort} {config.why_not_resumed}; set {study}: null"
+                    )
         for cohort, config in self.cohorts.items() if self.steering else ():
             said = config.why_not_steered
             if said:
