@@ -770,7 +770,7 @@ class Fixed:
         self.codes_nf = codes
         self.config, self.device, self.n_latents = settings(), "cpu", codes.shape[1]
 
-    def codes_of(self, h_nd, model, coder):
+    def codes_of(self, h_nd, model):
         # The first activation is the token's number.
         return Codes(
             torch.from_numpy(self.codes_nf[h_nd[:, 0].long().numpy()]),
@@ -870,12 +870,13 @@ def test_matching_in_sample_makes_correlations_of_nothing():
 def test_geometry_has_its_floor(trained):
     config, one = trained["6"]
     sae = model.of_arrays(config, one.arrays)
-    found = evaluation.geometry(sae)
+    unit = evaluation.decoders(evaluation.joint_sides(sae))
+    found = evaluation.geometry(unit)
     assert found["cosine_random"] == pytest.approx(0.2, abs=0.01)
     assert 0.1 < found["cosine"] < 0.4
     few = np.arange(sae.n_latents) < 2
     rows = sae.decoder_of(0)[:2]
-    assert evaluation.geometry(sae, few)["cosine"] == pytest.approx(
+    assert evaluation.geometry(unit, few)["cosine"] == pytest.approx(
         abs(rows[0] @ rows[1]), abs=1e-6
     )
     rng = np.random.default_rng(11)

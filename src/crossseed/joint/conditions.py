@@ -96,8 +96,8 @@ class Condition(NamedTuple):
 
     @property
     def map(self) -> str:
-        """The map that measuring it takes."""
-        return "true" if self.condition in ("3", "3'") else MAPS.get(self.condition, "identity")
+        """The map that measuring it takes, beside those that its SAEs were trained with."""
+        return "true" if self.condition in ("3", "3'") else "identity"
 
 
 def conditions(

@@ -168,5 +168,17 @@ class JointEvaluation(Model):
         description="Draws of the null, in which one model's tokens are shifted against the other's.",
     )
     resamples: Annotated[int, Field(ge=100)] = Field(
-        default=200, description="Bootstrap resamples of examples behind 95 % intervals."
+        default=200, description="Bootstrap resamples of texts behind 95 % intervals."
+    )
+    match_splits: Annotated[list[Literal["fit", "train", "eval"]], Distinct, NonEmpty] = Field(
+        default=["fit", "eval"],
+        description="Splits on which latents are matched one to one, each an arm of its own; every number is of `eval`, so "
+        "that `eval` is the in-sample variant, in which chance matches correlate. Published: unspecified.",
+    )
+    accuracy_references: Annotated[
+        list[Literal["clean", "independent"]], Distinct, NonEmpty
+    ] = Field(
+        default=["clean", "independent"],
+        description="What an accuracy change is from: the models without an SAE (published: its tables), or with those of "
+        "condition 1 (published: its text).",
     )

@@ -44,18 +44,17 @@ class Side(NamedTuple):
     """How one model's activations become latents.
 
     Attributes:
-        sae: that encodes. model: 0 for A, 1 for B. coder: place of another coder than the model's own.
+        sae: that encodes. model: 0 for A, 1 for B.
     """
 
     sae: JointSAE
     model: int
-    coder: int | None = None
 
     def codes(self, h_nd: np.ndarray) -> np.ndarray:
         """Latents of native activations, (tokens, width) to (tokens, latents)."""
         h = torch.from_numpy(h_nd).to(self.sae.device)
         found: np.ndarray = (
-            self.sae.codes_of(h, self.model, self.coder).dense().detach().cpu().numpy()
+            self.sae.codes_of(h, self.model).dense().detach().cpu().numpy()
         )
         return found
 
@@ -81,7 +80,7 @@ def condition_sides(condition: str, sae_a: JointSAE, sae_b: JointSAE, carried: A
     if condition == "3":
         return Side(sae_a, 0), Side(recarried(sae_b, carried), 1)
     if condition == "3'":
-        return Side(sae_a, 0), Side(recarried(sae_a, carried), 1, 0)
+        return Side(sae_a, 0), Side(recarried(sae_a, carried, 1), 1)
     raise UserError(f"condition {condition} has no independent SAEs; expected 1, 2, 3 or 3'")
 
 
@@ -440,12 +439,21 @@ def projection(unit_fd: np.ndarray) -> Projection:
     return Projection(centred @ axes, (float(shares[0]), float(shares[1])))
 
 
-def geometry(sae: JointSAE, active_f: np.ndarray | None = None) -> Mapping[str, float]:
+def decoders(sides: Sides, partner: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Unit decoder rows of A, and of B in the order of A's partners, (latents, width) each."""
+    a, b = (side.sae.decoder_of(side.model) for side in sides)
+    return a, b if partner is None else b[partner]
+
+
+def geometry(
+    unit_fd: Sequence[np.ndarray], active_f: np.ndarray | None = None
+) -> Mapping[str, float]:
     """``cosine``: mean |cosine| of decoder directions, the mean over models; ``cosine_random``: its floor.
 
     Args:
-        active_f: latents that count; all without it.
+        unit_fd: unit decoder rows of each model. active_f: latents that count; all without it.
     """
     chosen = slice(None) if active_f is None else active_f
-    found = [mean_absolute_cosine(sae.decoder_of(model)[chosen]) for model in sae.models]
-    return {"cosine": float(np.mean(found)), "cosine_random": random_absolute_cosine(sae.width)}
+    found = [mean_absolute_cosine(rows[chosen]) for rows in unit_fd]
+    floor = random_absolute_cosine(unit_fd[0].shape[1])
+    return {"cosine": float(np.mean(found)), "cosine_random": floor}
