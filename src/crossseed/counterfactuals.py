@@ -141,6 +141,21 @@ def read(path: Path, grammar: Grammar) -> Counterfactuals:
     return Counterfactuals(Path(path).stem, file, items)
 
 
+def grammar_of(path: Path) -> str:
+    """Name of the grammar that a file is of.
+
+    Raises:
+        UserError: it cannot be read, or names none.
+    """
+    try:
+        found = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: not a readable file of counterfactuals ({error})") from error
+    if not isinstance(found, dict) or not isinstance(found.get("grammar"), str):
+        raise UserError(f"{path}: names no grammar; see resources/counterfactuals/")
+    return found["grammar"]
+
+
 def _filled(
     path: Path, name: str, edit: Edit, file: CounterfactualFile
 ) -> Iterator[tuple[str, str, str]]:

@@ -38,13 +38,16 @@ wildcard_constraints:
     target=r"\d+",
     checkpoint=r"final|step\d+",
     site=r"[a-z0-9_.]+",
-    table=r"(?!claims|over_seeds)[a-z_]+",
+    table=r"(?!claims|over_seeds|joint_pooled|joint_regression)[a-z_]+",
     number=r"\d+",
     width=r"\d+",
     draws=r"\d+",
     power_draws=r"\d+",
     dictionary=r"[a-z0-9-]+-x\d+",
     init=r"shared|independent|(?:seed|shuffled)\d+",
+    condition=r"[a-z0-9]+(?:-(?:shared|distinct|lambda[0-9.e+-]+))?",
+    training=r"[a-z0-9]+(?:-(?:shared|distinct|lambda[0-9.e+-]+))?(?:-[ab])?",
+    null=r"[a-z]+\d*",
 
 
 INTEGERS = {"seed", "source", "target"}

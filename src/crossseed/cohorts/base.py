@@ -8,6 +8,9 @@ A kind is a package under `crossseed.cohorts` with the modules
     tokens     make_tokens(spec, inputs, data) -> ({split: TokenSet}, what was used), disjoint splits
     members    load(spec, paths, sites, device) -> Member
     interventions  load(spec, paths, device) -> Subject
+    upper      load(spec, paths, site, device) -> a model cut after a block (`crossseed.joint.upper.Upper`), which
+               also gives `clean(tokens, at)` passes and `scored(TokenSet, predictions, *name)`;
+               check_pair(first, second); only where SAEs are trained through the models
     concepts   make(spec, tokenizer, files, token sets) -> [Concept]; pinned(subject, shared, width) ->
                rows that span what shared weights fix of the residual stream
     words      make(spec, tokenizer) -> Words: the text of token ids
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLITS = ("fit", "train", "eval")
+# Sequences, in the token files of cohorts that have them, on which early stopping decides.
+DEVELOPMENT = "development"
 CURVE_COLUMNS = ("cohort", "seed", "step", "learning_rate", "loss_nats", "gradient_norm")
 QUALITY_COLUMNS = ("cohort", "seed", "step", "distribution", "measure", "value", "n_tokens")
 FINAL = "final"
@@ -205,6 +210,30 @@ class CohortConfig(Model):
         return None
 
     @property
+    def why_not_trained_through(self) -> str | None:
+        """Why no SAE can be trained through members; None if one can."""
+        return f"is of kind {self.kind}, whose members are not cut into what lies below a site and above"
+
+    def why_not_cut(self, site: str) -> str | None:
+        """Why members cannot be cut at a site of theirs; None if they can."""
+        return None
+
+    @property
+    def predicts_positions(self) -> bool:
+        """Whether members predict something at each position, and not one class of a whole sequence."""
+        return True
+
+    @property
+    def has_development(self) -> bool:
+        """Whether the token file has sequences of `DEVELOPMENT` beside the splits."""
+        return False
+
+    @property
+    def kinship(self) -> dict[str, str]:
+        """``data`` and ``kind_of_seed``: what members were trained on, and what their seeds decide."""
+        return {"data": "", "kind_of_seed": "pretrain"}
+
+    @property
     def symmetric(self) -> bool:
         """Whether the symmetries of the members' weights are known here, so that they can be aligned."""
         return False
@@ -216,6 +245,10 @@ class CohortConfig(Model):
     def text_spec(self) -> dict[str, Any]:
         """Which tokenizer reads prompts, where the run makes none for the cohort."""
         return {}
+
+    def sentences_spec(self) -> dict[str, Any]:
+        """How sentences become tokens and which ``classes`` they have; only where whole sentences are classified."""
+        raise ValueError(f"cohorts of kind {self.kind} do not classify sentences")
 
     def needs_anchor(self, seed: int) -> bool:
         """Whether this seed starts from weights of the trained anchor."""
@@ -306,6 +339,25 @@ class TokenSet(NamedTuple):
     tokens_nt: np.ndarray
     keep_nt: np.ndarray
     labels: dict[str, np.ndarray]
+    document_n: np.ndarray
+
+
+class Scored(NamedTuple):
+    """Sequences, and the predictions on them that are scored.
+
+    Attributes:
+        tokens_nt: token ids, (sequences, positions). mask_nt: True where there is a token, False at padding.
+        special_nt: True at tokens that are not studied unless they are asked for.
+        label: right class of each sequence, or of each prediction, (sequences,) or (sequences, predictions).
+        at_np: positions of the predictions, (sequences, predictions); None where a whole sequence is classified.
+        document_n: see `TokenSet`.
+    """
+
+    tokens_nt: np.ndarray
+    mask_nt: np.ndarray
+    special_nt: np.ndarray
+    label: np.ndarray
+    at_np: np.ndarray | None
     document_n: np.ndarray
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from crossseed.cohorts.base import Checkpoints
+from crossseed.cohorts.base import Checkpoints, CohortConfig
 from crossseed.cohorts.classifier.config import ClassifierCohort
 from crossseed.cohorts.dyck.config import DyckCohort
 from crossseed.cohorts.hub.config import HubCohort
@@ -23,6 +23,7 @@ from crossseed.config.interventions import (
     PortStudy,
     SteeringStudy,
 )
+from crossseed.config.joint import JointStudy
 from crossseed.config.stability import StabilityStudy
 from crossseed.sae import architectures
 from crossseed.sae.config import DictionaryConfig
@@ -174,6 +175,9 @@ class RunConfig(Model):
     stability: StabilityStudy | None = Field(
         description="SAEs of one member and site from several seeds, or null for none."
     )
+    joint: JointStudy | None = Field(
+        description="One SAE for two models, trained through both, or null for none."
+    )
     weights: WeightStudy | None = Field(
         description="Weights of every two members of toy cohorts aligned by symmetry, or null for none."
     )
@@ -293,9 +297,10 @@ class RunConfig(Model):
                 )
         if self.haar and not self.transfer:
             raise ValueError("haar tests the rotations of transfer's pairs; give transfer")
-        if not (self.dictionaries or self.drift or self.attribution or self.weights):
+        studies = (self.drift, self.attribution, self.weights, self.joint)
+        if not (self.dictionaries or any(studies)):
             raise ValueError(
-                "nothing is measured; name dictionaries, or give drift, attribution or weights"
+                "nothing is measured; name dictionaries, or give drift, attribution, weights or joint"
             )
         return self
 
@@ -447,6 +452,44 @@ class RunConfig(Model):
                 )
         return self
 
+    @property
+    def joined(self) -> list[str]:
+        """Cohorts of the study of joint SAEs."""
+        if self.joint is None:
+            return []
+        return list(self.cohorts) if self.joint.cohorts is None else self.joint.cohorts
+
+    @model_validator(mode="after")
+    def _joint_fits(self) -> RunConfig:
+        study = self.joint
+        for cohort in self.joined:
+            if cohort not in self.cohorts:
+                raise ValueError(
+                    f"joint.cohorts names {cohort!r}, which is no cohort of this run; choose from "
+                    f"{', '.join(self.cohorts)}"
+                )
+            assert study is not None
+            config = self.cohorts[cohort]
+            said = config.why_not_trained_through
+            if said:
+                raise ValueError(f"joint: cohorts.{cohort} {said}; leave it out of joint.cohorts")
+            _check_pairs(study, cohort, config)
+            _check_sizes(study, cohort, config)
+        for site in study.sites or [] if study else []:
+            known = [name for cohort in self.joined for name in self.cohorts[cohort].sites]
+            if site not in known:
+                raise ValueError(
+                    f"joint.sites names {site!r}, which no cohort of it has; choose from "
+                    f"{', '.join(dict.fromkeys(known))}"
+                )
+        for cohort in study.counterfactuals.files if study and study.counterfactuals else ():
+            if cohort not in self.joined or self.cohorts[cohort].predicts_positions:
+                raise ValueError(
+                    f"joint.counterfactuals.files names {cohort!r}, which is no cohort of classifiers of the study; "
+                    "name one, or leave it out"
+                )
+        return self
+
     @model_validator(mode="after")
     def _drift_exists(self) -> RunConfig:
         if self.drift is None:
@@ -483,3 +526,62 @@ class RunConfig(Model):
             if names.count(name) > 1:
                 raise ValueError(f"two dictionaries would be called {name!r}; rename a variant")
         return self
+
+
+def _check_pairs(study: JointStudy, cohort: str, config: CohortConfig) -> None:
+    """Raises `ValueError` unless pairs are of members, and members can be cut at the sites."""
+    pairs = study.pairs_of(config.seeds, config.anchor)
+    if not pairs:
+        raise ValueError(
+            f"joint pairs members, but cohorts.{cohort}.seeds has one; name another, or leave the cohort out"
+        )
+    asked = [("joint.pairs", pair) for pair in pairs]
+    if study.nulls and study.nulls.pairs:
+        asked += [("joint.nulls.pairs", (pair[0], pair[1])) for pair in study.nulls.pairs]
+    for key, pair in asked:
+        for seed in pair:
+            if seed not in config.seeds:
+                raise ValueError(
+                    f"{key} has {list(pair)}, but {seed} is no member of cohorts.{cohort}; choose of its seeds "
+                    f"{config.seeds}"
+                )
+    if study.nulls and study.nulls.pairs:
+        for pair in study.nulls.pairs:
+            if (pair[0], pair[1]) not in pairs:
+                raise ValueError(
+                    f"joint.nulls.pairs has {pair}, which is no pair of cohorts.{cohort}; choose of "
+                    f"{[list(pair) for pair in pairs]}"
+                )
+    for site in config.sites if study.sites is None else study.sites:
+        said = config.why_not_cut(site) if site in config.sites else None
+        if said:
+            raise ValueError(f"joint: cohorts.{cohort}: {said}; or name other sites in joint.sites")
+
+
+def _check_sizes(study: JointStudy, cohort: str, config: CohortConfig) -> None:
+    """Raises `ValueError` unless latents, directions and sequences are as many as are asked for."""
+    width = config.width
+    if width is not None:
+        said = study.training.misfit(study.training.expansion * width)
+        if said:
+            raise ValueError(
+                f"joint.training: {said} (x{study.training.expansion} on cohorts.{cohort})"
+            )
+        for r in study.nulls.directions if study.nulls else ():
+            if r > width:
+                raise ValueError(
+                    f"joint.nulls.directions has {r}, but cohorts.{cohort} is {width} wide; lower it"
+                )
+    train = config.sequences_of("train")
+    if not config.has_development:
+        if study.development >= train:
+            raise ValueError(
+                f"joint.development = {study.development}, but cohorts.{cohort}.tokens.train has {train} sequences; "
+                "lower it"
+            )
+        train -= study.development
+    if study.sizes and study.sizes.sequences[-1] > train:
+        raise ValueError(
+            f"joint.sizes.sequences has {study.sizes.sequences[-1]}, but cohorts.{cohort} trains on {train} sequences; "
+            "lower it"
+        )

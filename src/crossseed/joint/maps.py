@@ -196,17 +196,25 @@ def back(carried: AffineMap) -> AffineMap:
         raise UserError(f"W has no way back to model B: {error}; take an orthogonal W") from error
 
 
-def nre(carried: AffineMap, pairs: Pairs) -> float:
-    """‖H_B W − H_A‖_F / ‖H_A‖_F, in float64."""
-    error = total = 0.0
+def squares(carried: AffineMap, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """‖h_B W − h_A‖² and ‖h_A‖² summed over the tokens of each sequence, in float64, (sequences,) each."""
+    n = int(pairs.sequence_n.max()) + 1
+    error, total = np.zeros(n), np.zeros(n)
     for begin in range(0, len(pairs.a_nd), BLOCK_ROWS):
         part = slice(begin, begin + BLOCK_ROWS)
-        a = pairs.a_nd[part].astype(np.float64)
-        error += np.square(carried(pairs.b_nd[part].astype(np.float64)) - a).sum()
-        total += np.square(a).sum()
-    if total == 0:
+        a, of = pairs.a_nd[part].astype(np.float64), pairs.sequence_n[part]
+        missed = np.square(carried(pairs.b_nd[part].astype(np.float64)) - a).sum(axis=1)
+        error += np.bincount(of, missed, minlength=n)
+        total += np.bincount(of, np.square(a).sum(axis=1), minlength=n)
+    if not total.any():
         raise UserError("all activations of model A are 0; there is nothing to align with")
-    return float(np.sqrt(error / total))
+    return error, total
+
+
+def nre(carried: AffineMap, pairs: Pairs) -> float:
+    """‖H_B W − H_A‖_F / ‖H_A‖_F, in float64."""
+    error, total = squares(carried, pairs)
+    return float(np.sqrt(error.sum() / total.sum()))
 
 
 class Directions(NamedTuple):

@@ -78,6 +78,11 @@ class GrammarData(_Sentences):
         "words of `eval` too, as BERT knows the words of a test set, but are no sentences of it."
     )
 
+    @property
+    def called(self) -> str:
+        """What the data go by."""
+        return self.grammar
+
 
 class _Labelled(_Sentences):
     text_field: Text = Field(description="Key of the text.")
@@ -95,6 +100,11 @@ class FileData(_Labelled):
     train_file: Text = Field(description="File that `train` and `development` are of.")
     eval_file: Text = Field(description="File that `eval` is of.")
 
+    @property
+    def called(self) -> str:
+        """What the data go by."""
+        return self.train_file
+
 
 class HubData(_Labelled):
     """A data set on the Hugging Face hub."""
@@ -111,6 +121,11 @@ class HubData(_Labelled):
     eval_split: Text = Field(
         description="Split that `eval` is of; it must have labels, which GLUE's `test` has not."
     )
+
+    @property
+    def called(self) -> str:
+        """What the data go by."""
+        return f"{self.dataset} {self.name}" if self.name else self.dataset
 
 
 Data = Annotated[GrammarData | FileData | HubData, Field(discriminator="source")]
@@ -334,6 +349,25 @@ class ClassifierCohort(CohortConfig):
     def needs_anchor(self, seed: int) -> bool:
         return self._one_base and isinstance(self.model, ScratchModel) and seed != self.anchor
 
+    @property
+    def why_not_trained_through(self) -> None:
+        return None
+
+    def why_not_cut(self, site: str) -> str | None:
+        return sites.why_not_cut(site, "bert", self.model.layers)
+
+    @property
+    def predicts_positions(self) -> bool:
+        return False
+
+    @property
+    def has_development(self) -> bool:
+        return True
+
+    @property
+    def kinship(self) -> dict[str, str]:
+        return {"data": self.data.called, "kind_of_seed": self.kind_of_seed}
+
     # --- specs --------------------------------------------------------------------------
 
     @property
@@ -361,6 +395,10 @@ class ClassifierCohort(CohortConfig):
 
     def text_spec(self) -> dict[str, Any]:
         return self._own_tokenizer()
+
+    def sentences_spec(self) -> dict[str, Any]:
+        context = self.tokens.context
+        return {"classes": self.data.classes, "text": self.text_spec(), "context": context}
 
     def training_spec(self, seed: int) -> dict[str, Any]:
         return {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from crossseed.cohorts.base import SPLITS, TokenSet
+from crossseed.cohorts.base import DEVELOPMENT, TokenSet
 from crossseed.cohorts.classifier import tokenizer as tk
 from crossseed.cohorts.classifier.config import ClassifierTokens
 from crossseed.cohorts.classifier.data import sentences
@@ -17,7 +17,7 @@ from crossseed.cohorts.text.corpus import part_of
 from crossseed.errors import UserError
 
 # The part of the data that each split is of.
-PART_OF = {"fit": "train", "train": "train", "eval": "eval"}
+PART_OF = {"fit": "train", "train": "train", "eval": "eval", DEVELOPMENT: "development"}
 
 
 def make_tokens(
@@ -32,7 +32,7 @@ def make_tokens(
 
     Returns:
         Sets of which the label ``class`` is the number of the sentence's class at each of its positions; no
-        two sequences are equal. Plain values: ``classes``, ``n_classes``, by split ``sentences`` a class,
+        two sequences are equal. Beside the splits `DEVELOPMENT`, all sentences of that part. Plain values: ``classes``, ``n_classes``, by split ``sentences`` a class,
         ``sentences_cut`` at the context, and ``digest`` of the data.
 
     Raises:
@@ -43,11 +43,11 @@ def make_tokens(
     tokenizer = tk.load(inputs, spec)
     chosen: dict[str, tuple[tk.Encoded, np.ndarray]] = {}
     seen: set[bytes] = set()
-    for split in SPLITS:
-        texts, label_n = found.parts[PART_OF[split]]
+    for split, part_of_data in PART_OF.items():
+        texts, label_n = found.parts[part_of_data]
         encoded = tk.encode(tokenizer, texts, tokens.context)
         order = sorted(range(len(texts)), key=lambda i: part_of(texts[i], tokens.seed))
-        wanted: int = getattr(tokens, split)
+        wanted: int = getattr(tokens, split, len(texts))
         rows: list[int] = []
         for row in order:
             ids = encoded.tokens_nt[row]
@@ -55,7 +55,7 @@ def make_tokens(
             if len(rows) < wanted and key not in seen:
                 seen.add(key)
                 rows.append(row)
-        if len(rows) < wanted:
+        if split != DEVELOPMENT and len(rows) < wanted:
             raise UserError(
                 f"tokens.{split} = {wanted}, but only {len(rows)} of the {len(texts)} sentences it is drawn from "
                 "give tokens of their own; lower it, or raise tokens.context"

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossseed.cohorts.base import Scored, TokenSet
 from crossseed.cohorts.classifier.members import attended
 from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
@@ -58,6 +59,7 @@ class Upper:
         model_id: opens the sentence of an error.
         device: where activations go in and come out.
         tokenizer: digest of what decides the tokens of a text.
+        special: ids of [CLS] and [SEP].
 
     Attributes:
         layer: number of the block whose output is the site's. width: of an activation. classes: their names.
@@ -68,38 +70,38 @@ class Upper:
     """
 
     def __init__(
-        self, model: Any, site: str, model_id: str, device: str, tokenizer: str = ""
+        self,
+        model: Any,
+        site: str,
+        model_id: str,
+        device: str,
+        tokenizer: str = "",
+        special: Sequence[int] = (),
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         config = self.model.config
         self.where, self.site, self.device = f"model {model_id!r}", site, torch.device(device)
-        self.tokenizer = tokenizer
+        self.tokenizer, self.special = tokenizer, tuple(special)
         said = names.why_not(site, "bert", config.num_hidden_layers, parallel=False)
         if said is not None:
             raise UserError(f"{self.where}: site {said}")
-        self.layer, hook = names.parse(site)
-        if hook != names.NORMALIZED_POST:
-            raise UserError(
-                f"{self.where}: {site!r} is within a block, and what lies above a site is cut off after a block; "
-                f"use {names.name(self.layer, names.NORMALIZED_POST)!r}"
-            )
-        if self.layer + 1 == config.num_hidden_layers:
-            raise UserError(
-                f"{self.where}: {site!r} is the output of its last block, so that there is no next one; use "
-                f"{names.name(max(0, self.layer - 1), names.NORMALIZED_POST)!r} or a lower one"
-            )
+        said = names.why_not_cut(site, "bert", config.num_hidden_layers)
+        if said is not None:
+            raise UserError(f"{self.where}: {said}")
+        self.layer, _ = names.parse(site)
         self.width: int = config.hidden_size
         self.positions: int = config.max_position_embeddings
         self.classes = [config.id2label[number] for number in range(config.num_labels)]
         self._blocks = self.model.bert.encoder.layer
         self._reader = Reader(self.model.bert, "bert", model_id, device)
 
-    def __call__(self, site_ntd: Tensor, attend_nt: Tensor) -> Above:
+    def __call__(self, site_ntd: Tensor, attend_nt: Tensor, at_np: None = None) -> Above:
         """Runs on from activations at the site.
 
         Args:
             site_ntd: (sentences, positions, width), float32.
             attend_nt: True where there is a token, False at padding, (sentences, positions).
+            at_np: of language models alone (`crossseed.cohorts.hub.upper`).
 
         Raises:
             UserError: the width or the number of positions is not the model's.
@@ -124,7 +126,7 @@ class Upper:
         return Above(found[1], self.model.classifier(self.model.bert.pooler(found[-1])))
 
     @torch.no_grad()
-    def clean(self, tokens_nt: np.ndarray) -> Clean:
+    def clean(self, tokens_nt: np.ndarray, at_np: None = None) -> Clean:
         """An undisturbed pass over token ids, (sentences, positions), padded.
 
         Raises:
@@ -135,6 +137,14 @@ class Upper:
         attend = torch.from_numpy(attend_nt).to(self.device)
         above = self(found[self.site], attend)
         return Clean(found[self.site], *above, attend)
+
+    def scored(self, found: TokenSet, predictions: int, *name: object) -> Scored:
+        """Sentences with their classes; `predictions` and `name` are of language models alone."""
+        tokens = found.tokens_nt
+        mask = attended(tokens, self.model.config)
+        special = mask & np.isin(tokens, self.special)
+        label = found.labels["class"][:, 0].astype(np.int64)
+        return Scored(tokens, mask, special, label, None, found.document_n)
 
 
 def load(spec: Mapping[str, Any], paths: Sequence[Path], site: str, device: str) -> Upper:
@@ -155,7 +165,10 @@ def load(spec: Mapping[str, Any], paths: Sequence[Path], site: str, device: str)
 def load_source(source: Source, site: str, device: str) -> Upper:
     """One classifier that lies anywhere, cut at a site."""
     model = loading.load_classifier(source, device)
-    return Upper(model, site, source.model_id, device, tokenizer_of(source).digest)
+    tokenizer = loading.load_tokenizer(source)
+    ends = [tokenizer.cls_token_id, tokenizer.sep_token_id]
+    digest = tokenizer_of(source).digest
+    return Upper(model, site, source.model_id, device, digest, [i for i in ends if i is not None])
 
 
 def check_pair(first: Upper, second: Upper) -> None:
