@@ -305,8 +305,11 @@ def counterfactuals(tables: t.Tables) -> Figure:
     """A panel a cohort, a line an edit: how far the peak of a latent changes, beside a neutral edit."""
     rows = tables.joint_counterfactuals
     cohorts = list(rows.cohort.unique())
-    most = max(rows[rows.cohort == cohort].edit.nunique() for cohort in cohorts)
-    figure, axes = _sheet(1, len(cohorts), 4.2, 0.6 + 0.42 * most)
+    most = max((rows[rows.cohort == cohort].edit.nunique() for cohort in cohorts), default=1)
+    figure, axes = _sheet(1, max(1, len(cohorts)), 4.2, 0.6 + 0.42 * most)
+    if not cohorts:
+        axes[0, 0].text(0.5, 0.5, "no latent tells a class in both models", ha="center")
+        return figure
     for axis, cohort in zip(axes[0], cohorts, strict=True):
         of = rows[rows.cohort == cohort]
         names = list(of.edit.unique())
