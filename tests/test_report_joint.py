@@ -6,7 +6,7 @@ import pytest
 
 from crossseed.joint import pooled
 from crossseed.joint import tables as columns
-from crossseed.report import figures, joint, page
+from crossseed.report import figures, joint, joint_figures, page
 from crossseed.report import tables as t
 from crossseed.tables import COLUMNS
 
@@ -144,8 +144,8 @@ def planted(pairs=PAIRS, shares=None):
     effects, contexts = edited(pairs)
     latents = [
         {
-            **cell(cohort, pairs[0]), "condition": name, "init": "", "lambda_cross": 0.0,
-            "latent": i, "partner": i, "r": 0.5, "null_r": 0.0, "active": i % 2, "universal": i % 2 and i % 3 == 0,
+            **cell(cohort, pairs[0]), "condition": name, "init": "", "lambda_cross": float(name == "6"),
+            "latent": i, "partner": i, "r": 0.5, "null_r": 0.0, "active": i % 2, "universal": int(i % 6 == 3),
             "mean_activation": 1.0, **dict.fromkeys(("pc1_a", "pc1_b"), np.sin(i)),
             **dict.fromkeys(("pc2_a", "pc2_b"), np.cos(i)), "pc_share_a": 0.2, "pc_share_b": 0.2,
         }
@@ -286,6 +286,15 @@ def test_every_figure_is_drawn(tables, tmp_path):
     assert names == wanted
     assert all((tmp_path / f"{name}.svg").stat().st_size > 5000 for name in wanted)
     assert all(page.caption(name) for name in wanted)
+
+
+def test_active_latents_of_the_first_pair_are_placed(tables):
+    figure = joint_figures.geometry(tables)
+    axes = [axis for axis in figure.axes if axis.collections]
+    assert len(axes) == len(COHORTS) * 3
+    for axis in axes:
+        assert [len(points.get_offsets()) for points in axis.collections] == [13, 7]
+        assert "random 0.100" in axis.get_xlabel()
 
 
 def test_figures_of_studies_without_a_latent_are_drawn_too(tmp_path):

@@ -262,43 +262,44 @@ def sizes(tables: t.Tables) -> Figure:
         # What two random rotations have: √(2d), of which the table knows a share.
         known = of[of.distance_of_random > 0]
         if len(known):
-            above.axhline(
-                (known.distance / known.distance_of_random).median(), color=GREY, lw=0.8, ls=":"
-            )
+            height = float((known.distance / known.distance_of_random).median())
+            _level(above, height, "two random rotations")
         fits = tables.joint_fits
         fits = fits[(fits.cohort == cohort) & (fits["map"] == "identity")] if len(fits) else fits
         if len(fits):
-            below.axhline(fits.nre.mean(), color=GREY, lw=0.8, ls=":")
-            below.text(
-                1.0, fits.nre.mean(), "no map", color=GREY, fontsize=7, va="bottom", ha="right",
-                transform=below.get_yaxis_transform(),
-            )  # fmt: skip
-        last = of[of.sequences == of.sequences.min()]
+            _level(below, float(fits.nre.mean()), "no map")
+        last = of[of.sequences == of.sequences.max()]
         wanted = [float(last[name].median()) for name in parts]
-        top = float(of.distance.max())
+        top = max(float(of.distance.max()), above.get_ylim()[1])
         for (colour, words), height in zip(
             parts.values(), spread_labels(wanted, 0.09 * top), strict=True
         ):
             above.annotate(
-                words, (of.sequences.min(), height), xytext=(-5, 0), textcoords="offset points", ha="right",
-                va="center", color=colour, fontsize=7, annotation_clip=False,
+                words, (of.sequences.max(), height), xytext=(6, 0), textcoords="offset points", va="center",
+                color=colour, fontsize=7,
             )  # fmt: skip
         above.set_title(cohort, fontsize=9)
         sizes_ = sorted(of.sequences.unique())
         for axis in (above, below):
             axis.set_xscale("log")
             axis.set_ylim(bottom=0)
+            axis.set_xlim(sizes_[0] / 1.2, sizes_[-1] * (sizes_[-1] / sizes_[0]) ** 0.3)
             axis.set_xticks(sizes_, [f"{size:g}" for size in sizes_], fontsize=7)
             axis.minorticks_off()
         below.set_xlabel("sequences that W is fitted on", fontsize=8)
         if column == 0:
             above.set_ylabel("Frobenius distance\nto W from all", fontsize=8.5)
             below.set_ylabel("‖H_B W − H_A‖ / ‖H_A‖,\nheld out", fontsize=8.5)
-            above.text(
-                1.0, 1.0, "dotted: two random rotations", color=GREY, fontsize=7, ha="right", va="bottom",
-                transform=above.transAxes,
-            )  # fmt: skip
     return figure
+
+
+def _level(axis: Axes, height: float, words: str) -> None:
+    """A dotted line across a panel, named above its right end."""
+    axis.axhline(height, color=GREY, lw=0.8, ls=":")
+    axis.text(
+        1.0, height, words, color=GREY, fontsize=7, va="bottom", ha="right",
+        transform=axis.get_yaxis_transform(),
+    )  # fmt: skip
 
 
 def counterfactuals(tables: t.Tables) -> Figure:
@@ -328,7 +329,7 @@ def counterfactuals(tables: t.Tables) -> Figure:
                         axis.plot([values.median()] * 2, [shown - 0.09, shown + 0.09], color=colour, lw=1.6)  # fmt: skip
                 if place == 0:
                     axis.text(
-                        0.02 + 0.12 * number, 1.01, f"model {str(model).upper()}", color=colour, fontsize=8,
+                        0.02 + 0.2 * number, 1.01, f"model {str(model).upper()}", color=colour, fontsize=8,
                         transform=axis.transAxes,
                     )  # fmt: skip
         axis.axvline(0, color="0.8", lw=0.8, zorder=0)
