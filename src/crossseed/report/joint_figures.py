@@ -215,7 +215,8 @@ def nulls(tables: t.Tables) -> Figure:
             colour, _ = SHAPES[kind]
             part = of[of.null == kind]
             # Draws of a map side by side; pairs of retrainings in one column.
-            x = place + np.linspace(-0.22, 0.22, len(part)) if len(part) > 1 else [place]
+            spread = 0.22 if len(part) > 1 else 0.0
+            x = place + np.linspace(-spread, spread, len(part))
             above.plot(x, part.value, "o", color=colour, ms=3, alpha=0.7, mew=0)
             if len(part):
                 above.hlines(part.value.mean(), place - 0.3, place + 0.3, color=colour, lw=1.3)
@@ -228,9 +229,9 @@ def nulls(tables: t.Tables) -> Figure:
         above.set_title(cohort, fontsize=9)
         span = max(float(of.value.max()), 1.0)
         heights = spread_labels([height for _, height, _ in ends], 0.07 * span)
-        for (x, _, kind), height in zip(ends, heights, strict=True):
+        for (right, _, kind), height in zip(ends, heights, strict=True):
             below.annotate(
-                SHAPES[kind][1].replace("\n", " "), (x, height), xytext=(5, 0), va="center",
+                SHAPES[kind][1].replace("\n", " "), (right, height), xytext=(5, 0), va="center",
                 textcoords="offset points", color=SHAPES[kind][0], fontsize=7, annotation_clip=False,
             )  # fmt: skip
         below.set_xlabel("1 − normalised error of the map, held out", fontsize=8)
