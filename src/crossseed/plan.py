@@ -417,9 +417,7 @@ def tested_pairs(run: RunConfig) -> list[Pair]:
         return []
     chosen = study.pairs
     return [
-        pair
-        for pair in joint_pairs(run)
-        if chosen is None or [pair.source, pair.target] in chosen
+        pair for pair in joint_pairs(run) if chosen is None or [pair.source, pair.target] in chosen
     ]
 
 

@@ -17,7 +17,7 @@ from crossseed.config.fields import (
     Number,
     Positive,
 )
-from crossseed.joint.conditions import BASELINES, CONDITIONS, OF_INDEPENDENT, Condition, conditions
+from crossseed.joint.conditions import OF_INDEPENDENT, Condition, conditions
 from crossseed.joint.config import JointEvaluation, TrainingSettings
 
 
@@ -138,18 +138,18 @@ class JointStudy(Model):
         description="Positions of each sequence, drawn at random, at which predictions of language models are compared; "
         "classifiers have one prediction.",
     )
-    conditions: Annotated[
-        list[Literal["1", "2", "3", "3'", "4", "5", "6"]], Distinct, NonEmpty
-    ] = Field(
-        default=list(CONDITIONS),
-        description="Conditions of the published table, and 3', in which A's SAE reads what W carries over.",
+    conditions: Annotated[list[Literal["1", "2", "3", "3'", "4", "5", "6"]], Distinct, NonEmpty] = (
+        Field(
+            default=["1", "2", "3", "3'", "4", "5", "6"],
+            description="Conditions of the published table, and 3', in which A's SAE reads what W carries over.",
+        )
     )
-    baselines: Annotated[
-        list[Literal["crosscoder", "mutual", "universal", "ridge"]], Distinct
-    ] = Field(
-        default=list(BASELINES),
-        description="What the study omits: a BatchTopK crosscoder, SAEs whose decoders are drawn to each other, SAEs with one "
-        "code, and condition 6 with a linear map instead of a rotation.",
+    baselines: Annotated[list[Literal["crosscoder", "mutual", "universal", "ridge"]], Distinct] = (
+        Field(
+            default=["crosscoder", "mutual", "universal", "ridge"],
+            description="What the study omits: a BatchTopK crosscoder, SAEs whose decoders are drawn to each other, SAEs with one "
+            "code, and condition 6 with a linear map instead of a rotation.",
+        )
     )
     inits: Annotated[list[Literal["shared", "distinct"]], Distinct, NonEmpty] = Field(
         default=["shared", "distinct"],
@@ -203,15 +203,11 @@ class JointStudy(Model):
                 "true"
             )
         if self.sizes and self.sizes.sequences != sorted(self.sizes.sequences):
-            raise ValueError(
-                f"sizes.sequences {self.sizes.sequences} does not ascend; sort it"
-            )
+            raise ValueError(f"sizes.sequences {self.sizes.sequences} does not ascend; sort it")
         known = self.pairs if isinstance(self.pairs, list) else None
         for pair in (self.nulls.pairs or []) if self.nulls else []:
             if known is not None and pair not in known:
-                raise ValueError(
-                    f"nulls.pairs has {pair}, which pairs does not; choose of {known}"
-                )
+                raise ValueError(f"nulls.pairs has {pair}, which pairs does not; choose of {known}")
         of = self.counterfactuals
         if of and of.condition not in chosen:
             raise ValueError(

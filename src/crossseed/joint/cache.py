@@ -48,9 +48,7 @@ class Clean(Protocol):
     where: str
     width: int
 
-    def clean(
-        self, tokens_nt: np.ndarray, at_np: np.ndarray | None = None
-    ) -> tuple[Tensor, ...]:
+    def clean(self, tokens_nt: np.ndarray, at_np: np.ndarray | None = None) -> tuple[Tensor, ...]:
         """Activations at the site, the next block's output, and logits."""
         ...
 
@@ -130,11 +128,10 @@ def write(
                     x.float().cpu().numpy() for x in upper.clean(found.tokens_nt[part], at)[:3]
                 ]
                 if "logits" not in group:
-                    add_dataset(
-                        group, "logits", shape=(n, *arrays[2].shape[1:]), dtype="float32"
-                    )
+                    add_dataset(group, "logits", shape=(n, *arrays[2].shape[1:]), dtype="float32")
                 for key, array in zip(("h", "next", "logits"), arrays, strict=True):
-                    rows = array.astype(group[key].dtype)
+                    with np.errstate(over="ignore"):
+                        rows = array.astype(group[key].dtype)
                     if not np.isfinite(rows).all():
                         raise UserError(
                             f"{upper.where}: what is cached of it is not finite in {rows.dtype} (largest finite value "

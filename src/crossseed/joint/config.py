@@ -5,7 +5,7 @@ Defaults are the published settings, or, where the study says nothing, the choic
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -175,10 +175,10 @@ class JointEvaluation(Model):
         description="Splits on which latents are matched one to one, each an arm of its own; every number is of `eval`, so "
         "that `eval` is the in-sample variant, in which chance matches correlate. Published: unspecified.",
     )
-    accuracy_references: Annotated[
-        list[Literal["clean", "independent"]], Distinct, NonEmpty
-    ] = Field(
-        default=["clean", "independent"],
-        description="What an accuracy change is from: the models without an SAE (published: its tables), or with those of "
-        "condition 1 (published: its text).",
+    accuracy_references: Annotated[list[Literal["clean", "independent"]], Distinct, NonEmpty] = (
+        Field(
+            default=["clean", "independent"],
+            description="What an accuracy change is from: the models without an SAE (published: its tables), or with those of "
+            "condition 1 (published: its text).",
+        )
     )

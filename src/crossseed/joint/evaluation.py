@@ -53,9 +53,7 @@ class Side(NamedTuple):
     def codes(self, h_nd: np.ndarray) -> np.ndarray:
         """Latents of native activations, (tokens, width) to (tokens, latents)."""
         h = torch.from_numpy(h_nd).to(self.sae.device)
-        found: np.ndarray = (
-            self.sae.codes_of(h, self.model).dense().detach().cpu().numpy()
-        )
+        found: np.ndarray = self.sae.codes_of(h, self.model).dense().detach().cpu().numpy()
         return found
 
 

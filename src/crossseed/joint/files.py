@@ -1,8 +1,8 @@
 """Maps and SAEs of a pair on disk.
 
-    joint-maps/1   HDF5, a group a map: ``matrix_dd``, ``shift_in_d``, ``shift_out_d``, float64
-    joint-sae/1    safetensors: weights by name and number of the coder, ``threshold/…``, and W under ``map/…``
-                   (`crossseed.joint.model.JointSAE.arrays`); the spec has the settings and which models it is of
+joint-maps/1   HDF5, a group a map: ``matrix_dd``, ``shift_in_d``, ``shift_out_d``, float64
+joint-sae/1    safetensors: weights by name and number of the coder, ``threshold/…``, and W under ``map/…``
+               (`crossseed.joint.model.JointSAE.arrays`); the spec has the settings and which models it is of
 """
 
 from __future__ import annotations

@@ -560,9 +560,7 @@ def recarried(sae: JointSAE, carried: AffineMap, model: int | None = None) -> Jo
     arrays, models = sae.arrays(), sae.models
     if model is not None:
         (own,) = models
-        arrays = {
-            f"{name}/{model}": arrays[f"{name}/{own}"] for name in (*WEIGHTS, "threshold")
-        }
+        arrays = {f"{name}/{model}": arrays[f"{name}/{own}"] for name in (*WEIGHTS, "threshold")}
         models = (model,)
     return JointSAE(sae.config, sae.width, carried, models, (), sae.device, arrays)
 

@@ -188,9 +188,7 @@ class PostHoc(NamedTuple):
 SMALLER, UNTESTED = ("nre",), ("active", "dead_share")
 
 
-def post_hoc(
-    matrix_dd: np.ndarray, of: Alike, encoder_fd: np.ndarray, threshold: float
-) -> PostHoc:
+def post_hoc(matrix_dd: np.ndarray, of: Alike, encoder_fd: np.ndarray, threshold: float) -> PostHoc:
     """The statistics of one linear map.
 
     Args:

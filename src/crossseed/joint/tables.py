@@ -52,7 +52,17 @@ ITEM_COLUMNS = (
 )
 CONTEXT_COLUMNS = (*CELL, *_LATENT, "model", "rank", "peak", "label", "token", "context")
 POOLED_COLUMNS = (
-    *("cohort", "data", "kind_of_seed", "checkpoint", "site", *ROW, "rows", "matched_on", "measure"),
+    *(
+        "cohort",
+        "data",
+        "kind_of_seed",
+        "checkpoint",
+        "site",
+        *ROW,
+        "rows",
+        "matched_on",
+        "measure",
+    ),
     *("mean", "sd", "low", "high", "null", "pairs"),
 )
 REGRESSION_COLUMNS = (

@@ -18,9 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--conditions", type=Path, required=True, help="CSV of the conditions of all pairs"
     )
-    parser.add_argument(
-        "--nulls", type=Path, nargs="?", help="CSV of the retrainings of all pairs"
-    )
+    parser.add_argument("--nulls", type=Path, nargs="?", help="CSV of the retrainings of all pairs")
     parser.add_argument(
         "--regression", type=Path, required=True, help="CSV of regressions to write"
     )

@@ -84,9 +84,7 @@ class Upper:
         self._mixed = False
         self.clean(np.zeros((1, 2), np.int64), np.zeros((1, 1), np.int64))
 
-    def __call__(
-        self, site_ntd: Tensor, attend_nt: Tensor, at_np: Tensor | None = None
-    ) -> Above:
+    def __call__(self, site_ntd: Tensor, attend_nt: Tensor, at_np: Tensor | None = None) -> Above:
         """Runs on from activations at the site.
 
         Args:
