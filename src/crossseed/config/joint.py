@@ -17,7 +17,7 @@ from crossseed.config.fields import (
     Number,
     Positive,
 )
-from crossseed.joint.conditions import BASELINES, CONDITIONS, OF_INDEPENDENT, Condition, conditions
+from crossseed.joint.conditions import OF_INDEPENDENT, Condition, conditions
 from crossseed.joint.config import JointEvaluation, TrainingSettings
 
 
@@ -140,13 +140,13 @@ class JointStudy(Model):
     )
     conditions: Annotated[list[Literal["1", "2", "3", "3'", "4", "5", "6"]], Distinct, NonEmpty] = (
         Field(
-            default=list(CONDITIONS),
+            default=["1", "2", "3", "3'", "4", "5", "6"],
             description="Conditions of the published table, and 3', in which A's SAE reads what W carries over.",
         )
     )
     baselines: Annotated[list[Literal["crosscoder", "mutual", "universal", "ridge"]], Distinct] = (
         Field(
-            default=list(BASELINES),
+            default=["crosscoder", "mutual", "universal", "ridge"],
             description="What the study omits: a BatchTopK crosscoder, SAEs whose decoders are drawn to each other, SAEs with one "
             "code, and condition 6 with a linear map instead of a rotation.",
         )

@@ -130,7 +130,8 @@ def write(
                 if "logits" not in group:
                     add_dataset(group, "logits", shape=(n, *arrays[2].shape[1:]), dtype="float32")
                 for key, array in zip(("h", "next", "logits"), arrays, strict=True):
-                    rows = array.astype(group[key].dtype)
+                    with np.errstate(over="ignore"):
+                        rows = array.astype(group[key].dtype)
                     if not np.isfinite(rows).all():
                         raise UserError(
                             f"{upper.where}: what is cached of it is not finite in {rows.dtype} (largest finite value "

@@ -165,10 +165,11 @@ def permutation(pairs: Pairs, center: bool = False) -> AffineMap:
 
 
 def ridge(pairs: Pairs, center: bool = False) -> AffineMap:
-    """The linear map with the penalty that does best across halves of the sequences; the way back is its inverse.
+    """The linear map with the penalty that does best across halves of the sequences: the penalty is on its distance from
+    the rotation, so that it has a way back where activations leave directions undecided, as those behind a LayerNorm do.
 
     Raises:
-        UserError: it is so close to singular that the way back would be noise.
+        UserError: there is one sequence, or the map is so close to singular that the way back would be noise.
     """
     checked(pairs)
     numbers = np.unique(pairs.sequence_n)
@@ -178,10 +179,26 @@ def ridge(pairs: Pairs, center: bool = False) -> AffineMap:
         )
     first = np.isin(pairs.sequence_n, numbers[::2])
     halves = [about(moments(pairs.rows(chosen)), center) for chosen in (first, ~first)]
-    found, _ = ladder.ridge((halves[0], halves[1]))
-    mapped = _mapped(found, halves[0].merged(halves[1]))
+    scores = np.zeros(len(ladder.PENALTIES))
+    for fitted, held_out in (halves, halves[::-1]):
+        rotation = procrustes(fitted.cross_covariance)
+        missed = held_out.cross_covariance - held_out.covariance_b @ rotation
+        for number, m in enumerate(ladder.ridges(_beyond(fitted, rotation), ladder.PENALTIES)):
+            scores[number] += np.sum((held_out.covariance_b @ m) * m) - 2 * np.sum(m * missed)
+    whole = halves[0].merged(halves[1])
+    rotation = procrustes(whole.cross_covariance)
+    best = int(np.argmin(scores))
+    (more,) = ladder.ridges(_beyond(whole, rotation), ladder.PENALTIES[best : best + 1])
+    mapped = _mapped(rotation + more, whole)
     back(mapped)
     return mapped
+
+
+def _beyond(of: Moments, rotation: np.ndarray) -> Moments:
+    """Moments of b with what a rotation of b leaves of a."""
+    missed = of.cross_covariance - of.covariance_b @ rotation
+    nothing = np.zeros(len(rotation))
+    return Moments.known(of.n, nothing, nothing, of.covariance_a, of.covariance_b, missed)
 
 
 def back(carried: AffineMap) -> AffineMap:
