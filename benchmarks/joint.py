@@ -36,7 +36,7 @@ def upper(width: int, heads: int, device: str) -> Any:
     for module in (layer, head):
         module.eval().requires_grad_(False).to(device)
 
-    def passes(h_bld: Any, mask_bl: Any) -> tuple[Any, Any]:
+    def passes(h_bld: Any, mask_bl: Any, at_bp: Any = None) -> tuple[Any, Any]:
         states = layer(h_bld, src_key_padding_mask=~mask_bl)
         return states, head(states[:, 0])
 
@@ -59,7 +59,7 @@ def cache_of(width: int, uppers: Any, device: str) -> Any:
     return Cache(
         h=tuple(h), next=tuple(states), logits=tuple(logits), mask=mask,
         special=np.zeros_like(mask), labels=logits[0].argmax(axis=1),
-        tokens=np.zeros(mask.shape, int), examples=np.arange(EXAMPLES),
+        tokens=np.zeros(mask.shape, int), document=np.arange(EXAMPLES),
     )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The rerun table: for every config leaf, what one changed value makes run again.
 
-`CASES` says for each leaf of each kind of cohort which value is changed in one of two small runs
+`CASES` says for each leaf of each kind of cohort which value is changed in one of three small runs
 and which output files must then be made again, and no others. The test compares this with
 Snakemake's plan; `python tests/rerun.py` prints the table of docs/reruns.md.
 """
@@ -22,11 +22,20 @@ from crossseed.config.schema import RunConfig
 ROOT = Path(__file__).parent.parent
 SMOKE = "config/smoke.yaml"
 SMOKE_LM = "tests/smoke_lm.yaml"
+SMOKE_CLASSIFIER = "tests/smoke_classifier.yaml"
+# By kind of cohort, the run that has one.
+RUNS = {
+    "dyck": SMOKE,
+    "neox": SMOKE_LM,
+    "hub": SMOKE_LM,
+    "classifier": SMOKE_CLASSIFIER,
+}
 KINDS = {
     "smoke-shared": "dyck",
     "smoke-independent": "dyck",
     "smoke-neox": "neox",
     "smoke-hub": "hub",
+    "smoke-bert": "classifier",
 }
 
 # Patterns over output paths.
@@ -115,7 +124,7 @@ def _cohort(
     cohort: str, key: str, value: Any, folders: str, tables: tuple[str, ...], reruns: str
 ) -> Case:
     """A key after which whole folders of its cohort are made again."""
-    run = SMOKE if KINDS[cohort] == "dyck" else SMOKE_LM
+    run = RUNS[KINDS[cohort]]
     outputs = (below(cohort, folders), *tables, PAGE)
     return Case(run, f"cohorts.{cohort}.{key}", value, outputs, reruns)
 
@@ -232,7 +241,7 @@ def _sae(variant: str, key: str, value: Any) -> Case:
 
 def _new_seed(cohort: str, seeds: list[int], made: str) -> Case:
     anchor, *_, new = seeds
-    run = SMOKE if KINDS[cohort] == "dyck" else SMOKE_LM
+    run = RUNS[KINDS[cohort]]
     tables = (TRAINING_TABLES,) if "models" in made else (below(cohort, "checks", r"1\.csv"),)
     return Case(
         run,
@@ -265,7 +274,7 @@ def _new_seed(cohort: str, seeds: list[int], made: str) -> Case:
 
 
 def _new_checkpoint(cohort: str, new: str, *also: str) -> Case:
-    run = SMOKE if KINDS[cohort] == "dyck" else SMOKE_LM
+    run = RUNS[KINDS[cohort]]
     return Case(
         run,
         f"cohorts.{cohort}.checkpoints",
@@ -284,7 +293,7 @@ def _new_checkpoint(cohort: str, new: str, *also: str) -> Case:
 
 
 def _new_site(cohort: str, sites: list[str]) -> Case:
-    run = SMOKE if KINDS[cohort] == "dyck" else SMOKE_LM
+    run = RUNS[KINDS[cohort]]
     new = re.escape(sites[-1])
     return Case(
         run,
@@ -310,7 +319,7 @@ def _new_site(cohort: str, sites: list[str]) -> Case:
 
 
 def _other_anchor(cohort: str, anchor: int) -> Case:
-    run = SMOKE if KINDS[cohort] == "dyck" else SMOKE_LM
+    run = RUNS[KINDS[cohort]]
     return Case(
         run,
         f"cohorts.{cohort}.anchor",
@@ -340,6 +349,61 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
     )
 
 
+def _classifier(key: str, value: Any, folders: str, reruns: str) -> Case:
+    """A key of classifiers, after which whole folders of their cohort are made again."""
+    tables = (TRAINING_TABLES,) if "models" in folders else ()
+    return _cohort("smoke-bert", key, value, folders, (*tables, PAIR_STUDY_TABLES), reruns)
+
+
+def _of_seed(key: str, value: Any, seed: int, reruns: str, also: tuple[str, ...] = ()) -> Case:
+    """A key of classifiers that touches one seed, its pair with the anchor, and `also`."""
+    return Case(
+        SMOKE_CLASSIFIER,
+        f"cohorts.smoke-bert.{key}",
+        value,
+        (
+            below("smoke-bert", "models|activations|dictionaries", f"seed{seed}/.*"),
+            below("smoke-bert", PAIRED, f"seed42-seed{seed}/.*"),
+            TRAINING_TABLES,
+            PAIR_STUDY_TABLES,
+            PAGE,
+            *also,
+        ),
+        reruns,
+    )
+
+
+LABELLED_HUB = {
+    "source": "hub",
+    "dataset": "org/labelled",
+    "name": None,
+    "revision": None,
+    "train_split": "train",
+    "eval_split": "validation",
+    "text_field": "text",
+    "label_field": "label",
+    "classes": ["negative", "positive"],
+    "train": 120,
+    "development": 20,
+    "eval": 40,
+}
+LABELLED_FILES = {
+    "source": "files",
+    "train_file": "train.jsonl",
+    "eval_file": "eval.jsonl",
+    **{
+        key: LABELLED_HUB[key]
+        for key in ("text_field", "label_field", "classes", "train", "development", "eval")
+    },
+}
+BASE_CHECKPOINT = {
+    "source": "checkpoint",
+    "id": "org/base",
+    "tokenizer": "org/base",
+    "folder": "hub",
+    "width": 16,
+    "layers": 2,
+}
 HUB_CORPUS = {
     "source": "hub",
     "dataset": "org/text",
@@ -542,6 +606,127 @@ CASES = [
     _stored_as("smoke-hub", "float32"),
     _precision("smoke-neox"),
     _precision("smoke-hub"),
+    _of_seed(
+        "seeds",
+        [42, 137, 7],
+        7,
+        "the new seed's cells, and its pairs with the anchor",
+    ),
+    _of_seed(
+        "kind_of_seed",
+        "pretrain",
+        137,
+        "every seed but the anchor, and their pairs",
+    ),
+    _classifier(
+        "anchor",
+        137,
+        f"models|activations|dictionaries|{PAIRED}",
+        "the cohort's training, since all start from the anchor's base, and all that follows",
+    ),
+    Case(
+        SMOKE_CLASSIFIER,
+        "cohorts.smoke-bert.checkpoints",
+        ["step0", "final"],
+        (
+            below("smoke-bert", STORED, r"(?:.*/)?step0(?:/.*|-shared\.csv)"),
+            PAIR_STUDY_TABLES,
+            PAGE,
+        ),
+        "the new checkpoint's cells",
+    ),
+    Case(
+        SMOKE_CLASSIFIER,
+        "cohorts.smoke-bert.sites",
+        ["blocks.0.hook_normalized_resid_post", "blocks.1.hook_mlp_out"],
+        (
+            below("smoke-bert", STORED, r".*blocks\.1\.hook_mlp_out.*"),
+            below("smoke-bert", "fits|transfer", r".*-shared\.csv"),
+            PAIR_STUDY_TABLES,
+            PAGE,
+        ),
+        "the new site's cells, and the rotation that all sites share",
+    ),
+    *(
+        _classifier(
+            f"data{key}",
+            value,
+            f"tokenizer|tokens|models|{STORED}",
+            "the cohort: tokenizer, token sets, training and all that follows",
+        )
+        for key, value in (
+            (".grammar", "politeness"),
+            (".seed", 1),
+            (".classes", ["positive", "negative"]),
+            (".unlabelled", 61),
+            (".train", 121),
+            (".development", 21),
+            (".eval", 41),
+            ("", LABELLED_HUB),
+            ("", LABELLED_FILES),
+        )
+    ),
+    _classifier(
+        "model.vocabulary",
+        230,
+        f"tokenizer|tokens|models|{STORED}",
+        "the cohort: tokenizer, token sets, training and all that follows",
+    ),
+    *(
+        _classifier(
+            key,
+            value,
+            f"models|{STORED}",
+            "the cohort's training and all that follows; not its token sets, no other cohort",
+        )
+        for key, value in (
+            ("model.width", 32),
+            ("model.layers", 3),
+            ("model.heads", 4),
+            ("model.mlp_width", 48),
+            ("model.dropout", 0.2),
+            ("model.pretraining.steps", 7),
+            ("model.pretraining.batch_rows", 15),
+            ("model.pretraining.peak_lr", 1e-3),
+            ("model.pretraining.masked", 0.2),
+            ("training.epochs", 3),
+            ("training.batch_rows", 15),
+            ("training.peak_lr", 2e-3),
+            ("training.warmup_ratio", 0.2),
+            ("training.weight_decay", 0.0),
+            ("training.grad_clip", 2.0),
+            ("training.patience", 4),
+            ("training.precision", "bfloat16"),
+        )
+    ),
+    *(
+        _classifier(
+            key,
+            value,
+            f"tokens|models|{STORED}",
+            "the cohort: token sets, training and all that follows; not the tokenizer",
+        )
+        for key, value in (("tokens.context", 31), ("model", BASE_CHECKPOINT))
+    ),
+    *(
+        _classifier(
+            f"tokens.{key}",
+            value,
+            f"tokens|{STORED}",
+            "the cohort's token sets, activations and all that follows; no training",
+        )
+        for key, value in (
+            ("seed", 43),
+            ("keep_special_tokens", False),
+            ("fit", 39),
+            ("train", 59),
+            ("eval", 29),
+        )
+    ),
+    *(
+        _classifier(key, value, STORED, "the cohort's activations and all that follows")
+        for key, value in (("precision", "bfloat16"), ("activation_dtype", "float16"))
+    ),
     Case(
         SMOKE_LM,
         "cohorts.smoke-hub.model.id",
@@ -1123,10 +1308,20 @@ CASES = [
 ]
 
 # A tag decides which other keys there are: changing it alone is no valid configuration.
-TAGS = {"cohorts.*.kind", "cohorts.*.corpus.source", "dictionaries.*.architecture"}
+TAGS = {
+    "cohorts.*.kind",
+    "cohorts.*.corpus.source",
+    "cohorts.*.data.source",
+    "cohorts.*.model.source",
+    "dictionaries.*.architecture",
+}
 # Leaves changed by a case that replaces the block they stand in.
 OF_BLOCKS = {
     "cohorts.*.corpus": {f"cohorts.*.corpus.{key}" for key in HUB_CORPUS},
+    "cohorts.*.data": {
+        f"cohorts.*.data.{key}" for key in LABELLED_HUB.keys() | LABELLED_FILES.keys()
+    },
+    "cohorts.*.model": {f"cohorts.*.model.{key}" for key in BASE_CHECKPOINT},
     "drift": {"drift.reference"},
     # A scorer and its model go together.
     "stability.interpret": {"stability.interpret.scorer", "stability.interpret.model"},

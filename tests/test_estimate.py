@@ -49,6 +49,7 @@ def config():
         "steering": None,
         "features": None,
         "attribution": None,
+        "joint": None,
         "weights": None,
         "stability": None,
         "bars": None,

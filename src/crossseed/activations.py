@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from crossseed.cohorts.base import SPLITS, Member, TokenSet, batches
+from crossseed.cohorts.base import DEVELOPMENT, SPLITS, Member, TokenSet, batches
 from crossseed.errors import UserError
 from crossseed.progress import Progress
 from crossseed.seeding import generator
@@ -57,7 +57,7 @@ def write_tokens(
 
 
 def read_tokens(path: Path) -> tuple[dict[str, TokenSet], str]:
-    """Token sets by split, and the file's digest."""
+    """Token sets by split, `DEVELOPMENT` too where the file has it, and the file's digest."""
     with open_h5(path, TOKENS_SCHEMA) as file:
         sets = {
             split: TokenSet(
@@ -70,7 +70,8 @@ def read_tokens(path: Path) -> tuple[dict[str, TokenSet], str]:
                 },
                 file[split]["document"][:],
             )
-            for split in SPLITS
+            for split in (*SPLITS, DEVELOPMENT)
+            if split in SPLITS or split in file
         }
         return sets, header(file).digest
 

@@ -6,6 +6,7 @@ assumed, and every job that loads a model pays a start. Time to download is not 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,6 +42,8 @@ SMALL_MB = 700
 MORE_ARMS = 3
 # What is in memory however small the model: Python, PyTorch, transformers, one block of tokens.
 BASE_MB = 1500
+# How often the weights of a model are in memory while it is trained.
+COPIES_TRAINED = 8
 # Tokens of a forward pass, at most.
 BLOCK_TOKENS = 8192
 # Rows of a drift table that a site and comparison has, their bytes, and how often each is written:
@@ -60,6 +63,9 @@ PARTS, CUT, MODELS_JUDGED = 10, 53, 6
 # Sequences drawn and labelled a second, on one core.
 FRESH_PER_SECOND = 30e3
 STEERING_BYTES = 600 * 120 * 2
+# A step of a joint SAE, however small; a latent of a condition in its table.
+JOINT_STEP_SECONDS = 1e-2
+LATENT_BYTES = 220
 # Letters whose rows are held, active latents of a row at most, and what one block of rows takes while it is encoded.
 LETTERS, ACTIVE, ENCODING_BYTES = 26, 512, 5 * (4 << 24)
 # A latent in the tables of SAE seeds.
@@ -208,6 +214,8 @@ def stages(run: RunConfig) -> list[Stage]:
             add(stage)
         for stage in _constructive(run, cohort):
             add(stage)
+        for stage in _joint(run, cohort):
+            add(stage)
         add(_drift(run, cohort))
     if run.haar is not None:
         widths = plan.widths(run)
@@ -335,6 +343,81 @@ def _constructive(run: RunConfig, cohort: str) -> list[Stage]:
     return [*found, _stage("bars", judged, 0.0, flop, MODEL_RATE, more_seconds=drawn)]
 
 
+def _joint(run: RunConfig, cohort: str) -> list[Stage]:
+    """Joint SAEs: a pass over each member; trainings, each through two SAE passes and what lies above the site."""
+    study, config = run.joint, run.cohorts[cohort]
+    pairs = [pair for pair in plan.joint_pairs(run) if pair.cohort == cohort]
+    if study is None or not pairs:
+        return []
+    cuts = sum(cut.cohort == cohort for cut in plan.cuts(run))
+    width, settings = config.width or 0, study.training
+    n = settings.expansion * width
+    tokens = {split: config.sequences_of(split) * _padded(config) for split in SPLITS}
+    examples = config.sequences_of("train")
+    # Both states of each token, and predictions.
+    predicted = study.predictions if config.predicts_positions else 1
+    sequences = sum(config.sequences_of(split) for split in SPLITS)
+    disk = 2 * sum(tokens.values()) * width * BYTES[config.activation_dtype]
+    disk += sequences * predicted * config.classes * BYTES["float32"]
+    passed = sum(tokens.values()) * config.forward_flop_per_token
+    found = [
+        _stage("joint_cache", cuts, cuts * disk, cuts * passed, MODEL_RATE),
+        _stage("joint_maps", len(pairs), len(pairs) * 2 * width**2 * FLOAT64),
+        _stage("joint_fits", len(pairs), 0.0),
+        _stage("joint_size", len(pairs) if study.sizes else 0, 0.0),
+    ]
+    # Both models, forward and backward, above the site: at most half of it; and an SAE of both.
+    a_token = 2 * (3 * config.forward_flop_per_token / 2 + SAE_FLOP * width * n)
+    epoch = math.ceil(examples / settings.batch)
+    steps = settings.epochs * epoch
+    steps = min(steps, settings.batches) if settings.batches else steps
+    a_step = a_token * settings.batch * tokens["train"] / examples
+    trainings = len(pairs) * len(plan.joint_trainings(run))
+    weights = trainings * (2 * width * n + n + width) * BYTES["float32"]
+    work, least = trainings * steps * a_step, trainings * steps * JOINT_STEP_SECONDS
+    found.append(_stage("joint_train", trainings, weights, work, MODEL_RATE, least))
+    measured = len(pairs) * len(plan.conditions(run))
+    # With the SAEs of the condition, and with those of each model alone; in A and B.
+    evaluated = measured * 2 * tokens["eval"] * a_token
+    latents = measured * n * LATENT_BYTES
+    found.append(_stage("joint_evaluate", measured, latents, evaluated, MODEL_RATE))
+    tested = sum(pair.cohort == cohort for pair in plan.tested_pairs(run))
+    nulls = plan.joint_nulls(run)
+    retrained = tested * sum(map(len, nulls.values()))
+    short = study.nulls.batches if study.nulls and study.nulls.batches else steps
+    work = retrained * (short * a_step + tokens["eval"] * a_token)
+    least = retrained * short * JOINT_STEP_SECONDS
+    found.append(_stage("joint_null", tested * len(nulls), 0.0, work, MODEL_RATE, least))
+    found.append(_stage("joint_tests", tested, 0.0))
+    edited = sum(pair.cohort == cohort for pair in plan.edited_pairs(run))
+    work = edited * 2 * (tokens["fit"] + tokens["eval"]) * a_token
+    found.append(_stage("joint_counterfactuals", edited, 0.0, work, MODEL_RATE))
+    return found
+
+
+def _padded(config: CohortConfig) -> int:
+    """Positions of a sequence as it is stored: at most the context."""
+    most = config.most_tokens("train") or 0
+    return round(most / max(1, config.sequences_of("train")))
+
+
+def joint_mb(run: RunConfig, cohort: str, models: int) -> int:
+    """Main memory of a job that runs models above a site, with an SAE of both in training, and all correlations of its
+    latents; activations are read through memory maps, but for what W is fitted on."""
+    assert run.joint is not None
+    config = run.cohorts[cohort]
+    width = config.width or 0
+    n = run.joint.training.expansion * width
+    # Weights, gradients, both moments, the best, and as they are saved; of two SAEs.
+    saes = 2 * 7 * 2 * n * width * BYTES["float32"]
+    correlations = 3 * n**2 * FLOAT64
+    most = max(config.sequences_of(split) for split in SPLITS) * _padded(config)
+    pairs = 2 * most * width * BYTES["float32"]
+    blocks = 6 * BLOCK_ROWS * n * BYTES["float32"]
+    held = models * 2 * config.loaded_bytes + saes + correlations + pairs + blocks
+    return BASE_MB + round(held / 1e6) + round(predictions_mb(config))
+
+
 def _drift(run: RunConfig, cohort: str) -> Stage:
     config, drift = run.cohorts[cohort], run.drift
     width, sites = config.width or 0, len(config.sites)
@@ -382,6 +465,12 @@ def memory_mb(config: CohortConfig, models: int, comparisons: int = 0) -> int:
     # While one cell is fitted, three times its matrices.
     fit = 3 * DRIFT_MATRICES * width**2 * FLOAT64 if comparisons else 0
     return BASE_MB + round((weights + sums + fit) / 1e6)
+
+
+def training_mb(config: CohortConfig) -> int:
+    """Main memory of a job that trains one member: weights, gradients, two moments, the weights at the start, the best so
+    far, and both once more while a state is saved."""
+    return 2000 + round(COPIES_TRAINED * config.loaded_bytes / 1e6)
 
 
 def matching_mb(n_seeds: int, width: int | None, expansion: int) -> int:
@@ -475,11 +564,11 @@ def _size(n: float) -> str:
 
 def text(run: RunConfig, estimate: bool) -> str:
     """A table of the stages of a run, with what they take if `estimate`."""
-    lines = [f"{'stage':<10}{'jobs':>8}"]
+    lines = [f"{'stage':<22}{'jobs':>8}"]
     if estimate:
         lines[0] += f"{'disk':>12}{'FLOP':>12}{'GPU-hours':>12}"
     for stage in stages(run):
-        line = f"{stage.name:<10}{stage.jobs:>8,}"
+        line = f"{stage.name:<22}{stage.jobs:>8,}"
         if estimate:
             hours = f"{stage.gpu_seconds / 3600:.2f}" if stage.gpu_seconds else "–"
             line += f"{_size(stage.disk_bytes):>12}{stage.flop:>12.2g}{hours:>12}"

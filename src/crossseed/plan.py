@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from crossseed.config.schema import RunConfig
+from crossseed.joint.arms import Arm, groups
+from crossseed.joint.conditions import MODELS, OF_INDEPENDENT, Condition
 from crossseed.stability import RANDOM
 from crossseed.stability.sweeps import sweeps
 
@@ -223,7 +225,7 @@ def drifting(run: RunConfig) -> Iterator[Member]:
 
 def checkpoints(run: RunConfig, cohort: str) -> list[str]:
     """Every checkpoint of a cohort that some study loads."""
-    studied = run.dictionaries or run.attribution or run.weights or run.lenses
+    studied = run.dictionaries or run.attribution or run.weights or run.lenses or run.joint
     found = list(run.cohorts[cohort].checkpoints) if studied else []
     if run.weights is not None and run.weights.untrained is not None:
         found.append(run.weights.untrained)
@@ -354,6 +356,107 @@ def judged(run: RunConfig) -> list[Journey]:
     return own + (siblings(run) if run.bars else [])
 
 
+def joint_pairs(run: RunConfig) -> list[Pair]:
+    """Pairs that share an SAE, model A as source."""
+    found = []
+    for cohort in run.joined:
+        config, study = run.cohorts[cohort], run.joint
+        assert study is not None
+        found += [
+            Pair(cohort, a, b, checkpoint, site)
+            for a, b in study.pairs_of(config.seeds, config.anchor)
+            for checkpoint in config.checkpoints
+            for site in config.sites
+            if study.sites is None or site in study.sites
+        ]
+    return found
+
+
+class Cut(NamedTuple):
+    """A member cut at a site."""
+
+    cohort: str
+    seed: int
+    checkpoint: str
+    site: str
+
+
+def cuts(run: RunConfig) -> list[Cut]:
+    """Members of which all that is clean is kept, for joint SAEs."""
+    found = [
+        Cut(pair.cohort, seed, pair.checkpoint, pair.site)
+        for pair in joint_pairs(run)
+        for seed in (pair.source, pair.target)
+    ]
+    return list(dict.fromkeys(found))
+
+
+def conditions(run: RunConfig) -> dict[str, Condition]:
+    """Conditions and baselines of joint SAEs, by name."""
+    return {row.name: row for row in run.joint.rows} if run.joint else {}
+
+
+class Training(NamedTuple):
+    """One SAE of a pair: the condition it is of, and the models it is trained on."""
+
+    condition: Condition
+    models: tuple[int, ...]
+
+
+def joint_trainings(run: RunConfig) -> dict[str, Training]:
+    """SAEs of a pair, by name."""
+    found = {}
+    for row in conditions(run).values():
+        apart = row.condition in OF_INDEPENDENT
+        for number, name in enumerate(row.trainings):
+            models = (number,) if apart else tuple(range(len(MODELS)))
+            found[name] = Training(row.trained, models)
+    return found
+
+
+def joint_nulls(run: RunConfig) -> dict[str, list[Arm]]:
+    """Retrainings of a pair, by the name of their job."""
+    study = run.joint.nulls if run.joint else None
+    if study is None:
+        return {}
+    return groups(
+        study.random, study.mismatched, study.shares, study.directions, list(study.complements)
+    )
+
+
+def tested_pairs(run: RunConfig) -> list[Pair]:
+    """Pairs whose map is held against others."""
+    study = run.joint.nulls if run.joint else None
+    if study is None:
+        return []
+    chosen = study.pairs
+    return [
+        pair for pair in joint_pairs(run) if chosen is None or [pair.source, pair.target] in chosen
+    ]
+
+
+def tested_saes(run: RunConfig) -> list[str]:
+    """Model A's own SAE, on which Haar draws are tried without training; none where none is trained."""
+    for row in conditions(run).values():
+        if row.condition in OF_INDEPENDENT:
+            return row.trainings[:1]
+    return []
+
+
+def edited_pairs(run: RunConfig) -> list[Pair]:
+    """Pairs whose latents are tried on edited sentences."""
+    study = run.joint.counterfactuals if run.joint else None
+    return [pair for pair in joint_pairs(run) if study and pair.cohort in study.files]
+
+
+def edited_condition(run: RunConfig) -> Condition:
+    """The condition whose latents are."""
+    assert run.joint is not None
+    assert run.joint.counterfactuals is not None
+    wanted = run.joint.counterfactuals.condition
+    return next(row for row in run.joint.rows if row.condition == wanted)
+
+
 class Place(NamedTuple):
     """A site of a cohort's members at one checkpoint."""
 
@@ -411,6 +514,13 @@ CLAIMED_TABLES = (
     "bars",
     "drift",
     "stability",
+    "joint_conditions",
+    "joint_nulls",
+    "joint_tests",
+    "joint_sizes",
+    "joint_halves",
+    "joint_counterfactuals",
+    "joint_regression",
 )
 
 
@@ -441,6 +551,14 @@ def tables(run: RunConfig) -> list[str]:
     found += ["weights", "joint"] if run.weights else []
     found += ["causes", "bars"] if run.bars else []
     found += ["lenses"] if run.lenses else []
+    if run.joint:
+        found += ["joint_conditions", "joint_latents", "joint_training", "joint_fits"]
+        found += ["joint_nulls"] if joint_nulls(run) else []
+        found += ["joint_tests"] if run.joint.nulls else []
+        found += ["joint_sizes", "joint_halves"] if run.joint.sizes else []
+        if run.joint.counterfactuals:
+            found += ["joint_counterfactuals", "joint_contexts"]
+        found += ["joint_pooled"] + (["joint_regression"] if joint_nulls(run) else [])
     found += ["drift"] if run.drift else []
     found += ["published"] if run.claims and run.transfer else []
     return found + (["claims"] if run.claims else [])
@@ -473,6 +591,11 @@ def figures(run: RunConfig) -> list[str]:
     found += ["interpret"] if interpreted(run) else []
     found += ["weights", "weights-joint"] if run.weights else []
     found += ["bars", "edges"] if run.bars else []
+    if run.joint:
+        found += ["joint", "joint-geometry"]
+        found += ["joint-nulls"] if joint_nulls(run) else []
+        found += ["joint-sizes"] if run.joint.sizes else []
+        found += ["joint-counterfactuals"] if run.joint.counterfactuals else []
     if run.drift:
         found += ["drift-checkpoint", "drift-seed"]
         found += [

@@ -25,6 +25,7 @@ from crossseed.claims import verdicts
 from crossseed.cohorts import base
 from crossseed.haar import cocycle, power
 from crossseed.haar import study as haar
+from crossseed.joint import tables as joint
 from crossseed.sae import calibration, study
 
 COLUMNS = {
@@ -59,6 +60,18 @@ COLUMNS = {
     "causes": bars.CAUSE_COLUMNS,
     "bars": bars.COLUMNS,
     "lenses": lenses.COLUMNS,
+    "joint_conditions": joint.CONDITION_COLUMNS,
+    "joint_latents": joint.LATENT_COLUMNS,
+    "joint_training": joint.HISTORY_COLUMNS,
+    "joint_fits": joint.FIT_COLUMNS,
+    "joint_nulls": joint.NULL_COLUMNS,
+    "joint_tests": joint.TEST_COLUMNS,
+    "joint_sizes": joint.SIZE_COLUMNS,
+    "joint_halves": joint.HALF_COLUMNS,
+    "joint_counterfactuals": joint.COUNTERFACTUAL_COLUMNS,
+    "joint_contexts": joint.CONTEXT_COLUMNS,
+    "joint_pooled": joint.POOLED_COLUMNS,
+    "joint_regression": joint.REGRESSION_COLUMNS,
     "drift": drift.COLUMNS,
     "published": published.COLUMNS,
     "claims": verdicts.COLUMNS,

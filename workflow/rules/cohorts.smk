@@ -41,6 +41,7 @@ rule tokens:
     """The sequences on which a cohort is compared, split into fit, train and eval."""
     input:
         tokenizer=tokenizer_of,
+        data=data_of,
     output:
         layout.TOKENS,
     log:
@@ -60,6 +61,7 @@ rule tokens:
         "python -m crossseed tokens"
         " --spec {params.spec:q}"
         " --tokenizer {input.tokenizer:q}"
+        " --data {input.data:q}"
         " --out {output:q}"
         " &> {log:q}"
 
@@ -70,6 +72,8 @@ for cohort in plan.trained(RUN):
         rule:
             name:
                 f"tokenizer_{cohort.replace('-', '_')}"
+            input:
+                data=[RESOURCES[name] for name in RUN.cohorts[cohort].resource_files],
             output:
                 expand(RUN.cohorts[cohort].tokenizer_files, cohort=cohort),
             log:
@@ -89,6 +93,7 @@ for cohort in plan.trained(RUN):
             shell:
                 "python -m crossseed tokenizer"
                 " --spec {params.spec:q}"
+                " --data {input.data:q}"
                 " --out {output:q}"
                 " &> {log:q}"
 
@@ -98,6 +103,7 @@ for cohort in plan.trained(RUN):
         input:
             anchor=anchor_of(cohort),
             tokenizer=expand(RUN.cohorts[cohort].tokenizer_files, cohort=cohort),
+            data=[RESOURCES[name] for name in RUN.cohorts[cohort].resource_files],
         output:
             weights=expand(
                 RUN.cohorts[cohort].trained_files, cohort=cohort, allow_missing=True
@@ -115,7 +121,7 @@ for cohort in plan.trained(RUN):
         resources:
             gpu=GPU,
             device=DEVICE,
-            mem_mb=2000,
+            mem_mb=estimate.training_mb(RUN.cohorts[cohort]),
             runtime=240,
         params:
             spec=spec("train", cohort=cohort),
@@ -126,6 +132,7 @@ for cohort in plan.trained(RUN):
             " --device {resources.device:q}"
             " --anchor {input.anchor:q}"
             " --tokenizer {input.tokenizer:q}"
+            " --data {input.data:q}"
             " --out {output.weights:q}"
             " --curve {output.curve:q}"
             " --quality {output.quality:q}"

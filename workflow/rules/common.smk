@@ -38,7 +38,7 @@ wildcard_constraints:
     target=r"\d+",
     checkpoint=r"final|step\d+",
     site=r"[a-z0-9_.]+",
-    table=r"(?!claims|over_seeds)[a-z_]+",
+    table=r"(?!claims|over_seeds|joint_pooled|joint_regression)[a-z_]+",
     number=r"\d+",
     width=r"\d+",
     draws=r"\d+",
@@ -47,6 +47,9 @@ wildcard_constraints:
     first=r"(?:seed|shuffled|random)\d+",
     second=r"(?:seed|shuffled|random)\d+",
     init=r"shared|independent|(?:seed|shuffled)\d+",
+    condition=r"[a-z0-9]+(?:-(?:shared|distinct|lambda[0-9.e+-]+))?",
+    training=r"[a-z0-9]+(?:-(?:shared|distinct|lambda[0-9.e+-]+))?(?:-[ab])?",
+    null=r"[a-z]+\d*",
 
 
 INTEGERS = {"seed", "source", "target"}

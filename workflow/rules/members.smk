@@ -15,6 +15,19 @@ def anchor_of(cohort):
     return files
 
 
+# By name below resources/, the files that cohorts are made from.
+RESOURCES = {
+    name: workflow.source_path(f"../../resources/{name}")
+    for config in RUN.cohorts.values()
+    for name in config.resource_files
+}
+
+
+def data_of(wildcards):
+    """The files of resources/ that a cohort is made from."""
+    return [RESOURCES[name] for name in RUN.cohorts[wildcards.cohort].resource_files]
+
+
 @functools.cache
 def checks_of(cohort):
     """The members that each check of a cohort covers; see `crossseed.passes`."""

@@ -83,6 +83,7 @@ def joined():
         "causes": [(layout.CAUSES, named(plan.opened(RUN)))],
         "bars": [(layout.BARS, named(plan.judged(RUN)))],
         "lenses": [(layout.LENSES, named(plan.seen(RUN)))],
+        **tables_of_joint(),
         "drift": [(layout.DRIFT_SEED, drifting)],
         "published": [(layout.PUBLISHED, published)],
     }

@@ -2,17 +2,22 @@
 
 A kind is a package under `crossseed.cohorts` with the modules
 
-    tokenizer  make(spec, out); only where the run makes one
+    tokenizer  make(spec, out, data); only where the run makes one
     check      check(spec, members, out); only where models lie outside the run
     config     a class derived from `CohortConfig`; light, since it is imported to plan
-    tokens     make_tokens(spec, inputs) -> ({split: TokenSet}, what was used), disjoint splits
+    tokens     make_tokens(spec, inputs, data) -> ({split: TokenSet}, what was used), disjoint splits
     members    load(spec, paths, sites, device) -> Member
     interventions  load(spec, paths, device) -> Subject
+    upper      load(spec, paths, site, device) -> a model cut after a block (`crossseed.joint.upper.Upper`), which
+               also gives `clean(tokens, at)` passes and `scored(TokenSet, predictions, *name)`;
+               check_pair(first, second); only where SAEs are trained through the models
     concepts   make(spec, tokenizer, files, token sets) -> [Concept]; pinned(subject, shared, width) ->
                rows that span what shared weights fix of the residual stream
     words      make(spec, tokenizer) -> Words: the text of token ids
-    training   train(spec, *, device, code, anchor, inputs, out, curve, quality): one member;
+    training   train(spec, *, device, code, anchor, inputs, data, out, curve, quality): one member;
                only where the run trains the models
+
+`data` are the cohort's `resource_files`; kinds that have none take no such argument.
 
 Adding a kind adds such a package, and its config class to `crossseed.config.schema`; no
 rule changes.
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 SPLITS = ("fit", "train", "eval")
+# Sequences, in the token files of cohorts that have them, on which early stopping decides.
+DEVELOPMENT = "development"
 CURVE_COLUMNS = ("cohort", "seed", "step", "learning_rate", "loss_nats", "gradient_norm")
 QUALITY_COLUMNS = ("cohort", "seed", "step", "distribution", "measure", "value", "n_tokens")
 FINAL = "final"
@@ -193,9 +200,38 @@ class CohortConfig(Model):
         return False
 
     @property
+    def why_not_resumed(self) -> str | None:
+        """Why members cannot be run with other activations at one place; None if they can."""
+        return None
+
+    @property
     def why_not_steered(self) -> str | None:
         """Why members cannot be steered; None if they can."""
         return None
+
+    @property
+    def why_not_trained_through(self) -> str | None:
+        """Why no SAE can be trained through members; None if one can."""
+        return f"is of kind {self.kind}, whose members are not cut into what lies below a site and above"
+
+    def why_not_cut(self, site: str) -> str | None:
+        """Why members cannot be cut at a site of theirs; None if they can."""
+        return None
+
+    @property
+    def predicts_positions(self) -> bool:
+        """Whether members predict something at each position, and not one class of a whole sequence."""
+        return True
+
+    @property
+    def has_development(self) -> bool:
+        """Whether the token file has sequences of `DEVELOPMENT` beside the splits."""
+        return False
+
+    @property
+    def kinship(self) -> dict[str, str]:
+        """``data`` and ``kind_of_seed``: what members were trained on, and what their seeds decide."""
+        return {"data": "", "kind_of_seed": "pretrain"}
 
     @property
     def symmetric(self) -> bool:
@@ -209,6 +245,10 @@ class CohortConfig(Model):
     def text_spec(self) -> dict[str, Any]:
         """Which tokenizer reads prompts, where the run makes none for the cohort."""
         return {}
+
+    def sentences_spec(self) -> dict[str, Any]:
+        """How sentences become tokens and which ``classes`` they have; only where whole sentences are classified."""
+        raise ValueError(f"cohorts of kind {self.kind} do not classify sentences")
 
     def needs_anchor(self, seed: int) -> bool:
         """Whether this seed starts from weights of the trained anchor."""
@@ -246,6 +286,11 @@ class CohortConfig(Model):
     @property
     def trained_files(self) -> list[str]:
         """Files of one seed's weights that its training makes; none if the run trains none."""
+        return []
+
+    @property
+    def resource_files(self) -> list[str]:
+        """Files of `resources/` that token sets, tokenizer and training are made from."""
         return []
 
     @property
@@ -294,6 +339,25 @@ class TokenSet(NamedTuple):
     tokens_nt: np.ndarray
     keep_nt: np.ndarray
     labels: dict[str, np.ndarray]
+    document_n: np.ndarray
+
+
+class Scored(NamedTuple):
+    """Sequences, and the predictions on them that are scored.
+
+    Attributes:
+        tokens_nt: token ids, (sequences, positions). mask_nt: True where there is a token, False at padding.
+        special_nt: True at tokens that are not studied unless they are asked for.
+        label: right class of each sequence, or of each prediction, (sequences,) or (sequences, predictions).
+        at_np: positions of the predictions, (sequences, predictions); None where a whole sequence is classified.
+        document_n: see `TokenSet`.
+    """
+
+    tokens_nt: np.ndarray
+    mask_nt: np.ndarray
+    special_nt: np.ndarray
+    label: np.ndarray
+    at_np: np.ndarray | None
     document_n: np.ndarray
 
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from crossseed.cohorts.base import Checkpoints
+from crossseed.cohorts.base import Checkpoints, CohortConfig
+from crossseed.cohorts.classifier.config import ClassifierCohort
 from crossseed.cohorts.dyck.config import DyckCohort
 from crossseed.cohorts.hub.config import HubCohort
 from crossseed.cohorts.neox.config import NeoxCohort
@@ -22,11 +23,14 @@ from crossseed.config.interventions import (
     PortStudy,
     SteeringStudy,
 )
+from crossseed.config.joint import JointStudy
 from crossseed.config.stability import StabilityStudy
 from crossseed.sae import architectures
 from crossseed.sae.config import DictionaryConfig
 
-AnyCohort = Annotated[DyckCohort | NeoxCohort | HubCohort, Field(discriminator="kind")]
+AnyCohort = Annotated[
+    DyckCohort | NeoxCohort | HubCohort | ClassifierCohort, Field(discriminator="kind")
+]
 
 if TYPE_CHECKING:
     AnyDictionary = DictionaryConfig
@@ -114,8 +118,9 @@ class ClaimsStudy(Model):
             "(`cohort` in `resources/published/*.csv`). Figures of others say that they were not run."
         ),
     ]
-    dictionary: str = Field(
-        description="The dictionaries that follow the published recipe, e.g. `relu-l1-x8`; with a "
+    dictionary: str | None = Field(
+        description="The dictionaries that follow the published recipe, e.g. `relu-l1-x8`, or null where the run has "
+        "claims on joint SAEs alone; with a "
         "`shared` start for the published protocol, an `independent` one for the rigorous one. Figures on SAE "
         "seeds that vary k or length are measured on its variants, e.g. `topk-k64`, `topk-short` and `topk-long`."
     )
@@ -169,6 +174,9 @@ class RunConfig(Model):
     )
     stability: StabilityStudy | None = Field(
         description="SAEs of one member and site from several seeds, or null for none."
+    )
+    joint: JointStudy | None = Field(
+        description="One SAE for two models, trained through both, or null for none."
     )
     weights: WeightStudy | None = Field(
         description="Weights of every two members of toy cohorts aligned by symmetry, or null for none."
@@ -264,9 +272,11 @@ class RunConfig(Model):
         if self.splice and not self.transfer:
             raise ValueError("splice runs the members of transfer's pairs; give transfer")
         if self.claims:
-            if not (self.transfer or self.drift or self.stability):
+            of_dictionaries = self.transfer or self.drift or self.stability
+            if not (of_dictionaries or self.joint):
                 raise ValueError(
-                    "claims are about pairs, checkpoints and SAE seeds; give transfer, drift or stability"
+                    "claims are about pairs, checkpoints, SAE seeds and joint SAEs; give transfer, drift, stability "
+                    "or joint"
                 )
             unknown = sorted(set(self.claims.cohorts.values()) - set(self.cohorts))
             if unknown:
@@ -275,16 +285,22 @@ class RunConfig(Model):
                     f"from {', '.join(self.cohorts)}"
                 )
             known = self._trained_names() if self.transfer or self.drift else self._seeded_names()
-            if self.claims.dictionary not in known:
+            if (self.claims.dictionary is None) == bool(of_dictionaries):
+                raise ValueError(
+                    "claims.dictionary names what claims on pairs, checkpoints and SAE seeds are measured on; "
+                    + (f"choose from {', '.join(known)}" if known else "set it to null")
+                )
+            if of_dictionaries and self.claims.dictionary not in known:
                 raise ValueError(
                     f"claims.dictionary {self.claims.dictionary!r} is not made by this run; choose "
                     f"from {', '.join(known)}"
                 )
         if self.haar and not self.transfer:
             raise ValueError("haar tests the rotations of transfer's pairs; give transfer")
-        if not (self.dictionaries or self.drift or self.attribution or self.weights):
+        studies = (self.drift, self.attribution, self.weights, self.joint)
+        if not (self.dictionaries or any(studies)):
             raise ValueError(
-                "nothing is measured; name dictionaries, or give drift, attribution or weights"
+                "nothing is measured; name dictionaries, or give drift, attribution, weights or joint"
             )
         return self
 
@@ -418,6 +434,12 @@ class RunConfig(Model):
                     f"attribution asks for {asked} sequences (batches × sequences), but cohorts.{cohort}."
                     f"tokens.eval has {config.sequences_of('eval')}; lower one, or make the split larger"
                 )
+        for study in ("splice", "port", "attribution"):
+            for cohort, config in self.cohorts.items() if getattr(self, study) else ():
+                if config.why_not_resumed:
+                    raise ValueError(
+                        f"{study}: cohorts.{cohort} {config.why_not_resumed}; set {study}: null"
+                    )
         for cohort, config in self.cohorts.items() if self.steering else ():
             said = config.why_not_steered
             if said:
@@ -427,6 +449,44 @@ class RunConfig(Model):
                 raise ValueError(
                     f"steering.{which} is empty, but cohorts.{cohort} is steered by them; name some, or set "
                     "steering: null"
+                )
+        return self
+
+    @property
+    def joined(self) -> list[str]:
+        """Cohorts of the study of joint SAEs."""
+        if self.joint is None:
+            return []
+        return list(self.cohorts) if self.joint.cohorts is None else self.joint.cohorts
+
+    @model_validator(mode="after")
+    def _joint_fits(self) -> RunConfig:
+        study = self.joint
+        for cohort in self.joined:
+            if cohort not in self.cohorts:
+                raise ValueError(
+                    f"joint.cohorts names {cohort!r}, which is no cohort of this run; choose from "
+                    f"{', '.join(self.cohorts)}"
+                )
+            assert study is not None
+            config = self.cohorts[cohort]
+            said = config.why_not_trained_through
+            if said:
+                raise ValueError(f"joint: cohorts.{cohort} {said}; leave it out of joint.cohorts")
+            _check_pairs(study, cohort, config)
+            _check_sizes(study, cohort, config)
+        for site in study.sites or [] if study else []:
+            known = [name for cohort in self.joined for name in self.cohorts[cohort].sites]
+            if site not in known:
+                raise ValueError(
+                    f"joint.sites names {site!r}, which no cohort of it has; choose from "
+                    f"{', '.join(dict.fromkeys(known))}"
+                )
+        for cohort in study.counterfactuals.files if study and study.counterfactuals else ():
+            if cohort not in self.joined or self.cohorts[cohort].predicts_positions:
+                raise ValueError(
+                    f"joint.counterfactuals.files names {cohort!r}, which is no cohort of classifiers of the study; "
+                    "name one, or leave it out"
                 )
         return self
 
@@ -466,3 +526,62 @@ class RunConfig(Model):
             if names.count(name) > 1:
                 raise ValueError(f"two dictionaries would be called {name!r}; rename a variant")
         return self
+
+
+def _check_pairs(study: JointStudy, cohort: str, config: CohortConfig) -> None:
+    """Raises `ValueError` unless pairs are of members, and members can be cut at the sites."""
+    pairs = study.pairs_of(config.seeds, config.anchor)
+    if not pairs:
+        raise ValueError(
+            f"joint pairs members, but cohorts.{cohort}.seeds has one; name another, or leave the cohort out"
+        )
+    asked = [("joint.pairs", pair) for pair in pairs]
+    if study.nulls and study.nulls.pairs:
+        asked += [("joint.nulls.pairs", (pair[0], pair[1])) for pair in study.nulls.pairs]
+    for key, pair in asked:
+        for seed in pair:
+            if seed not in config.seeds:
+                raise ValueError(
+                    f"{key} has {list(pair)}, but {seed} is no member of cohorts.{cohort}; choose of its seeds "
+                    f"{config.seeds}"
+                )
+    if study.nulls and study.nulls.pairs:
+        for pair in study.nulls.pairs:
+            if (pair[0], pair[1]) not in pairs:
+                raise ValueError(
+                    f"joint.nulls.pairs has {pair}, which is no pair of cohorts.{cohort}; choose of "
+                    f"{[list(pair) for pair in pairs]}"
+                )
+    for site in config.sites if study.sites is None else study.sites:
+        said = config.why_not_cut(site) if site in config.sites else None
+        if said:
+            raise ValueError(f"joint: cohorts.{cohort}: {said}; or name other sites in joint.sites")
+
+
+def _check_sizes(study: JointStudy, cohort: str, config: CohortConfig) -> None:
+    """Raises `ValueError` unless latents, directions and sequences are as many as are asked for."""
+    width = config.width
+    if width is not None:
+        said = study.training.misfit(study.training.expansion * width)
+        if said:
+            raise ValueError(
+                f"joint.training: {said} (x{study.training.expansion} on cohorts.{cohort})"
+            )
+        for r in study.nulls.directions if study.nulls else ():
+            if r > width:
+                raise ValueError(
+                    f"joint.nulls.directions has {r}, but cohorts.{cohort} is {width} wide; lower it"
+                )
+    train = config.sequences_of("train")
+    if not config.has_development:
+        if study.development >= train:
+            raise ValueError(
+                f"joint.development = {study.development}, but cohorts.{cohort}.tokens.train has {train} sequences; "
+                "lower it"
+            )
+        train -= study.development
+    if study.sizes and study.sizes.sequences[-1] > train:
+        raise ValueError(
+            f"joint.sizes.sequences has {study.sizes.sequences[-1]}, but cohorts.{cohort} trains on {train} sequences; "
+            "lower it"
+        )

@@ -5,7 +5,7 @@ Defaults are the published settings, or, where the study says nothing, the choic
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,21 +22,11 @@ from crossseed.config.fields import (
 
 JOINT, INDEPENDENT, MUTUAL = "joint", "independent", "mutual"
 CROSSCODER, UNIVERSAL = "crosscoder", "universal"
-# Of the published table; 2, 3 and 3' measure the SAEs of 1.
-CONDITIONS = ("1", "2", "3", "3'", "4", "5", "6")
-TRAINED = ("1", "4", "5", "6")
 
 
-class JointTraining(Model):
-    """One training of an SAE of two models above which the passes go on."""
+class TrainingSettings(Model):
+    """What every training of an SAE of two models has in common; `lambda_cross` is of the full pipeline, condition 6."""
 
-    kind: Literal["joint", "independent", "mutual", "crosscoder", "universal"] = Field(
-        default="joint",
-        description="`joint`: one encoder and decoder for both models (published); `independent`: one model's own SAE; "
-        "`mutual`: two SAEs whose decoders are drawn to each other (arXiv 2411.01220); `crosscoder`: BatchTopK on both "
-        "models' activations together, a decoder for each; `universal`: an encoder and a decoder for each, one "
-        "code, that of a model drawn each step (arXiv 2502.03714).",
-    )
     expansion: Count = Field(
         default=8, description="Latents as a multiple of the activation width; published: 8 (6144)."
     )
@@ -50,10 +40,6 @@ class JointTraining(Model):
         default="rms",
         description="Normalisation of each token's activations before the encoder, without parameters, undone after the "
         "decoder: `rms` commutes with rotations; `layernorm` is applied before W; published: unspecified.",
-    )
-    center: bool = Field(
-        default=False,
-        description="Whether W is fitted on activations less their means, and carries the mean too; published: false.",
     )
     special_tokens: bool = Field(
         default=True,
@@ -83,10 +69,6 @@ class JointTraining(Model):
     )
     lambda_aux: NotNegative = Field(
         default=1 / 32, description="Weight of the AuxK loss; published: 1/32."
-    )
-    lambda_mutual: NotNegative = Field(
-        default=0.0,
-        description="Weight of the penalty on decoders that differ, of `mutual` alone; not of the joint study.",
     )
     aux_k: Count = Field(
         default=512, description="Dead latents that AuxK lets fire per token; published: 512."
@@ -119,16 +101,38 @@ class JointTraining(Model):
         description="Epochs in a row without a lower held-out loss after which training ends; the weights of the lowest are "
         "kept. null: no held-out loss, the last weights are kept. Published: 5.",
     )
-    init: Literal["shared", "distinct"] = Field(
-        default="shared",
-        description="Whether SAEs of the two models start from the same weights; published: one seed set globally.",
-    )
     init_seed: CountOrZero = Field(
         default=42, description="Names the initial weights; published: 42."
     )
     precision: Literal["float32", "bf16-mixed"] = Field(
         default="float32",
         description="Arithmetic of matrix products; weights, losses and optimiser stay in float32. Published: mixed.",
+    )
+
+    def misfit(self, n_latents: int) -> str | None:
+        """Why there cannot be so many latents; None if there can."""
+        if self.k > n_latents:
+            return f"k {self.k} exceeds the {n_latents} latents of the dictionary; lower k"
+        return None
+
+
+class JointTraining(TrainingSettings):
+    """One training of an SAE of two models above which the passes go on."""
+
+    kind: Literal["joint", "independent", "mutual", "crosscoder", "universal"] = Field(
+        default="joint",
+        description="`joint`: one encoder and decoder for both models (published); `independent`: one model's own SAE; "
+        "`mutual`: two SAEs whose decoders are drawn to each other (arXiv 2411.01220); `crosscoder`: BatchTopK on both "
+        "models' activations together, a decoder for each; `universal`: an encoder and a decoder for each, one "
+        "code, that of a model drawn each step (arXiv 2502.03714).",
+    )
+    lambda_mutual: NotNegative = Field(
+        default=0.0,
+        description="Weight of the penalty on decoders that differ, of `mutual` alone; not of the joint study.",
+    )
+    init: Literal["shared", "distinct"] = Field(
+        default="shared",
+        description="Whether SAEs of the two models start from the same weights; published: one seed set globally.",
     )
 
     @model_validator(mode="after")
@@ -144,30 +148,6 @@ class JointTraining(Model):
                 "relu_after_topk false does not go with kind crosscoder; set it to true"
             )
         return self
-
-    def misfit(self, n_latents: int) -> str | None:
-        """Why there cannot be so many latents; None if there can."""
-        if self.k > n_latents:
-            return f"k {self.k} exceeds the {n_latents} latents of the dictionary; lower k"
-        return None
-
-
-def of_condition(config: JointTraining, condition: str) -> tuple[JointTraining, str]:
-    """Settings of one of the published conditions, and the map it takes (`crossseed.joint.maps`).
-
-    Args:
-        config: of condition 6, the full pipeline.
-        condition: of `TRAINED`.
-    """
-    by_condition: dict[str, dict[str, Any]] = {
-        "1": {"kind": INDEPENDENT, "lambda_cross": 0.0},
-        "4": {"lambda_cross": 0.0},
-        "5": {"lambda_cross": 0.0},
-        "6": {},
-    }
-    changes = by_condition[condition]
-    own = JointTraining.model_validate({**config.model_dump(), **changes})
-    return own, "procrustes" if condition in ("5", "6") else "identity"
 
 
 class JointEvaluation(Model):
@@ -188,5 +168,17 @@ class JointEvaluation(Model):
         description="Draws of the null, in which one model's tokens are shifted against the other's.",
     )
     resamples: Annotated[int, Field(ge=100)] = Field(
-        default=200, description="Bootstrap resamples of examples behind 95 % intervals."
+        default=200, description="Bootstrap resamples of texts behind 95 % intervals."
+    )
+    match_splits: Annotated[list[Literal["fit", "train", "eval"]], Distinct, NonEmpty] = Field(
+        default=["fit", "eval"],
+        description="Splits on which latents are matched one to one, each an arm of its own; every number is of `eval`, so "
+        "that `eval` is the in-sample variant, in which chance matches correlate. Published: unspecified.",
+    )
+    accuracy_references: Annotated[list[Literal["clean", "independent"]], Distinct, NonEmpty] = (
+        Field(
+            default=["clean", "independent"],
+            description="What an accuracy change is from: the models without an SAE (published: its tables), or with those of "
+            "condition 1 (published: its text).",
+        )
     )

@@ -44,19 +44,16 @@ class Side(NamedTuple):
     """How one model's activations become latents.
 
     Attributes:
-        sae: that encodes. model: 0 for A, 1 for B. coder: place of another coder than the model's own.
+        sae: that encodes. model: 0 for A, 1 for B.
     """
 
     sae: JointSAE
     model: int
-    coder: int | None = None
 
     def codes(self, h_nd: np.ndarray) -> np.ndarray:
         """Latents of native activations, (tokens, width) to (tokens, latents)."""
         h = torch.from_numpy(h_nd).to(self.sae.device)
-        found: np.ndarray = (
-            self.sae.codes_of(h, self.model, self.coder).dense().detach().cpu().numpy()
-        )
+        found: np.ndarray = self.sae.codes_of(h, self.model).dense().detach().cpu().numpy()
         return found
 
 
@@ -81,7 +78,7 @@ def condition_sides(condition: str, sae_a: JointSAE, sae_b: JointSAE, carried: A
     if condition == "3":
         return Side(sae_a, 0), Side(recarried(sae_b, carried), 1)
     if condition == "3'":
-        return Side(sae_a, 0), Side(recarried(sae_a, carried), 1, 0)
+        return Side(sae_a, 0), Side(recarried(sae_a, carried, 1), 1)
     raise UserError(f"condition {condition} has no independent SAEs; expected 1, 2, 3 or 3'")
 
 
@@ -111,7 +108,7 @@ def blocks(
     lengths = coded.sum(axis=1)
     if not lengths.all():
         raise UserError("an example has nothing but special tokens; set special_tokens to true")
-    unit = unit_of(np.arange(len(cache)))
+    unit = unit_of(cache.document)
     ends = np.cumsum(lengths)
     first = 0
     while first < len(cache):
@@ -202,7 +199,7 @@ def universality(
         partner: B's latent for each of A's (`matched`); None pairs equal indices.
         pooled: rows are texts instead of tokens.
     """
-    starts = unit_starts(np.arange(len(cache)))
+    starts = unit_starts(cache.document)
     n_units, n_latents = len(starts), sides[0].sae.n_latents
     own = LatentSums(n_units, n_latents)
     sums = FiringSums(own)
@@ -296,11 +293,13 @@ class Behaviour(NamedTuple):
 
     Attributes:
         errors: sums behind L0 and explained variance of each, by unit of examples.
+        unit_e: the unit that each example belongs to, non-decreasing.
         kl_em: KL(clean ‖ hijacked) in nats, (examples, models).
-        clean_em, hijacked_em: whether the class is right.
+        clean_em, hijacked_em: share of the predictions that are right: of a classifier 0 or 1.
     """
 
     errors: tuple[ErrorSums, ...]
+    unit_e: np.ndarray
     kl_em: np.ndarray
     clean_em: np.ndarray
     hijacked_em: np.ndarray
@@ -313,7 +312,7 @@ def behaviour(sae: JointSAE, uppers: Sequence[Upper], cache: Cache, batch: int =
     Args:
         uppers: of models A and B. batch: examples at a time.
     """
-    unit = unit_of(np.arange(len(cache)))
+    unit = unit_of(cache.document)
     errors = tuple(ErrorSums(int(unit[-1]) + 1, cache.width) for _ in sae.models)
     kl, clean, hijacked = (np.zeros((len(cache), len(sae.models))) for _ in range(3))
     special = sae.config.special_tokens
@@ -326,21 +325,22 @@ def behaviour(sae: JointSAE, uppers: Sequence[Upper], cache: Cache, batch: int =
         units = slice(int(of_token[0]), int(of_token[-1]) + 1)
         for place, model in enumerate(sae.models):
             native = passed.native[place]
-            _, logits = uppers[model](found.hijacked(model, native), found.mask_bl)
+            _, logits = uppers[model](found.hijacked(model, native), found.mask_bl, found.at_bp)
             kl[rows, place] = losses.divergence(found.logits_mbc[model], logits).cpu().numpy()
-            right = logits.argmax(dim=1).cpu().numpy() == cache.labels[rows]
-            hijacked[rows, place] = right
-            clean[rows, place] = cache.logits[model][rows].argmax(axis=1) == cache.labels[rows]
+            own = cache.logits[model][rows].argmax(axis=-1)
+            for right, said in ((hijacked, logits.argmax(dim=-1).cpu().numpy()), (clean, own)):
+                agrees = said == cache.labels[rows]
+                right[rows, place] = agrees.reshape(len(rows), -1).mean(axis=1)
             l0 = (passed.codes[place].values_nk != 0).sum(dim=1)
             h, back = found.coded(model).cpu().numpy(), native.cpu().numpy()
             errors[place].add(units, starts, h, back, l0.cpu().numpy())
-    return Behaviour(errors, kl, clean, hijacked)
+    return Behaviour(errors, unit, kl, clean, hijacked)
 
 
 def side_by_side(a: Behaviour, b: Behaviour) -> Behaviour:
     """Of the independent SAEs of A and of B."""
-    arrays = (np.hstack(pair) for pair in zip(a[1:], b[1:], strict=True))
-    return Behaviour(a.errors + b.errors, *arrays)
+    arrays = (np.hstack(pair) for pair in zip(a[2:], b[2:], strict=True))
+    return Behaviour(a.errors + b.errors, a.unit_e, *arrays)
 
 
 def behaviour_rows(
@@ -356,7 +356,7 @@ def behaviour_rows(
         hijacked, in points, below 0 an improvement (table C3's caption); and
         ``accuracy_change_from_independent``: that of the independent SAEs less this one's (the study's section 4).
     """
-    unit = unit_of(np.arange(len(found.kl_em)))
+    unit = found.unit_e
     starts = np.flatnonzero(np.r_[True, unit[1:] != unit[:-1]])
     weights = resample_weights(generator("bootstrap", *name), len(starts), config.resamples)
     sizes = weights @ np.bincount(unit).astype(float)
@@ -437,12 +437,21 @@ def projection(unit_fd: np.ndarray) -> Projection:
     return Projection(centred @ axes, (float(shares[0]), float(shares[1])))
 
 
-def geometry(sae: JointSAE, active_f: np.ndarray | None = None) -> Mapping[str, float]:
+def decoders(sides: Sides, partner: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Unit decoder rows of A, and of B in the order of A's partners, (latents, width) each."""
+    a, b = (side.sae.decoder_of(side.model) for side in sides)
+    return a, b if partner is None else b[partner]
+
+
+def geometry(
+    unit_fd: Sequence[np.ndarray], active_f: np.ndarray | None = None
+) -> Mapping[str, float]:
     """``cosine``: mean |cosine| of decoder directions, the mean over models; ``cosine_random``: its floor.
 
     Args:
-        active_f: latents that count; all without it.
+        unit_fd: unit decoder rows of each model. active_f: latents that count; all without it.
     """
     chosen = slice(None) if active_f is None else active_f
-    found = [mean_absolute_cosine(sae.decoder_of(model)[chosen]) for model in sae.models]
-    return {"cosine": float(np.mean(found)), "cosine_random": random_absolute_cosine(sae.width)}
+    found = [mean_absolute_cosine(rows[chosen]) for rows in unit_fd]
+    floor = random_absolute_cosine(unit_fd[0].shape[1])
+    return {"cosine": float(np.mean(found)), "cosine_random": floor}

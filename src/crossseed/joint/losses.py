@@ -21,9 +21,10 @@ BLOCK_ROWS = 1024
 
 
 def divergence(clean_bc: Tensor, hijacked_bc: Tensor) -> Tensor:
-    """KL(softmax g ‖ softmax ĝ) in nats, each example's, (examples,) (equation 3)."""
-    log_p, log_q = clean_bc.float().log_softmax(dim=1), hijacked_bc.float().log_softmax(dim=1)
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=1)
+    """KL(softmax g ‖ softmax ĝ) in nats, each example's, the mean over its predictions, (examples,) (equation 3)."""
+    log_p, log_q = clean_bc.float().log_softmax(dim=-1), hijacked_bc.float().log_softmax(dim=-1)
+    found = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
+    return found if found.dim() == 1 else found.mean(dim=1)
 
 
 def kl(clean_bc: Tensor, hijacked_bc: Tensor) -> Tensor:

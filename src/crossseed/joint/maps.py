@@ -165,10 +165,11 @@ def permutation(pairs: Pairs, center: bool = False) -> AffineMap:
 
 
 def ridge(pairs: Pairs, center: bool = False) -> AffineMap:
-    """The linear map with the penalty that does best across halves of the sequences; the way back is its inverse.
+    """The linear map with the penalty that does best across halves of the sequences: the penalty is on its distance from
+    the rotation, so that it has a way back where activations leave directions undecided, as those behind a LayerNorm do.
 
     Raises:
-        UserError: it is so close to singular that the way back would be noise.
+        UserError: there is one sequence, or the map is so close to singular that the way back would be noise.
     """
     checked(pairs)
     numbers = np.unique(pairs.sequence_n)
@@ -178,10 +179,26 @@ def ridge(pairs: Pairs, center: bool = False) -> AffineMap:
         )
     first = np.isin(pairs.sequence_n, numbers[::2])
     halves = [about(moments(pairs.rows(chosen)), center) for chosen in (first, ~first)]
-    found, _ = ladder.ridge((halves[0], halves[1]))
-    mapped = _mapped(found, halves[0].merged(halves[1]))
+    scores = np.zeros(len(ladder.PENALTIES))
+    for fitted, held_out in (halves, halves[::-1]):
+        rotation = procrustes(fitted.cross_covariance)
+        missed = held_out.cross_covariance - held_out.covariance_b @ rotation
+        for number, m in enumerate(ladder.ridges(_beyond(fitted, rotation), ladder.PENALTIES)):
+            scores[number] += np.sum((held_out.covariance_b @ m) * m) - 2 * np.sum(m * missed)
+    whole = halves[0].merged(halves[1])
+    rotation = procrustes(whole.cross_covariance)
+    best = int(np.argmin(scores))
+    (more,) = ladder.ridges(_beyond(whole, rotation), ladder.PENALTIES[best : best + 1])
+    mapped = _mapped(rotation + more, whole)
     back(mapped)
     return mapped
+
+
+def _beyond(of: Moments, rotation: np.ndarray) -> Moments:
+    """Moments of b with what a rotation of b leaves of a."""
+    missed = of.cross_covariance - of.covariance_b @ rotation
+    nothing = np.zeros(len(rotation))
+    return Moments.known(of.n, nothing, nothing, of.covariance_a, of.covariance_b, missed)
 
 
 def back(carried: AffineMap) -> AffineMap:
@@ -196,17 +213,25 @@ def back(carried: AffineMap) -> AffineMap:
         raise UserError(f"W has no way back to model B: {error}; take an orthogonal W") from error
 
 
-def nre(carried: AffineMap, pairs: Pairs) -> float:
-    """‖H_B W − H_A‖_F / ‖H_A‖_F, in float64."""
-    error = total = 0.0
+def squares(carried: AffineMap, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """‖h_B W − h_A‖² and ‖h_A‖² summed over the tokens of each sequence, in float64, (sequences,) each."""
+    n = int(pairs.sequence_n.max()) + 1
+    error, total = np.zeros(n), np.zeros(n)
     for begin in range(0, len(pairs.a_nd), BLOCK_ROWS):
         part = slice(begin, begin + BLOCK_ROWS)
-        a = pairs.a_nd[part].astype(np.float64)
-        error += np.square(carried(pairs.b_nd[part].astype(np.float64)) - a).sum()
-        total += np.square(a).sum()
-    if total == 0:
+        a, of = pairs.a_nd[part].astype(np.float64), pairs.sequence_n[part]
+        missed = np.square(carried(pairs.b_nd[part].astype(np.float64)) - a).sum(axis=1)
+        error += np.bincount(of, missed, minlength=n)
+        total += np.bincount(of, np.square(a).sum(axis=1), minlength=n)
+    if not total.any():
         raise UserError("all activations of model A are 0; there is nothing to align with")
-    return float(np.sqrt(error / total))
+    return error, total
+
+
+def nre(carried: AffineMap, pairs: Pairs) -> float:
+    """‖H_B W − H_A‖_F / ‖H_A‖_F, in float64."""
+    error, total = squares(carried, pairs)
+    return float(np.sqrt(error.sum() / total.sum()))
 
 
 class Directions(NamedTuple):

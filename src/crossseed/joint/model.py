@@ -396,8 +396,8 @@ class JointSAE:
     def parameters(self) -> list[Tensor]:
         return [weight for coder in self.coders for weight in coder.weights.values()]
 
-    def normalised(self, h_nd: Tensor, model: int) -> Normalised:
-        """A model's activations, as they are encoded."""
+    def own_frame(self, h_nd: Tensor) -> Normalised:
+        """Normalised activations before they are carried."""
         norm = self.config.norm
         mean = h_nd.mean(dim=1, keepdim=True) if norm == "layernorm" else None
         z = h_nd if mean is None else h_nd - mean
@@ -406,6 +406,11 @@ class JointSAE:
         else:
             scale = z.square().mean(dim=1, keepdim=True).sqrt_().clamp_min_(LEAST_SCALE)
             z = z / scale
+        return Normalised(z, mean, scale)
+
+    def normalised(self, h_nd: Tensor, model: int) -> Normalised:
+        """A model's activations, as they are encoded."""
+        z, mean, scale = self.own_frame(h_nd)
         frame = self.frames[model]
         u = z if frame.there is None else _exact(z, frame.there)
         # The shift of a centred W is in units of activations.
@@ -496,11 +501,8 @@ class JointSAE:
         h = z * one.scale_n1
         return h if one.mean_n1 is None else h + one.mean_n1
 
-    def codes_of(self, h_nd: Tensor, model: int, coder: int | None = None) -> Codes:
+    def codes_of(self, h_nd: Tensor, model: int) -> Codes:
         """Latents that one model's activations fire by themselves.
-
-        Args:
-            coder: place of another coder than the model's own.
 
         A crosscoder's code is of both models: one of them alone is given the weight of two, the other's part is 0. (With
         both, the correlation over models would be 1 by construction.)
@@ -511,8 +513,7 @@ class JointSAE:
             parts[self.models.index(model)] = 2 * u
             u = torch.cat(parts, dim=1)
         with torch.no_grad():
-            place = self.coder_of(model) if coder is None else coder
-            return self.coders[place].encode(u).codes
+            return self.coders[self.coder_of(model)].encode(u).codes
 
     def decoder_of(self, model: int) -> np.ndarray:
         """Unit decoder rows of a model in the aligned frame, (latents, width); of a crosscoder its part, of length 1."""
@@ -550,10 +551,18 @@ def of_arrays(
     return JointSAE(config, len(carried.matrix_dd), carried, models, (), device, arrays)
 
 
-def recarried(sae: JointSAE, carried: AffineMap) -> JointSAE:
-    """The same weights behind another W: a dictionary of one model applied to what is carried over to it."""
-    models = sae.models
-    return JointSAE(sae.config, sae.width, carried, models, (), sae.device, sae.arrays())
+def recarried(sae: JointSAE, carried: AffineMap, model: int | None = None) -> JointSAE:
+    """The same weights behind another W: a dictionary of one model applied to what is carried over to it.
+
+    Args:
+        model: whose activations it reads now, of an SAE of one model; None for those it has read.
+    """
+    arrays, models = sae.arrays(), sae.models
+    if model is not None:
+        (own,) = models
+        arrays = {f"{name}/{model}": arrays[f"{name}/{own}"] for name in (*WEIGHTS, "threshold")}
+        models = (model,)
+    return JointSAE(sae.config, sae.width, carried, models, (), sae.device, arrays)
 
 
 class _Frame:

@@ -128,7 +128,9 @@ class Trainer:
             mask = batch.mask_bl if config.mask_ds else None
             for model, upper, native in zip(sae.models, self.uppers, passed.native, strict=True):
                 with self.mixed():
-                    states, logits = upper(batch.hijacked(model, native), batch.mask_bl)
+                    states, logits = upper(
+                        batch.hijacked(model, native), batch.mask_bl, batch.at_bp
+                    )
                 found["kl"].append(losses.kl(batch.logits_mbc[model], logits))
                 clean = batch.next_mbld[model]
                 found["ds"].append(losses.downstream(states, clean, mask, batch.n_real))

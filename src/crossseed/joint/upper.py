@@ -23,12 +23,17 @@ MODELS = ("A", "B")
 class Upper(Protocol):
     """One model above the site, frozen and in evaluation mode, differentiable by its input."""
 
-    def __call__(self, h_bld: Tensor, mask_bl: Tensor) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, h_bld: Tensor, mask_bl: Tensor, at_bp: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Args:
             h_bld: activations at the site, (examples, tokens, width). mask_bl: true where a token is no padding.
+            at_bp: positions of the predictions that are wanted, (examples, predictions); None of a model that
+                predicts one class of a whole example.
 
         Returns:
-            The next layer's states (examples, tokens, width), and logits (examples, classes).
+            The next layer's states (examples, tokens, width), and logits, (examples, classes) or (examples,
+            predictions, classes).
         """
         ...
 
@@ -38,9 +43,10 @@ class Batch(NamedTuple):
 
     Attributes:
         h_mbld: activations at the site of each model, (examples, tokens, width).
-        next_mbld: the next layer's states. logits_mbc: (examples, classes).
-        mask_bl: true where a token is no padding. coded_n: indices, into flattened tokens, of those that the SAE
-            stands in for. n_real: tokens that are no padding.
+        next_mbld: the next layer's states. logits_mbc: (examples, classes), or with predictions between them.
+        mask_bl: true where a token is no padding. at_bp: where predictions are, None without.
+        coded_n: indices, into flattened tokens, of those that the SAE stands in for. n_real: tokens that are no
+            padding.
         rows_b: the examples' numbers in the cache.
     """
 
@@ -48,6 +54,7 @@ class Batch(NamedTuple):
     next_mbld: tuple[Tensor, ...]
     logits_mbc: tuple[Tensor, ...]
     mask_bl: Tensor
+    at_bp: Tensor | None
     coded_n: Tensor
     n_real: int
     rows_b: np.ndarray
@@ -69,11 +76,13 @@ class Cache:
 
     Attributes:
         h: activations at the site of models A and B, (examples, tokens, width) each, any float type; pads included.
-        next: the next layer's states, likewise. logits: (examples, classes) each, float32.
+        next: the next layer's states, likewise. logits: (examples, classes) each, float32; of language models
+            (examples, predictions, classes).
         mask: true where a token is no padding, (examples, tokens), each row's tokens first.
-        special: true where a token is [CLS] or [SEP], likewise.
-        labels: class of each example, from 0 on. tokens: ids, (examples, tokens).
-        examples: name of each example across splits.
+        special: true where a token is [CLS] or [SEP], or one of a language model that is not studied, likewise.
+        labels: class of each example, or of each prediction, from 0 on. tokens: ids, (examples, tokens).
+        document: what each example is of, non-decreasing: what is independent of what else.
+        at: positions of the predictions, (examples, predictions); None of classifiers.
 
     Raises:
         UserError: shapes do not belong together, a label is negative, or an example has no token.
@@ -86,12 +95,14 @@ class Cache:
     special: np.ndarray
     labels: np.ndarray
     tokens: np.ndarray
-    examples: np.ndarray
+    document: np.ndarray
+    at: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n, length = self.mask.shape
         width = self.h[0].shape[-1]
         classes = self.logits[0].shape[-1]
+        predictions = (n,) if self.at is None else (n, self.at.shape[-1])
         wanted = {
             **{f"h of {m}": (x, (n, length, width)) for m, x in zip(MODELS, self.h, strict=True)},
             **{
@@ -99,13 +110,13 @@ class Cache:
                 for m, x in zip(MODELS, self.next, strict=True)
             },
             **{
-                f"logits of {m}": (x, (n, classes))
+                f"logits of {m}": (x, (*predictions, classes))
                 for m, x in zip(MODELS, self.logits, strict=True)
             },
             "special": (self.special, (n, length)),
             "tokens": (self.tokens, (n, length)),
-            "labels": (self.labels, (n,)),
-            "examples": (self.examples, (n,)),
+            "labels": (self.labels, predictions),
+            "document": (self.document, (n,)),
         }
         for name, (array, shape) in wanted.items():
             if array.shape != shape:
@@ -172,6 +183,7 @@ class Cache:
             tuple(tensor(array, model) for model, array in enumerate(self.next)),
             tuple(tensor(array, model, False) for model, array in enumerate(self.logits)),
             torch.from_numpy(np.ascontiguousarray(mask)).to(device),
+            None if self.at is None else torch.from_numpy(self.at[rows]).to(device),
             indices(coded),
             int(mask.sum()),
             rows,

@@ -51,6 +51,21 @@ def device_map_of(args: argparse.Namespace) -> dict[str, str | None]:
     return {"device_map": None if args.device_map == "none" else args.device_map}
 
 
+def add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="files of resources/ that the cohort is made from, where it is from any",
+    )
+
+
+def data_of(args: argparse.Namespace) -> dict[str, list[Path]]:
+    """What a kind that is made from files of `resources/` is told beside its spec."""
+    return {"data": args.data} if args.data else {}
+
+
 def spec_of(args: argparse.Namespace, *keys: str) -> dict[str, Any]:
     """The parsed ``--spec``, which must hold `keys`."""
     try:

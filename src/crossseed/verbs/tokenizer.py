@@ -11,6 +11,7 @@ from crossseed.verbs import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
+    options.add_data(parser)
     parser.add_argument(
         "--out", type=Path, nargs="+", required=True, help="files of the tokenizer's folder"
     )
@@ -18,4 +19,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "kind")
-    module_of(spec["kind"], "tokenizer").make(spec, args.out)
+    module_of(spec["kind"], "tokenizer").make(spec, args.out, **options.data_of(args))

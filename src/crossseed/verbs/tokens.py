@@ -12,6 +12,7 @@ from crossseed.verbs import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
+    options.add_data(parser)
     parser.add_argument(
         "--tokenizer", type=Path, nargs="*", default=[], help="files of the cohort's tokenizer"
     )
@@ -21,5 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "kind")
     own = {key: value for key, value in spec.items() if key != "kind"}
-    sets, used = module_of(spec["kind"], "tokens").make_tokens(own, args.tokenizer)
+    sets, used = module_of(spec["kind"], "tokens").make_tokens(
+        own, args.tokenizer, **options.data_of(args)
+    )
     write_tokens(args.out, spec, sets, used)

@@ -13,6 +13,7 @@ from crossseed.verbs import options
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_spec(parser)
+    options.add_data(parser)
     options.add_device(parser)
     parser.add_argument(
         "--anchor",
@@ -39,6 +40,7 @@ def run(args: argparse.Namespace) -> None:
         code=code_digest(module_name(spec["kind"], "training")),
         anchor=args.anchor,
         inputs=args.tokenizer,
+        **options.data_of(args),
         out=args.out,
         curve=args.curve,
         quality=args.quality,

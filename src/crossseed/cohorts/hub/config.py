@@ -187,6 +187,18 @@ class HubCohort(TextCohort):
             return "predicts hidden tokens, and steering is scored on the next one"
         return None
 
+    @property
+    def why_not_trained_through(self) -> str | None:
+        if self.model.family == "bert":
+            return (
+                "predicts hidden tokens, and no token is hidden here; fine-tune its models on sentences "
+                "(kind: classifier)"
+            )
+        return None
+
+    def why_not_cut(self, site: str) -> str | None:
+        return sites.why_not_cut(site, self.model.family, self.model.layers)
+
     def reading_spec(self, seed: int, checkpoint: str) -> dict[str, Any]:
         return {
             **super().reading_spec(seed, checkpoint),

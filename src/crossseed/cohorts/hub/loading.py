@@ -16,7 +16,7 @@ import logging
 import os
 import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -43,6 +43,10 @@ _HEAD = re.compile(r"(?:\w+\.)?(?:lm_head|embed_out|cls|pooler|classifier|score)
 _CONSTANT = re.compile(r".*\.attn\.masked_bias")
 _LAYER = re.compile(r"(?:\w+\.)?(?:layers|h|encoder\.layer)\.(\d+)\.")
 _NAMES_SHOWN = 4
+# What a model is loaded to give: activations alone, tokens, or classes of sequences.
+BASE, TOKENS, CLASSES = "base", "tokens", "classes"
+# Of a classifier, what a model that was trained on text alone may lack.
+NEW_HEAD = ("classifier.", "bert.pooler.")
 
 
 class Source(NamedTuple):
@@ -221,7 +225,7 @@ def load_model(
         config.num_hidden_layers = layers
         if getattr(config, "layer_types", None):
             config.layer_types = config.layer_types[:layers]
-    model, report = _load(source, config, dtype, device, device_map, whole=False)
+    model, report = _load(source, config, dtype, device, device_map, BASE)
     _check_loaded(source, report, range(layers, of_file))
     return model
 
@@ -234,8 +238,34 @@ def load_whole(
     Raises:
         UserError: see `load_model`; or the weights lack that head.
     """
-    model, report = _load(source, load_config(source), dtype, device, device_map, whole=True)
+    model, report = _load(source, load_config(source), dtype, device, device_map, TOKENS)
     _check_loaded(source, report, range(0))
+    return model
+
+
+def load_classifier(source: Source, device: str, new: Sequence[str] = ()) -> PreTrainedModel:
+    """A BERT classifier of sequences in float32, whole.
+
+    Args:
+        source: where it lies.
+        device: where it goes.
+        new: names of the classes of a head that the weights lack, drawn from PyTorch's global state; none:
+            the head is that of the weights.
+
+    Raises:
+        UserError: see `load_model`; or it is no BERT model, or lacks a head.
+    """
+    config = load_config(source)
+    if config.model_type != "bert":
+        raise UserError(
+            f"{_where(source)}: its model_type is {config.model_type!r}, and classifiers are made of BERT models; "
+            "choose one"
+        )
+    if new:
+        config.id2label = dict(enumerate(new))
+        config.label2id = {name: number for number, name in enumerate(new)}
+    model, report = _load(source, config, "float32", device, None, CLASSES)
+    _check_loaded(source, report, range(0), NEW_HEAD if new else ())
     return model
 
 
@@ -245,11 +275,16 @@ def _load(
     dtype: str,
     device: str,
     device_map: str | None,
-    whole: bool,
+    what: str,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The model in eval mode, and transformers' report of the weights that did not fit."""
     import torch
-    from transformers import AutoModel, AutoModelForCausalLM, AutoModelForMaskedLM
+    from transformers import (
+        AutoModel,
+        AutoModelForCausalLM,
+        AutoModelForMaskedLM,
+        AutoModelForSequenceClassification,
+    )
 
     if dtype not in DTYPES:
         raise UserError(f"dtype = {dtype!r}: unknown; choose one of {', '.join(DTYPES)}")
@@ -267,10 +302,12 @@ def _load(
         # Saves memory by calling modules on parts of a sequence; hooks would see parts.
         config.chunk_size_feed_forward = 0
     kind: Any = AutoModel
-    if whole:
+    if what == TOKENS:
         kind = AutoModelForMaskedLM if bert else AutoModelForCausalLM
+    elif what == CLASSES:
+        kind = AutoModelForSequenceClassification
     where, revision = resolve(source)
-    options = {"add_pooling_layer": False} if bert and not whole else {}
+    options = {"add_pooling_layer": False} if bert and what == BASE else {}
     with _sentences(source), _quietly():
         model, report = kind.from_pretrained(
             where,
@@ -289,9 +326,12 @@ def _load(
         return model.requires_grad_(False), report
 
 
-def _check_loaded(source: Source, report: dict[str, Any], not_loaded: range) -> None:
-    """Raises `UserError` unless every weight came from the file, and all of the file is known."""
-    missing = sorted(report["missing_keys"])
+def _check_loaded(
+    source: Source, report: dict[str, Any], not_loaded: range, new: tuple[str, ...] = ()
+) -> None:
+    """Raises `UserError` unless every weight came from the file, but for those whose names start with one of
+    `new`, and all of the file is known."""
+    missing = sorted(name for name in report["missing_keys"] if not name.startswith(new or "\0"))
     mismatched = sorted(
         f"{name} {tuple(stored)} instead of {tuple(expected)}"
         for name, stored, expected in report["mismatched_keys"]

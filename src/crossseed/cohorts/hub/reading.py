@@ -104,21 +104,27 @@ class Reader:
         """The module of a block at which a place lies."""
         return self.blocks[layer].get_submodule(place.module)
 
-    def activations(self, tokens_nt: np.ndarray, sites: list[str]) -> dict[str, np.ndarray]:
+    def activations(
+        self, tokens_nt: np.ndarray, sites: list[str], attend_nt: np.ndarray | None = None
+    ) -> dict[str, np.ndarray]:
         """Float32 activations by site, each of shape (sequences, positions, width).
 
         Args:
-            tokens_nt: token ids, shape (sequences, positions), without padding.
+            tokens_nt: token ids, shape (sequences, positions).
             sites: what to read.
+            attend_nt: True where there is a token, False at padding; None: there is no padding.
 
         Raises:
             UserError: see `activations_on_device`.
         """
-        found = self.activations_on_device(tokens_nt, sites)
+        found = self.activations_on_device(tokens_nt, sites, attend_nt)
         return {site: value.float().cpu().numpy() for site, value in found.items()}
 
     def activations_on_device(
-        self, tokens_nt: np.ndarray | torch.Tensor, sites: list[str]
+        self,
+        tokens_nt: np.ndarray | torch.Tensor,
+        sites: list[str],
+        attend_nt: np.ndarray | None = None,
     ) -> dict[str, torch.Tensor]:
         """`activations` as tensors on the device, in the type of the forward pass.
 
@@ -134,9 +140,12 @@ class Reader:
             tokens_nt = torch.from_numpy(tokens_nt.astype(np.int64))
         tokens = tokens_nt.long()
         self.check_tokens(tokens)
+        padding: dict[str, torch.Tensor] = {}
+        if attend_nt is not None:
+            padding["attention_mask"] = torch.from_numpy(attend_nt).to(self.device, torch.long)
         # Not inference_mode: SAEs are trained on these tensors without a copy.
         with torch.no_grad(), self._hooks(sites) as found, suppress(_Read):
-            self.model(input_ids=tokens.to(self.device), use_cache=False)
+            self.model(input_ids=tokens.to(self.device), use_cache=False, **padding)
         for site in sorted(sites, key=names.depth):
             self._check_finite(site, found[site])
         return {site: found[site].to(self.device) for site in sites}

@@ -97,3 +97,25 @@ def why_not(site: str, family: str, layers: int, parallel: bool) -> str | None:
         below = name(layer - 1, NORMALIZED_POST if family == "bert" else "hook_resid_post")
         return f"{site!r} is the same tensor as {below!r}; use that name"
     return None
+
+
+def why_not_cut(site: str, family: str, layers: int) -> str | None:
+    """Why a model cannot be cut at a site into what lies below it and what lies above, in a sentence with the
+    remedy; None if it can: after a block that has another above it.
+
+    Args:
+        site: one that the model has. family, layers: see `why_not`.
+    """
+    layer, hook = parse(site)
+    after = NORMALIZED_POST if family == "bert" else "hook_resid_post"
+    if hook != after:
+        return (
+            f"{site!r} is within a block, and what lies above a site is cut off after a block; use "
+            f"{name(layer, after)!r}"
+        )
+    if layer + 1 == layers:
+        return (
+            f"{site!r} is the output of its last block, so that there is no next one; use "
+            f"{name(max(0, layer - 1), after)!r} or a lower one"
+        )
+    return None

@@ -109,6 +109,13 @@ class NeoxCohort(TextCohort):
             "training": self.training.model_dump(),
         }
 
+    @property
+    def why_not_trained_through(self) -> None:
+        return None
+
+    def why_not_cut(self, site: str) -> str | None:
+        return sites.why_not_cut(site, "gpt_neox", self.model.layers)
+
     def report_spec(self) -> dict[str, Any]:
         return {"shared": [], "recipe": {**self.model.model_dump(), **self.training.model_dump()}}
 

@@ -34,6 +34,10 @@ class TextCohort(CohortConfig):
     def reading_spec(self, seed: int, checkpoint: str) -> dict[str, Any]:
         return {"dtype": self.activation_dtype, "precision": self.precision}
 
+    @property
+    def kinship(self) -> dict[str, str]:
+        return {**super().kinship, "data": self.corpus.source}
+
     def sequences_of(self, split: str) -> int:
         return int(getattr(self.tokens, split))
 

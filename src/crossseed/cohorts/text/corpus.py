@@ -211,6 +211,16 @@ def _decoded(path: Path, data: bytes, start: int = 0) -> str:
 
 
 def _jsonl(path: Path, text_field: str) -> Iterator[str]:
+    for where, row in jsonl_rows(path, text_field):
+        yield value_of(row, text_field, where)
+
+
+def jsonl_rows(path: Path, text_field: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where it stands, row) of a .jsonl file; `text_field` is for the example in a message.
+
+    Raises:
+        UserError: a line is not UTF-8, or holds no JSON object.
+    """
     start = 0
     with open(path, "rb") as handle:
         for number, line in enumerate(handle, start=1):
@@ -230,7 +240,7 @@ def _jsonl(path: Path, text_field: str) -> Iterator[str]:
                     f"{where} is a {type(row).__name__}, expected an object such as "
                     f'{{"{text_field}": "..."}}'
                 )
-            yield _value(row, text_field, where)
+            yield where, row
 
 
 def _parquet(path: Path, text_field: str) -> Iterator[str]:
@@ -245,14 +255,14 @@ def _parquet(path: Path, text_field: str) -> Iterator[str]:
             for batch in file.iter_batches(PARQUET_ROWS, columns=[text_field]):
                 for row in batch.to_pylist():
                     number += 1
-                    yield _value(row, text_field, f"{path}: row {number}")
+                    yield value_of(row, text_field, f"{path}: row {number}")
     except (pyarrow.ArrowException, UnicodeDecodeError) as error:
         raise UserError(
             f"{path}: truncated, or not parquet ({error}); mend it, or move it out of the folder"
         ) from error
 
 
-def _value(row: dict[str, Any], text_field: str, where: str) -> str:
+def value_of(row: dict[str, Any], text_field: str, where: str) -> str:
     """The text of a row.
 
     Raises:
@@ -293,6 +303,16 @@ def _package(name: str, purpose: str) -> Any:
 
 
 def _hub(corpus: HubCorpus) -> Iterator[str]:
+    for where, row in hub_rows(corpus):
+        yield value_of(row, corpus.text_field, where)
+
+
+def hub_rows(corpus: HubCorpus) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where it stands, row) of a dataset on the hub, in its stored order.
+
+    Raises:
+        UserError: the dataset cannot be read.
+    """
     where = _place(corpus)
     datasets = _package("datasets", f"{where}: streaming from the hub")
     try:
@@ -304,7 +324,7 @@ def _hub(corpus: HubCorpus) -> Iterator[str]:
             streaming=True,
         )
         for number, row in enumerate(rows):
-            yield _value(row, corpus.text_field, f"{where}: row {number}")
+            yield f"{where}: row {number}", row
     except UserError:
         raise
     # Whatever `datasets` and the libraries below it raise is about the dataset or the network.

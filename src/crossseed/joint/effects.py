@@ -1,0 +1,243 @@
+"""What minimal edits of sentences do to latents that tell classes apart, in both models.
+
+The peak of a latent in a sentence is its largest activation over the sentence's tokens; an effect is the relative change of
+the peak, (edited − original) / original. Latents are chosen on the split `fit`, whose sentences have nothing to do with the
+edited ones: those that fire in the sentences of a class and in few others. Each edit stands beside a neutral one of the
+same sentence.
+
+The sign test counts in how many items the edit lowers the peak more than the neutral edit does. Items that are filled
+from one template are not independent of each other: p says less than it seems to where templates are few.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from crossseed.errors import UserError
+from crossseed.joint import evaluation
+from crossseed.joint.config import JointEvaluation
+from crossseed.joint.evaluation import Sides
+from crossseed.joint.upper import MODELS, Cache
+from crossseed.metrics import estimate, resample_weights
+from crossseed.seeding import generator
+
+if TYPE_CHECKING:
+    from crossseed.counterfactuals import Item
+
+KINDS = ("original", "edited", "control")
+
+
+class Latent(NamedTuple):
+    """A latent that tells a class from the others.
+
+    Attributes:
+        label: name of the class. latent: number. r: correlation of both models on `eval`, over tokens.
+        universal: whether it counts as such. tells: by model, the chance that its peak in a sentence of the class exceeds
+            that in another, on `fit` (area under the curve).
+    """
+
+    label: str
+    latent: int
+    r: float
+    universal: bool
+    tells: tuple[float, float]
+
+
+def peaks(sides: Sides, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
+    """Largest activation of each latent in each example, of A and of B, (examples, latents)."""
+    coded = cache.coded(sides[0].sae.config.special_tokens)
+    found = tuple(np.zeros((len(cache), side.sae.n_latents), np.float32) for side in sides)
+    for row in range(len(cache)):
+        where = coded[row]
+        if where.any():
+            for peak, side in zip(found, sides, strict=True):
+                h = cache.h[side.model][row][where].astype(np.float32)
+                peak[row] = side.codes(h).max(axis=0)
+    return found[0], found[1]
+
+
+def areas(values_nf: np.ndarray, own_n: np.ndarray) -> np.ndarray:
+    """Area under the curve of each column, for the rows of a class against the others; 1/2 for constant ones."""
+    # Imported here: verbs that plan do without.
+    from scipy.stats import rankdata
+
+    n_own, n_other = int(own_n.sum()), int((~own_n).sum())
+    ranks = rankdata(values_nf, axis=0)
+    found: np.ndarray = (ranks[own_n].sum(axis=0) - n_own * (n_own + 1) / 2) / (n_own * n_other)
+    return found
+
+
+def chosen(
+    sides: Sides,
+    fit: Cache,
+    scored: Cache,
+    classes: Sequence[str],
+    wanted: int,
+    config: JointEvaluation,
+    *name: object,
+) -> list[Latent]:
+    """The latents of each class that tell it best in the model in which they tell it worse.
+
+    Args:
+        fit: examples that they are chosen on. scored: of `eval`, for r. wanted: latents a class, at most.
+    """
+    universality = evaluation.universality(sides, scored, config, *name)
+    by_model = peaks(sides, fit)
+    # A latent that never fires on `fit` tells nothing.
+    live = np.all([peak.max(axis=0) > 0 for peak in by_model], axis=0) & universality.active_f
+    found = []
+    for number, label in enumerate(classes):
+        own = fit.labels == number
+        if not own.any() or own.all():
+            raise UserError(
+                f"no sentence of fit is of class {label!r}, or all are; raise tokens.fit"
+            )
+        tells = np.stack([areas(peak, own) for peak in by_model])
+        worse = np.where(live, tells.min(axis=0), -1.0)
+        for latent in np.argsort(-worse, kind="stable")[:wanted]:
+            if worse[latent] > 0.5:
+                r = float(universality.r_f[latent])
+                both = (float(tells[0, latent]), float(tells[1, latent]))
+                found.append(Latent(label, int(latent), r, r >= config.threshold, both))
+    return found
+
+
+class Edited(NamedTuple):
+    """Peaks of one item's sentences.
+
+    Attributes:
+        item: the sentences. peaks: by sentence of `KINDS` and model, of all latents, (latents,).
+    """
+
+    item: Item
+    peaks: Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+def tried(latents: Sequence[Latent], items: Sequence[Edited]) -> Iterator[dict[str, Any]]:
+    """A row for each latent, item of an edit that starts from its class, and model."""
+    for latent in latents:
+        for one in items:
+            if one.item.before != latent.label:
+                continue
+            for model, name in enumerate(MODELS):
+                peak = {kind: float(one.peaks[kind][model][latent.latent]) for kind in KINDS}
+                before = peak["original"]
+                silent = before == 0
+                yield {
+                    "class": latent.label,
+                    "latent": latent.latent,
+                    "edit": one.item.edit,
+                    "after": one.item.after,
+                    "model": name,
+                    "item": one.item.number,
+                    **{kind: getattr(one.item, kind) for kind in KINDS},
+                    **{f"peak_{kind}": value for kind, value in peak.items()},
+                    "effect": None if silent else (peak["edited"] - before) / before,
+                    "effect_control": None if silent else (peak["control"] - before) / before,
+                }
+
+
+def sign_test(lower: int, higher: int) -> float:
+    """Two-sided p of so many signs either way, were both as likely."""
+    n, few = lower + higher, min(lower, higher)
+    tail = sum(math.comb(n, k) for k in range(few + 1)) / 2**n
+    return min(1.0, 2 * tail)
+
+
+def holm(p_n: Sequence[float]) -> list[float]:
+    """Holm's correction of several p."""
+    order = np.argsort(p_n, kind="stable")
+    found, largest = [1.0] * len(p_n), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(p_n) - rank) * p_n[place]))
+        found[place] = largest
+    return found
+
+
+def summaries(
+    latents: Sequence[Latent], rows: Sequence[Mapping[str, Any]], resamples: int, *name: object
+) -> list[dict[str, Any]]:
+    """A row for each latent, edit and model; items whose original leaves the latent silent have no effect and are counted.
+
+    Args:
+        rows: of `tried`. resamples: of items, behind the intervals. name: of these draws.
+    """
+    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        key = tuple(row[key] for key in ("class", "latent", "edit", "after", "model"))
+        groups.setdefault(key, []).append(row)
+    by_latent = {(one.label, one.latent): one for one in latents}
+    found = []
+    for (label, number, edit, after, model), part in groups.items():
+        latent = by_latent[label, number]
+        loud = [row for row in part if row["effect"] is not None]
+        values = {
+            key: np.array([row[of] for row in loud], dtype=float)
+            for key, of in (("effect", "effect"), ("control", "effect_control"))
+        }
+        row: dict[str, Any] = {
+            "class": label,
+            "latent": number,
+            "r": latent.r,
+            "universal": int(latent.universal),
+            "tells_a": latent.tells[0],
+            "tells_b": latent.tells[1],
+            "edit": edit,
+            "after": after,
+            "model": model,
+            "items": len(part),
+            "silent": len(part) - len(loud),
+        }
+        for key, of in values.items():
+            row |= {key: None, f"{key}_low": None, f"{key}_high": None}
+            if len(of):
+                rng = generator("bootstrap", *name, label, number, edit, model)
+                weights = resample_weights(rng, len(of), resamples)
+                mean = estimate((weights @ of) / len(of))
+                row |= {key: mean.value, f"{key}_low": mean.low, f"{key}_high": mean.high}
+        row["lower"] = int((values["effect"] < values["control"]).sum())
+        row["higher"] = int((values["effect"] > values["control"]).sum())
+        row["p"] = sign_test(row["lower"], row["higher"])
+        found.append(row)
+    for row, corrected in zip(found, holm([row["p"] for row in found]), strict=True):
+        row["p_holm"] = corrected
+    return found
+
+
+def contexts(
+    latents: Sequence[Latent], sides: Sides, cache: Cache, wanted: int
+) -> Iterator[dict[str, Any]]:
+    """The examples of a split in which each latent peaks highest, in each model.
+
+    Yields:
+        Rows with ``example`` and ``position`` in place of text.
+    """
+    by_model = peaks(sides, cache)
+    coded = cache.coded(sides[0].sae.config.special_tokens)
+    for latent in latents:
+        for side, name, peak in zip(sides, MODELS, by_model, strict=True):
+            order = np.argsort(-peak[:, latent.latent], kind="stable")[:wanted]
+            for rank, row in enumerate(order, start=1):
+                highest = float(peak[row, latent.latent])
+                if highest == 0:
+                    continue
+                positions = np.flatnonzero(coded[row])
+                h = cache.h[side.model][row][positions].astype(np.float32)
+                at = int(side.codes(h)[:, latent.latent].argmax())
+                yield {
+                    "class": latent.label,
+                    "latent": latent.latent,
+                    "r": latent.r,
+                    "universal": int(latent.universal),
+                    "tells_a": latent.tells[0],
+                    "tells_b": latent.tells[1],
+                    "model": name,
+                    "rank": rank,
+                    "peak": highest,
+                    "example": int(row),
+                    "position": int(positions[at]),
+                }

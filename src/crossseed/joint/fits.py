@@ -1,0 +1,111 @@
+"""How well maps carry B's activations over, and how many sequences decide W: rows of `crossseed.joint.tables`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from crossseed.alignment.maps import AffineMap
+from crossseed.joint import maps, samplesize
+from crossseed.joint.maps import Pairs
+from crossseed.joint.upper import Cache
+from crossseed.metrics import estimate, resample_weights, sum_units, unit_of
+from crossseed.seeding import generator
+
+IDENTITY, TRUE, RIDGE, PERMUTATION = "identity", "true", "ridge", "permutation"
+MISMATCHED, RANDOM = "mismatched", "random"
+
+
+def trained_with(pairs: Pairs, center: bool) -> dict[str, AffineMap]:
+    """The maps that SAEs are trained with."""
+    return {TRUE: maps.true(pairs, center), RIDGE: maps.ridge(pairs, center)}
+
+
+def pairs_of(cache: Cache, special_tokens: bool) -> Pairs:
+    """All coded tokens of a split."""
+    return cache.pairs(np.arange(len(cache)), special_tokens)
+
+
+def rows(
+    fit: Cache, held_out: Cache, special_tokens: bool, resamples: int, *name: object
+) -> Iterator[dict[str, Any]]:
+    """Errors of maps fitted on one split, on that and on another; centred and not, whichever is trained with.
+
+    Args:
+        fit: what maps are fitted on. held_out: examples of `eval`.
+    """
+    pairs, scored = pairs_of(fit, special_tokens), pairs_of(held_out, special_tokens)
+    unit = unit_of(held_out.document)
+    starts = np.flatnonzero(np.r_[True, unit[1:] != unit[:-1]])
+    weights = resample_weights(generator("bootstrap", *name), len(starts), resamples)
+    width = fit.width
+    for center in (False, True):
+        rng = generator("joint-fits", *name)
+        found = {
+            IDENTITY: maps.unaligned(width),
+            PERMUTATION: maps.permutation(pairs, center),
+            **trained_with(pairs, center),
+            MISMATCHED: maps.shuffled(rng, pairs, 1.0, center),
+            RANDOM: maps.haar(rng, width),
+        }
+        for key, carried in found.items():
+            # Neither is fitted.
+            if center and key in (IDENTITY, RANDOM):
+                continue
+            error, total = (sum_units(x, starts) for x in maps.squares(carried, scored))
+            nre = estimate(np.sqrt((weights @ error) / (weights @ total)))
+            said = maps.directions(carried, scored)
+            yield {
+                "map": key,
+                "centered": int(center),
+                "nre_fit": maps.nre(carried, pairs),
+                "nre": nre.value,
+                "nre_low": nre.low,
+                "nre_high": nre.high,
+                "nre_transposed": said.transposed,
+                "nre_raw": said.raw,
+                "determinant": said.determinant,
+            }
+
+
+def sizes(
+    train: Pairs, held_out: Pairs, sequences: Sequence[int], center: bool, *name: object
+) -> Iterator[dict[str, Any]]:
+    """W of growing parts of `train`, against W of all of it."""
+    cross = maps.cross_product(train, center)
+    within = samplesize.axes(cross, samplesize.shared_components(cross)["k99"])
+    for one in samplesize.curve(train, held_out, sequences, within, center, *name):
+        yield {
+            "sequences": one.sequences,
+            "tokens": one.tokens,
+            "distance": one.distance.whole,
+            "distance_of_most": one.distance.of_most,
+            "distance_of_random": one.distance.of_random,
+            "inside": one.distance.inside,
+            "inside_of_most": one.distance.of_most_inside,
+            "outside": one.distance.outside,
+            "nre": one.nre,
+            "gain": one.gain,
+            "flat": None if one.flat is None else int(one.flat),
+        }
+
+
+def halves(
+    by_split: Mapping[str, Pairs], center: bool, splits: int, *name: object
+) -> Iterator[dict[str, Any]]:
+    """W of random halves of each split."""
+    for split, pairs in by_split.items():
+        cross = maps.cross_product(pairs, center)
+        counts = samplesize.shared_components(cross)
+        within = samplesize.axes(cross, counts["k99"])
+        apart = samplesize.halves(pairs, within, center, splits, *name, split)
+        yield {
+            "split": split,
+            "sequences": len(np.unique(pairs.sequence_n)),
+            "tokens": len(pairs.a_nd),
+            "splits": splits,
+            **apart._asdict(),
+            **counts,
+        }

@@ -1,0 +1,70 @@
+"""Columns of the joint study's tables.
+
+Model A is the source of a pair, B the target. ``condition``, ``init`` and ``lambda_cross`` are those of
+`crossseed.joint.conditions.Condition`. Shares are from 0 to 1, accuracies in per cent, their changes in points.
+"""
+
+from __future__ import annotations
+
+CELL = ("cohort", "source_seed", "target_seed", "checkpoint", "site")
+ROW = ("condition", "init", "lambda_cross")
+# ``rows``: a token or a text is a row of what is correlated. ``matched_on``: split on which latents were matched, or that
+# they are paired by index. ``null``: under shifts of one model's tokens; of cosines, what random directions have.
+CONDITION_COLUMNS = (*CELL, *ROW, "rows", "matched_on", "measure", "value", "low", "high", "null")
+# ``pc…``: coordinates of decoders on their two leading principal axes, and the variance along these.
+LATENT_COLUMNS = (
+    *(*CELL, *ROW, "latent", "partner", "r", "null_r", "active", "universal", "mean_activation"),
+    *("pc1_a", "pc2_a", "pc1_b", "pc2_b", "pc_share_a", "pc_share_b"),
+)
+HISTORY_COLUMNS = (
+    *(*CELL, "training", "epoch", "step", "kl", "ds", "local", "cross", "aux", "mutual", "total"),
+    *("held_out", "dead", "kept"),
+)
+# Normalised errors on `fit`, in sample, and on `eval`; of the transpose, and of no map.
+FIT_COLUMNS = (
+    *(*CELL, "map", "centered", "nre_fit", "nre", "nre_low", "nre_high"),
+    *("nre_transposed", "nre_raw", "determinant"),
+)
+NULL = ("null", "draw", "share", "directions", "complement")
+NULL_COLUMNS = (*CELL, *NULL, "nre", "measure", "value")
+# ``as_good``: draws that are at least as good as the map; ``p`` is (1 + as_good) / (1 + draws), ``p_least`` its floor.
+TEST_COLUMNS = (
+    *(*CELL, "how", "statistic", "map", "against", "share", "directions", "complement", "value"),
+    *("draws", "null_mean", "null_sd", "null_best", "as_good", "p", "p_least"),
+)
+SIZE_COLUMNS = (
+    *(*CELL, "sequences", "tokens", "distance", "distance_of_most", "distance_of_random"),
+    *("inside", "inside_of_most", "outside", "nre", "gain", "flat"),
+)
+HALF_COLUMNS = (
+    *(*CELL, "split", "sequences", "tokens", "splits", "mean", "sd", "inside_mean", "inside_sd"),
+    *("outside_mean", "outside_sd", "k95", "k99", "k95_squared", "k99_squared"),
+)
+_LATENT = (*ROW, "class", "latent", "r", "universal", "tells_a", "tells_b")
+COUNTERFACTUAL_COLUMNS = (
+    *(*CELL, *_LATENT, "edit", "after", "model", "items", "silent"),
+    *("effect", "effect_low", "effect_high", "control", "control_low", "control_high"),
+    *("lower", "higher", "p", "p_holm"),
+)
+ITEM_COLUMNS = (
+    *(*CELL, *ROW, "class", "latent", "edit", "model", "item", "original", "edited", "control"),
+    *("peak_original", "peak_edited", "peak_control", "effect", "effect_control"),
+)
+CONTEXT_COLUMNS = (*CELL, *_LATENT, "model", "rank", "peak", "label", "token", "context")
+POOLED_COLUMNS = (
+    *(
+        "cohort",
+        "data",
+        "kind_of_seed",
+        "checkpoint",
+        "site",
+        *ROW,
+        "rows",
+        "matched_on",
+        "measure",
+    ),
+    *("mean", "sd", "low", "high", "null", "pairs"),
+)
+REGRESSION_COLUMNS = (
+    *("scope", "draws", "points", "pairs", "slope", "slope_low", "slope_high", "r2"),
+)

@@ -1,0 +1,261 @@
+"""What is made of joint SAEs: effects of edits, tests of maps, means over pairs; planted, and planted nulls."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import binomtest
+
+from crossseed.alignment.maps import haar_orthogonal
+from crossseed.cohorts.base import DEVELOPMENT, TokenSet
+from crossseed.config.joint import JointStudy
+from crossseed.counterfactuals import Item
+from crossseed.errors import UserError
+from crossseed.joint import arms, cache, conditions, effects, nulls, pooled
+from crossseed.joint.conditions import Condition
+from crossseed.joint.nulls import Alike
+
+# Conditions
+
+
+def test_rows_of_the_table_and_the_saes_they_are_measured_on():
+    rows = conditions.conditions(
+        conditions.CONDITIONS, conditions.BASELINES, ["shared", "distinct"], [0.5, 2.0]
+    )
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names)
+    assert names[:8] == [
+        f"{name}-{init}" for name in ("1", "2", "3", "3prime") for init in ("shared", "distinct")
+    ]
+    assert names[8:] == [
+        "4", "5", "6", "6-lambda0.5", "6-lambda2", "crosscoder", "mutual-shared",
+        "mutual-distinct", "universal-shared", "universal-distinct", "ridge",
+    ]  # fmt: skip
+    assert Condition("3'", "distinct").trainings == ["1-distinct-a", "1-distinct-b"]
+    assert Condition("6", "", 0.5).trainings == ["6-lambda0.5"]
+    assert [row.condition for row in rows if row.map == "true"] == ["3", "3", "3'", "3'"]
+
+
+def test_retrainings_of_more_draws_leave_the_others_be():
+    few = arms.groups(20, 1, [0.5], [4, 8], ["identity", "haar"])
+    more = arms.groups(35, 1, [0.5], [4, 8], ["identity", "haar"])
+    assert {name: more[name] for name in few} == few
+    assert set(more) - set(few) == {"random20", "random30"}
+    assert sum(map(len, more.values())) == 2 + 1 + 1 + 4 + 35
+    assert [one.draw for one in more["random30"]] == [30, 31, 32, 33, 34]
+    assert list(arms.of_plain(arms.plain(more["top"]))) == more["top"]
+    assert list(arms.groups(0, 0, [], [], [])) == ["fitted"]
+
+
+def test_pairs_are_the_anchors_or_those_listed():
+    told = {"training": {}, "evaluation": {}, "nulls": None, "sizes": None, "counterfactuals": None}
+    study = JointStudy.model_validate(told)
+    assert study.pairs_of([1, 2, 3], 2) == [(2, 1), (2, 3)]
+    listed = JointStudy.model_validate({**told, "pairs": [[42, 137], [99, 7]]})
+    assert listed.pairs_of([7, 42, 99, 137], 7) == [(42, 137), (99, 7)]
+
+
+# Early stopping
+
+
+def test_development_is_taken_off_train_in_whole_documents():
+    document = np.repeat([0, 1, 2, 3], [3, 2, 4, 3])
+    train = TokenSet(np.arange(24).reshape(12, 2), np.ones((12, 2), bool), {}, document)
+    found = cache.with_development({"train": train}, 4)
+    assert found["train"].document_n.tolist() == [0] * 3 + [1] * 2
+    assert found[DEVELOPMENT].document_n.tolist() == [2] * 4 + [3] * 3
+    assert len(cache.with_development({"train": train}, 3)["train"].tokens_nt) == 9
+    with pytest.raises(UserError, match=r"joint\.development = 10 takes all 12"):
+        cache.with_development({"train": train}, 10)
+    own = {"train": train, DEVELOPMENT: train}
+    assert cache.with_development(own, 99) == own
+
+
+# Maps against others
+
+
+def moments(a, b):
+    a0, b0 = a - a.mean(axis=0), b - b.mean(axis=0)
+    n = len(a)
+    return Alike(a0.T @ a0 / n, b0.T @ b0 / n, b0.T @ a0 / n, float((a**2).sum()), b.T @ b, b.T @ a)
+
+
+def test_what_needs_no_training_is_what_it_says():
+    rng = np.random.default_rng(0)
+    turn = haar_orthogonal(rng, 8)
+    a = rng.standard_normal((500, 8)) + 1
+    b = a @ turn.T + 0.1 * rng.standard_normal(a.shape)
+    encoder = rng.standard_normal((30, 8))
+    found = nulls.post_hoc(turn, moments(a, b), encoder, 0.7)
+    carried = b @ turn
+    wanted = [
+        np.corrcoef(x, y)[0, 1]
+        for x, y in zip((a @ encoder.T).T, (carried @ encoder.T).T, strict=True)
+    ]
+    assert found.encoder_r == pytest.approx(np.mean(wanted))
+    assert found.encoder_share == 1
+    error = np.linalg.norm(carried - a) / np.linalg.norm(a)
+    assert found.nre == pytest.approx(error)
+
+
+def test_a_haar_draw_is_one_among_others_and_the_planted_map_is_not():
+    """Planted: p of draws from the null is uniform, and the planted rotation has the least there is."""
+    rng = np.random.default_rng(1)
+    turn = haar_orthogonal(rng, 8)
+    a = rng.standard_normal((300, 8))
+    of = moments(a, a @ turn.T)
+    encoder = rng.standard_normal((40, 8))
+
+    def statistic(matrix):
+        return nulls.post_hoc(matrix, of, encoder, 0.7).encoder_r
+
+    null = np.array([statistic(haar_orthogonal(rng, 8)) for _ in range(199)])
+    own = nulls.against_draws(statistic(turn), null, "encoder_r")
+    assert (own["as_good"], own["p"], own["p_least"]) == (0, 1 / 200, 1 / 200)
+    p = [
+        nulls.against_draws(statistic(haar_orthogonal(rng, 8)), null, "encoder_r")["p"]
+        for _ in range(200)
+    ]
+    assert np.mean(np.array(p) < 0.1) == pytest.approx(0.1, abs=0.06)
+    less = nulls.against_draws(0.1, np.array([0.2, 0.3, 0.05]), "nre")
+    assert (less["as_good"], less["null_best"], less["p"]) == (1, 0.05, 0.5)
+
+
+def retraining(null, draw, nre, universal, pair=137, cohort="c"):
+    cell = {
+        "cohort": cohort,
+        "source_seed": 42,
+        "target_seed": pair,
+        "checkpoint": "f",
+        "site": "s",
+    }
+    arm = {"null": null, "draw": draw, "share": "", "directions": "", "complement": ""}
+    more = {"active": 50.0, "universal": universal, "universal_share": universal / 50}
+    return [{**cell, **arm, "nre": nre, "measure": key, "value": x} for key, x in more.items()]
+
+
+def test_retrainings_are_held_against_each_other_kind():
+    rows = [*retraining("true", 0, 0.2, 40.0), *retraining("identity", 0, 0.9, 10.0)]
+    rows += [row for d in range(19) for row in retraining("random", d, 1.4, d / 10)]
+    found = {(r["map"], r["against"], r["statistic"]): r for r in nulls.retrained_rows(rows)}
+    one = found["true", "random", "universal"]
+    assert (one["as_good"], one["draws"], one["p"]) == (0, 19, 0.05)
+    assert one["null_best"] == pytest.approx(1.8)
+    assert found["true", "random", "nre"]["as_good"] == 0
+    assert found["identity", "true", "universal"]["as_good"] == 1
+    # More active latents are not better.
+    assert not any(key[2] == "active" for key in found)
+
+
+# Over pairs
+
+
+def test_means_over_pairs_with_their_spread():
+    rng = np.random.default_rng(2)
+    values = rng.normal(0.5, 0.1, 8)
+    table = pd.DataFrame(
+        [
+            {
+                "cohort": "c", "source_seed": 1, "target_seed": n, "checkpoint": "f", "site": "s",
+                "condition": "6", "init": None, "lambda_cross": 1.0, "rows": "tokens",
+                "matched_on": "index", "measure": "universal_share", "value": value, "null": 0.0,
+            }
+            for n, value in enumerate(values)
+        ]
+    )  # fmt: skip
+    kinship = {"c": {"data": "set", "kind_of_seed": "finetune"}}
+    (row,) = pooled.over_pairs(table, kinship)
+    assert row["mean"] == pytest.approx(values.mean())
+    assert row["sd"] == pytest.approx(values.std(ddof=1))
+    assert row["low"] < values.mean() < row["high"]
+    assert row["high"] - row["low"] == pytest.approx(4 * row["sd"] / np.sqrt(8), rel=0.3)
+    assert (row["pairs"], row["data"], row["init"]) == (8, "set", "")
+    (alone,) = pooled.over_pairs(table[:1], kinship)
+    assert alone["sd"] is None
+    assert np.isnan(alone["low"])
+
+
+@pytest.mark.parametrize("planted", [True, False])
+def test_the_error_of_a_map_says_what_it_makes_universal_only_if_it_does(planted):
+    rng = np.random.default_rng(3)
+    rows = []
+    for pair, draw in itertools.product(range(6), range(20)):
+        nre = float(rng.uniform(0.1, 1.4))
+        universal = (100 * (1.4 - nre) if planted else 70) + 5 * rng.standard_normal()
+        kind = "random" if draw > 4 else "partial"
+        rows += retraining(kind, draw, nre, universal, pair)
+    found = {(r["scope"], r["draws"]): r for r in pooled.regressions(pd.DataFrame(rows))}
+    one = found["all", "all"]
+    assert (one["points"], one["pairs"]) == (120, 6)
+    assert found["c", "no random"]["points"] == 30
+    if planted:
+        assert one["r2"] > 0.9
+        assert one["slope_low"] > 0.9
+    else:
+        assert one["slope_low"] < 0 < one["slope_high"]
+
+
+# Edited sentences
+
+
+def test_areas_are_the_chance_to_exceed():
+    rng = np.random.default_rng(4)
+    values = rng.integers(0, 4, (30, 3)).astype(float)
+    values[:, 2] = 1
+    own = rng.random(30) < 0.4
+    wanted = [
+        np.mean([(x > y) + (x == y) / 2 for x in column[own] for y in column[~own]])
+        for column in values.T
+    ]
+    assert effects.areas(values, own) == pytest.approx(wanted)
+    assert effects.areas(values, own)[2] == 0.5
+
+
+def test_signs_are_tested_two_sided():
+    for lower, higher in ((0, 0), (5, 0), (0, 5), (7, 3), (20, 20), (30, 10)):
+        wanted = 1.0 if lower + higher == 0 else binomtest(lower, lower + higher).pvalue
+        assert effects.sign_test(lower, higher) == pytest.approx(wanted)
+    assert effects.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert effects.holm([0.5, 0.9]) == [1.0, 1.0]
+
+
+def edited(n, change, noise):
+    """Items of a latent whose peak an edit changes by a factor in A, and not in B."""
+    found = []
+    for number in range(n):
+        item = Item("swap", number, "x", "y", "z", "polite", "neutral", 1, 1)
+        peaks = {
+            "original": 1 + noise(), "edited": change * (1 + noise()), "control": 1 + noise(),
+        }  # fmt: skip
+        both = {
+            kind: (np.array([0.0, value]), np.array([0.0, 1 + noise()]))
+            for kind, value in peaks.items()
+        }
+        found.append(effects.Edited(item, both))
+    return found
+
+
+def test_an_edit_that_lowers_a_latent_is_found_and_one_that_does_not_is_not():
+    rng = np.random.default_rng(5)
+    items = edited(40, 0.3, lambda: 0.05 * rng.standard_normal())
+    latents = [
+        effects.Latent("polite", 1, 0.9, True, (0.9, 0.8)),
+        effects.Latent("polite", 0, 0.1, False, (0.6, 0.6)),
+        effects.Latent("neutral", 1, 0.9, True, (0.9, 0.8)),
+    ]
+    rows = list(effects.tried(latents, items))
+    # Of the class that the edit starts from.
+    assert {row["class"] for row in rows} == {"polite"}
+    found = {(r["latent"], r["model"]): r for r in effects.summaries(latents, rows, 200, "t")}
+    one = found[1, "A"]
+    assert one["effect"] == pytest.approx(-0.7, abs=0.03)
+    assert one["effect_low"] < one["effect"] < one["effect_high"] < one["control_low"]
+    assert abs(one["control"]) < 0.05
+    assert (one["lower"], one["higher"], one["silent"]) == (40, 0, 0)
+    assert one["p_holm"] < 1e-6
+    assert found[1, "B"]["p_holm"] > 0.05
+    # A latent that never fires has no effect, and is not tested.
+    assert (found[0, "A"]["silent"], found[0, "A"]["effect"], found[0, "A"]["p"]) == (40, None, 1)
