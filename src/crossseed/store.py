@@ -3,7 +3,8 @@
 Arrays go to HDF5, weights to safetensors, tables to CSV. Each HDF5 and safetensors file
 carries its schema, the spec that made it, the digests of its inputs, the tool's version
 and a digest of its content. Files are written under a temporary name in the same folder
-and renamed, so that a killed job leaves nothing that looks finished.
+and renamed, so that a killed job leaves nothing that looks finished; what it leaves under
+that name goes when the file is written again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import csv
 import hashlib
 import json
 import os
-import tempfile
+import re
+import shutil
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,19 +42,78 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+# Of a file or folder being written: its name, the machine and the process that writes it.
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[^.]*)-(?P<pid>\d+)\.tmp")
+# Where this process wrote something, in order.
+WRITTEN: list[Path] = []
+
+
+def _temporary(path: Path) -> Path:
+    host = socket.gethostname().replace(".", "_")
+    return path.with_name(f".{path.name}.{host}-{os.getpid()}.tmp")
+
+
+def sweep(path: Path) -> None:
+    """Deletes what processes of this machine that are no more left half written under temporary names
+    of `path`."""
+    ours = TEMPORARY.fullmatch(_temporary(path).name)
+    assert ours is not None
+    for other in path.parent.glob(".*.tmp"):
+        found = TEMPORARY.fullmatch(other.name)
+        if found is None or (found["name"], found["host"]) != (path.name, ours["host"]):
+            continue
+        if not _running(int(found["pid"])):
+            if other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+            else:
+                other.unlink(missing_ok=True)
+
+
+def _running(pid: int) -> bool:
+    """Whether a process of this machine is there."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` if the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    sweep(path)
+    temporary = _temporary(path)
     try:
         yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
+        _onto_disk(temporary)
         os.replace(temporary, path)
+        WRITTEN.append(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _onto_disk(path: Path) -> None:
+    with open(path, "rb") as handle:
+        os.fsync(handle.fileno())
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `path`, under a temporary name; deletes it afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
+    temporary = _temporary(path)
+    # Of a killed job that had the number of this process.
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -64,17 +126,19 @@ def move_into_place(paths: Sequence[Path]) -> Iterator[Path]:
         RuntimeError: the block did not write one of them.
     """
     home = Path(paths[0]).parent
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home, prefix=".", suffix=".tmp") as folder:
-        yield Path(folder)
-        written = {path.name for path in Path(folder).iterdir()}
+    with writing_folder(Path(paths[0])) as folder:
+        yield folder
+        written = {path.name for path in folder.iterdir()}
         missing = {path.name for path in paths} - written
         if missing:
             raise RuntimeError(
                 f"{home}: {sorted(missing)} were not written, only {sorted(written)}"
             )
         for path in paths:
-            os.replace(Path(folder) / path.name, path)
+            _onto_disk(folder / path.name)
+        for path in paths:
+            os.replace(folder / path.name, path)
+            WRITTEN.append(path)
 
 
 def file_digest(path: Path) -> str:
