@@ -11,6 +11,7 @@ import importlib
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from crossseed import __version__
 from crossseed.errors import UserError
@@ -57,8 +58,9 @@ VERBS = {
     "report": "draw the figures and write the page of a run",
     "plan": "say what a configuration will run, and what it takes",
     "reference": "print the reference of all config keys",
+    "verify": "check that results are as they were written, and say what to make again",
 }
-JOB_VERBS = tuple(verb for verb in VERBS if verb not in {"plan", "reference"})
+JOB_VERBS = tuple(verb for verb in VERBS if verb not in {"plan", "reference", "verify"})
 
 # Fixed, never taken from --cores: results must not depend on how many cores a run was given.
 NUMERIC_THREADS = "1"
@@ -83,9 +85,25 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.verb in JOB_VERBS:
         print("$ " + shlex.join(["crossseed", *argv]), flush=True)
+    before = len(_written())
     try:
         module.run(args)
     except UserError as error:
         print(f"crossseed {args.verb}: {error}", file=sys.stderr)
         return 2
+    if args.verb in JOB_VERBS:
+        _say_what_was_written(_written()[before:])
     return 0
+
+
+def _written() -> list[Path]:
+    """What this process has written so far; nothing where no module that writes was imported."""
+    store = sys.modules.get("crossseed.store")
+    return store.WRITTEN if store else []
+
+
+def _say_what_was_written(paths: list[Path]) -> None:
+    """The digest of each file, for the log: tables hold none of their own (see `crossseed verify`)."""
+    for path in dict.fromkeys(paths):
+        if not path.name.startswith(".") and path.is_file():
+            print(f"wrote {sys.modules['crossseed.store'].digest_of(path)} {path}")

@@ -31,22 +31,7 @@ if workflow.scheduling_settings is not None:
 
 
 wildcard_constraints:
-    run=r"[a-z0-9_-]+",
-    cohort=r"[a-z0-9_-]+",
-    seed=r"\d+",
-    source=r"\d+",
-    target=r"\d+",
-    checkpoint=r"final|step\d+",
-    site=r"[a-z0-9_.]+",
-    table=r"(?!claims|over_seeds)[a-z_]+",
-    number=r"\d+",
-    width=r"\d+",
-    draws=r"\d+",
-    power_draws=r"\d+",
-    dictionary=r"[a-z0-9-]+-x\d+",
-    first=r"(?:seed|shuffled|random)\d+",
-    second=r"(?:seed|shuffled|random)\d+",
-    init=r"shared|independent|(?:seed|shuffled)\d+",
+    **layout.WILDCARDS,
 
 
 INTEGERS = {"seed", "source", "target"}
