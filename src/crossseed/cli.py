@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import shlex
 import sys
 from pathlib import Path
 
-from crossseed import __version__
+from crossseed import __version__, failures
 from crossseed.errors import UserError
 
 VERBS = {
@@ -91,8 +92,15 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"crossseed {args.verb}: {error}", file=sys.stderr)
         return 2
+    except Exception as error:
+        said = failures.sentence(error, args.verb)
+        if said is None:
+            raise
+        print(f"crossseed {args.verb}: {said}", file=sys.stderr)
+        return 2
     if args.verb in JOB_VERBS:
         _say_what_was_written(_written()[before:])
+        _say_what_was_used()
     return 0
 
 
@@ -107,3 +115,11 @@ def _say_what_was_written(paths: list[Path]) -> None:
     for path in dict.fromkeys(paths):
         if not path.name.startswith(".") and path.is_file():
             print(f"wrote {sys.modules['crossseed.store'].digest_of(path)} {path}")
+
+
+def _say_what_was_used() -> None:
+    """Device, device-seconds and peak memory of a job on a GPU, for the log (see `crossseed.usage`)."""
+    devices = sys.modules.get("crossseed.devices")
+    used = devices.usage() if devices else None
+    if used is not None:
+        print(f"used {json.dumps(used._asdict())}")

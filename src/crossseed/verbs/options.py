@@ -51,6 +51,11 @@ def device_map_of(args: argparse.Namespace) -> dict[str, str | None]:
     return {"device_map": None if args.device_map == "none" else args.device_map}
 
 
+def spread(args: argparse.Namespace) -> bool:
+    """Whether a job takes all GPUs that it sees."""
+    return str(args.device_map) == "auto"
+
+
 def spec_of(args: argparse.Namespace, *keys: str) -> dict[str, Any]:
     """The parsed ``--spec``, which must hold `keys`."""
     try:
