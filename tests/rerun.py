@@ -428,6 +428,7 @@ CASES = [
         for run, name in ((SMOKE, "smoke"), (SMOKE_LM, "smoke-lm"))
     ),
     Case(SMOKE, "device", "cpu", (), "nothing"),
+    Case(SMOKE, "slots_per_gpu", 2, (), "nothing"),
     Case(SMOKE, "keep_activations", False, (), "nothing"),
     _new_seed("smoke-shared", [0, 1, 2], "models|activations|dictionaries"),
     _new_seed("smoke-neox", [0, 1, 2], "models|activations|dictionaries"),

@@ -3,12 +3,6 @@
 #
 # Needs: common.smk. Makes: nothing.
 
-PORTED_FILES = (
-    "cfg.json",
-    "sae_weights.safetensors",
-    "card.csv",
-    "card-evidence.csv",
-)
 # By name, the files of contrastive prompts.
 PROMPTS = {
     name: workflow.source_path(f"../../resources/prompts/{name}.yaml")

@@ -135,6 +135,11 @@ class RunConfig(Model):
         description="Where GPU-capable jobs run; `auto` takes a GPU where one is visible. "
         "Never part of a spec: changing it reruns nothing.",
     )
+    slots_per_gpu: Count = Field(
+        default=1,
+        description="Jobs that may hold one GPU at a time, on one machine; the variable CROSSSEED_SLOTS_PER_GPU wins over it. "
+        "With 2, say `--resources gpu=2` for one GPU. Never part of a spec.",
+    )
     keep_activations: bool = Field(
         default=True,
         description="Whether stored activations stay. false deletes each file when its last reader "

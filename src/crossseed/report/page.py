@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from crossseed import __version__
+from crossseed import __version__, usage
 from crossseed.errors import UserError
 from crossseed.report import answer, figures, joint
 from crossseed.report import tables as t
@@ -207,8 +207,9 @@ def caption(name: str) -> str:
 
 
 def stage_times(results: Path, cohorts: list[str]) -> list[dict[str, Any]]:
-    """Jobs, wall seconds and largest memory of each stage, from the workflow's benchmarks."""
+    """Jobs, wall seconds and largest memory of each stage, from the workflow's benchmarks; and what they took of GPUs."""
     found: dict[str, list[tuple[float, float]]] = {}
+    spent = usage.of_stages(results, cohorts)
     for cohort in cohorts:
         root = results / cohort / "benchmarks"
         for path in sorted(root.rglob("*.tsv")):
@@ -226,6 +227,7 @@ def stage_times(results: Path, cohorts: list[str]) -> list[dict[str, Any]]:
             "jobs": len(rows),
             "seconds": sum(s for s, _ in rows),
             "memory": pd.Series([memory for _, memory in rows]).max(),
+            "gpu": spent.get(stage, usage.NOTHING),
         }
         for stage, rows in sorted(found.items(), key=lambda item: list(STAGES).index(item[0]))
     ]

@@ -22,6 +22,7 @@ from crossseed.layout import MODEL
 
 # One file holds all checkpoints of a seed.
 CHECKPOINTS = f"{MODEL}/checkpoints.safetensors"
+CHECKPOINTS_SCHEMA = "dyck-checkpoints/1"
 Shareable = Literal["W_E", "W_U_tok", "W_U_depth", "W_U_valid"]
 Range = Annotated[list[CountOrZero], Field(min_length=2, max_length=2)]
 
