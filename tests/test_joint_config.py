@@ -84,10 +84,10 @@ def test_bad_values_are_refused_by_name_and_value(path, value, said):
 def test_sites_that_cannot_be_cut_are_refused():
     config = changed((*BERT, "sites"), [SITE, "blocks.1.hook_normalized_resid_post"])
     config["joint"]["sites"] = None
-    with pytest.raises(UserError, match="cohorts.smoke-bert: 'blocks.1.*last block, so that"):
+    with pytest.raises(UserError, match=r"cohorts\.smoke-bert: 'blocks\.1.*last block, so that"):
         load_run(config)
     config["cohorts"]["smoke-bert"]["sites"] = ["blocks.0.hook_mlp_out"]
-    with pytest.raises(UserError, match="'blocks.0.hook_mlp_out' is within a block"):
+    with pytest.raises(UserError, match=r"'blocks\.0\.hook_mlp_out' is within a block"):
         load_run(config)
 
 
@@ -103,7 +103,7 @@ def test_one_member_is_no_pair():
     config["joint"]["pairs"] = "anchor"
     config["transfer"] = None
     with pytest.raises(
-        UserError, match="joint pairs members, but cohorts.smoke-bert.seeds has one"
+        UserError, match=r"joint pairs members, but cohorts\.smoke-bert\.seeds has one"
     ):
         load_run(config)
 
@@ -111,7 +111,7 @@ def test_one_member_is_no_pair():
 def test_toys_have_nothing_to_train_through():
     smoke = json.loads(json.dumps(yaml.safe_load((ROOT / "config/smoke.yaml").read_text())))
     smoke["joint"] = {**SMOKE["joint"], "cohorts": None, "pairs": "anchor", "sites": None}
-    with pytest.raises(UserError, match="joint: cohorts.smoke-shared is of kind dyck"):
+    with pytest.raises(UserError, match=r"joint: cohorts\.smoke-shared is of kind dyck"):
         load_run(smoke)
 
 
@@ -123,7 +123,7 @@ def test_language_models_are_cut_too_and_set_sequences_aside():
     assert (spec["development"], spec["predictions"]) == (4, 3)
     found["joint"]["development"] = 32
     with pytest.raises(
-        UserError, match="joint.development = 32, but cohorts.smoke-neox.tokens.train has 32"
+        UserError, match=r"joint\.development = 32, but cohorts\.smoke-neox\.tokens\.train has 32"
     ):
         load_run(found)
 
