@@ -177,11 +177,11 @@ def rows_of(path):
         return list(csv.DictReader(handle))
 
 
-def value(rows, measure, **wanted):
+def value(table, measure, **wanted):
     wanted = {"rows": "tokens", **wanted}
     (row,) = [
         row
-        for row in rows
+        for row in table
         if row["measure"] == measure and all(row[k] in (v, "") for k, v in wanted.items())
     ]
     return float(row["value"])

@@ -51,6 +51,8 @@ PARTS = {
 }
 # Verbs that also ask a kind what its models are steered by.
 STEERED = ("steer", "features")
+# What decides which latents of joint SAEs count, and as universal.
+COUNTED = {"active_tokens", "threshold"}
 # Behind the intervals of a run without `transfer`, which says how many.
 RESAMPLES = 1000
 TEMPLATE = Path(__file__).parent / "report" / "index.html.j2"
@@ -625,18 +627,14 @@ def joint_train(run: RunConfig, training: str, **pair: Any) -> Spec:
     }
 
 
-def _evaluation(run: RunConfig, *left_out: str) -> Spec:
-    return _joint(run).evaluation.model_dump(exclude=set(left_out))
-
-
 def joint_evaluate(run: RunConfig, condition: str, **pair: Any) -> Spec:
     study, row = _joint(run), plan.conditions(run)[condition]
-    left_out = [] if row.condition in MATCHED else ["match_splits"]
+    left_out = set() if row.condition in MATCHED else {"match_splits"}
     return {
         **_joint_models(run, **pair),
         **_row(run, row),
         "independent": study.reference.trainings if study.reference else [],
-        "evaluation": _evaluation(run, *left_out),
+        "evaluation": study.evaluation.model_dump(exclude=left_out),
         "map": row.map,
     }
 
@@ -661,7 +659,8 @@ def joint_null(run: RunConfig, null: str, **pair: Any) -> Spec:
         "null": null,
         "arms": plain(plan.joint_nulls(run)[null]),
         "settings": _settings(settings),
-        "evaluation": _evaluation(run, "match_splits", "accuracy_references"),
+        # Of retrainings neither intervals nor shifts are told.
+        "evaluation": study.evaluation.model_dump(include={*COUNTED, "tops"}),
         "center": study.center,
     }
 
@@ -670,25 +669,24 @@ def joint_tests(run: RunConfig, **pair: Any) -> Spec:
     study = _joint(run)
     if study.nulls is None:
         raise ValueError("this run has no nulls of joint SAEs")
-    evaluation = study.evaluation.model_dump(include={"threshold", "active_tokens"})
     return {
         **_joint_pair(run, **pair),
         "trainings": plan.tested_saes(run),
-        "evaluation": evaluation,
+        "evaluation": study.evaluation.model_dump(include=COUNTED),
         "post_hoc": study.nulls.post_hoc,
     }
 
 
 def joint_counterfactuals(run: RunConfig, **pair: Any) -> Spec:
-    study = _joint(run).counterfactuals
-    if study is None:
+    study = _joint(run)
+    if study.counterfactuals is None:
         raise ValueError("this run edits no sentences")
     return {
         **_joint_models(run, **pair),
         **_row(run, plan.edited_condition(run)),
-        "evaluation": _evaluation(run, "match_splits", "accuracy_references", "tops"),
+        "evaluation": study.evaluation.model_dump(include={*COUNTED, "resamples"}),
         **run.cohorts[pair["cohort"]].sentences_spec(),
-        **study.model_dump(include={"latents", "contexts"}),
+        **study.counterfactuals.model_dump(include={"latents", "contexts"}),
     }
 
 
