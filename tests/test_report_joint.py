@@ -214,8 +214,12 @@ def sentences(found, place=0):
 
 def test_what_each_step_adds_is_told_apart(tables):
     text = sentences(joint.of_run(tables))
-    assert "16.0 % for SAEs trained apart and matched, 45.0 % for one SAE without a map" in text
+    assert (
+        "16.0 % for SAEs trained apart and matched with starts of their own, 45.0 % for one SAE without a map"
+        in text
+    )
     assert "training one SAE for both models adds +29.0 (+29.0 to +29.0), W adds +5.0" in text
+    assert "SAEs that share a start, as the study’s do, training one SAE adds +29.0" in text
     assert "of 42.0 points in all, training one SAE for both models is 69 %" in text
     assert "with one model’s tokens shifted 1.0 % at most" in text
     assert "in sample, on the very tokens that are scored, condition 2 would have 21.0 %." in text
@@ -362,8 +366,8 @@ def test_a_page_a_latent_with_its_contexts_and_edits(tmp_path):
     [
         ("the film was dull", "dull", ("the film was ", "dull", "")),
         ("a play", "##ay", ("a pl", "ay", "")),
-        ("so so", "so", ("so so [", "so", "]")),
-        ("a film", "[CLS]", ("a film [", "[CLS]", "]")),
+        ("so so", "so", ("so so (at ", "so", ")")),
+        ("a film", "[CLS]", ("a film (at ", "[CLS]", ")")),
     ],
 )
 def test_the_token_of_a_peak_is_marked_where_it_can_be_told(context, token, found):

@@ -285,6 +285,9 @@ def reading(rows: pd.DataFrame, single: pd.DataFrame) -> list[str]:
         "5": "with W",
         "6": "with W and the cross loss",
     }
+    apart = of["2"]
+    if apart is not None and apart.init == "distinct":
+        steps["2"] += " with starts of their own"
     known = {name: words for name, words in steps.items() if not np.isnan(shares[name])}
     if not known:
         return []
@@ -311,6 +314,13 @@ def reading(rows: pd.DataFrame, single: pd.DataFrame) -> list[str]:
             + (_largest(gains) if len(gains) > 1 else "")
             + "."
         )
+    joint = of["4"]
+    if joint is not None and apart is not None and apart.init == "distinct":
+        found = difference(single, joint, apart._replace(init="shared"), SHARE)
+        if not np.isnan(found.value):
+            sentences.append(
+                f"Against SAEs that share a start, as the study’s do, training one SAE adds {_points(found)}."
+            )
     counts = {name: value_of(rows, of[name], COUNT) for name in known}
     active = {name: value_of(rows, of[name], "active") for name in known}
     if len(known) > 1:
@@ -790,4 +800,4 @@ def marked(context: str, token: str) -> tuple[str, str, str]:
     if word and len(places) == 1:
         at = places[0]
         return context[:at], word, context[at + len(word) :]
-    return f"{context} [", token, "]"
+    return f"{context} (at ", token, ")"
