@@ -40,7 +40,7 @@ KINDS = {
 
 # Patterns over output paths.
 TABLES = r"results/reports/smoke[a-z-]*/tables/(?:{})\.csv"
-PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|figures/.*)"
+PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|features|figures/.*)"
 OF_DICTIONARIES = "transfer|evidence|splice|decoder_cosine|over_seeds"
 # Of what is carried: dictionaries, vectors, single latents.
 CARRIED = "ports|steering|features"

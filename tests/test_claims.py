@@ -11,7 +11,7 @@ from crossseed.claims import verdicts as claims
 from crossseed.errors import UserError
 
 FOLDER = Path(__file__).parent.parent / "resources/published"
-PUBLISHED = [FOLDER / "rotation.csv", FOLDER / "stability.csv"]
+PUBLISHED = [FOLDER / f"{name}.csv" for name in ("rotation", "stability", "joint")]
 SITES = ["s0", "s1", "s2"]
 CELL = {"cohort": "c", "source_seed": 0, "target_seed": 1, "checkpoint": "final"}
 
@@ -263,6 +263,148 @@ def test_shared_latents_are_held_against_those_of_shuffled_features(name):
 def test_what_all_sae_seeds_share_is_one_figure_a_member():
     found = of_sae_seeds("sae-seeds-alone-2", 0.6, sae_seeds(0.4, 0.4, 0.0))
     assert (found["as_published"], found["rigorous"], found["cells"]) == (0.6, 0.7, 1)
+
+
+JOINT = {"init": None, "lambda_cross": 0.0, "rows": "tokens", "matched_on": "index", "null": 0.0}
+
+
+def conditions(share, shifted=0.0):
+    """Universal shares by condition, of three pairs, and shifted tokens; conditions 1 to 3 by start and matching."""
+    rows = []
+    for pair in range(3):
+        for condition, value in share.items():
+            seeds = {"source_seed": 42, "target_seed": pair}
+            one = {**JOINT, **seeds, "condition": condition, "measure": "universal_share"}
+            one |= {"value": value + 0.002 * pair, "null": shifted}
+            if condition == "6":
+                other = {**one, "lambda_cross": 0.1, "value": 0.99}
+                rows += [{**one, "lambda_cross": 1.0}, other]
+            elif condition == "2":
+                for init, on, more in (
+                    ("shared", "eval", 0.0),
+                    ("shared", "fit", 0.7),
+                    ("distinct", "eval", 0.7),
+                    ("distinct", "fit", -0.05),
+                ):
+                    rows.append(
+                        {**one, "init": init, "matched_on": on, "value": one["value"] + more}
+                    )
+            else:
+                rows.append(one)
+    return cells("s1", joint_conditions=rows)
+
+
+def of_joint(name, value, tables, tolerance=0.02):
+    known = of.Claim(
+        f"bert-sst2-joint-{name}", "words", "bert-sst2", "s1", "", value, value, tolerance, "p"
+    )
+    return claims.judge(known, tables)
+
+
+def test_what_w_adds_is_held_against_no_map():
+    found = of_joint("5-universal-share", 0.5, conditions({"4": 0.3, "5": 0.5}))
+    assert found["verdict"] == claims.REPRODUCED
+    assert found["null"] == pytest.approx(0.302)
+    none = of_joint("5-universal-share", 0.5, conditions({"4": 0.49, "5": 0.5}))
+    assert none["verdict"] == claims.EXPLAINED
+    alone = of_joint("5-universal-share", 0.5, conditions({"5": 0.5}))
+    assert alone["null"] == 0.0
+
+
+def test_the_cross_loss_is_held_against_none_at_the_published_weight():
+    table = {"4": 0.3, "5": 0.5, "6": 0.58}
+    found = of_joint("6-universal-share", 0.58, conditions(table))
+    assert (found["verdict"], found["null"]) == (claims.REPRODUCED, pytest.approx(0.502))
+    assert of_joint("6-universal-share", 0.99, conditions(table))["verdict"] == claims.FAILED
+    gain = of_joint("gain-cross", 0.08, conditions(table))
+    assert gain["verdict"] == claims.REPRODUCED
+    assert gain["rigorous"] == pytest.approx(0.08)
+
+
+def test_matching_is_published_in_sample_and_judged_on_other_sentences():
+    found = of_joint("2-universal-share", 0.16, conditions({"2": 0.16}))
+    assert found["as_published"] == pytest.approx(0.162)
+    assert found["rigorous"] == pytest.approx(0.112)
+    shifted = of_joint("2-universal-share", 0.16, conditions({"2": 0.16}, shifted=0.1))
+    assert shifted["verdict"] == claims.EXPLAINED
+
+
+def retrained(true, identity, random):
+    values = {"true": [true], "identity": [identity], "random": random, "mismatched": [0]}
+    rows = [
+        {"source_seed": 42, "target_seed": 137, "null": null, "draw": draw, "nre": 0.1}
+        | {"measure": "universal", "value": value}
+        for null, draws in values.items()
+        for draw, value in enumerate(draws)
+    ]
+    return cells("s1", joint_nulls=rows)
+
+
+def test_a_retraining_is_held_against_one_without_a_map():
+    found = of_joint("null-true-42-137", 212, retrained(212, 113, [0, 1]), 30)
+    assert (found["verdict"], found["null"]) == (claims.REPRODUCED, 113)
+    assert "too few seeds" in found["why"]
+    same = of_joint("null-true-42-137", 212, retrained(212, 212, [0, 1]), 30)
+    assert same["verdict"] == claims.EXPLAINED
+    random = of_joint("null-random-42-137", 1, retrained(212, 113, [0, 1]), 0)
+    assert (random["as_published"], random["rigorous"]) == (1, 0.5)
+    other = of_joint("null-true-99-7", 324, retrained(212, 113, [0, 1]), 30)
+    assert other["verdict"] == claims.NOT_RUN
+
+
+def test_the_floor_of_thirty_draws_is_no_map_s_merit():
+    rows = [
+        {"how": "retrained", "statistic": "universal", "map": map_, "against": "random", "p": p}
+        for map_, p in (("true", 1 / 31), ("identity", 1 / 31))
+    ]
+    found = of_joint("null-p", 0.032, cells("s1", joint_tests=rows), 0.001)
+    assert found["verdict"] == claims.EXPLAINED
+    rows[1]["p"] = 0.5
+    found = of_joint("null-p", 0.032, cells("s1", joint_tests=rows), 0.001)
+    assert found["verdict"] == claims.REPRODUCED
+
+
+def test_a_regression_is_of_the_whole_run():
+    rows = pd.DataFrame(
+        [
+            {"scope": "all", "draws": "all", "points": 198, "slope": 0.839, "r2": 0.704},
+            {"scope": "all", "draws": "no random", "points": 18, "slope": 0.3, "r2": 0.09},
+            {"scope": "c", "draws": "all", "points": 66, "slope": 0.1, "r2": 0.01},
+        ]
+    )
+    tables = of.Cells({"joint_regression": rows}, "c", "final", SITES, "v")
+    known = of.Claim("bert-joint-regression-r2", "", "bert", "all", "", 0.704, 0.704, 0.1, "p")
+    found = claims.judge(known, tables)
+    assert (found["as_published"], found["rigorous"]) == (0.704, 0.09)
+    # That many points cannot give the p printed.
+    known = of.Claim("bert-joint-regression-p", "", "bert", "all", "", 0, 1e-67, 0, "p")
+    found = claims.judge(known, tables)
+    assert found["verdict"] == claims.FAILED
+    assert found["as_published"] == pytest.approx(1.7e-53, rel=0.5)
+
+
+def test_edits_are_held_against_neutral_ones():
+    def judged(control):
+        rows = [
+            {"edit": edit, "model": model, "effect": effect, "control": control}
+            for model in "AB"
+            for edit, effect in (("mood", -0.6), ("modal", -0.5))
+        ]
+        return of_joint("counterfactual", 0.55, cells("s1", joint_counterfactuals=rows))
+
+    assert judged(-0.1)["verdict"] == claims.REPRODUCED
+    assert judged(-0.1)["as_published"] == pytest.approx(0.55)
+    assert judged(-0.54)["verdict"] == claims.EXPLAINED
+
+
+def test_what_sizes_do_not_decide_stands_beside_the_distance():
+    row = {"tokens": 5478, "distance": 7.4, "distance_of_most": 0.13, "distance_of_random": 0.19}
+    rows = [
+        {**row, "sequences": n, "inside": 0.4, "outside": 7.3, "distance": 7.4 if n == 500 else 9}
+        for n in (100, 500)
+    ]
+    found = of_joint("size-distance", 7.42, cells("s1", joint_sizes=rows), 0.1)
+    assert (found["as_published"], found["rigorous"], found["null"]) == (7.4, 0.4, 7.3)
 
 
 def test_words_for_sites():

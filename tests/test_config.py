@@ -246,6 +246,15 @@ def test_shipped_configs_share_no_cohort_name():
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
 
 
+def test_claims_name_a_dictionary_where_they_are_about_one():
+    joint = yaml.safe_load((ROOT / "config/joint-bert.yaml").read_text())
+    joint["claims"]["dictionary"] = "topk-x8"
+    with pytest.raises(UserError, match=r"claims\.dictionary .* set it to null"):
+        load_run(joint)
+    with pytest.raises(UserError, match=r"claims\.dictionary .* choose from relu-l1-x2"):
+        load_run(changed(("claims", "dictionary"), None))
+
+
 def test_numbers_without_a_dot_are_read_as_meant():
     config = changed(("dictionaries", "relu-l1", "lr"), "5e-4")
     assert load_run(config).dictionaries["relu-l1"].lr == 5e-4

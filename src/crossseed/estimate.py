@@ -42,6 +42,8 @@ SMALL_MB = 700
 MORE_ARMS = 3
 # What is in memory however small the model: Python, PyTorch, transformers, one block of tokens.
 BASE_MB = 1500
+# How often the weights of a model are in memory while it is trained.
+COPIES_TRAINED = 8
 # Tokens of a forward pass, at most.
 BLOCK_TOKENS = 8192
 # Rows of a drift table that a site and comparison has, their bytes, and how often each is written:
@@ -459,6 +461,12 @@ def memory_mb(config: CohortConfig, models: int, comparisons: int = 0) -> int:
     # While one cell is fitted, three times its matrices.
     fit = 3 * DRIFT_MATRICES * width**2 * FLOAT64 if comparisons else 0
     return BASE_MB + round((weights + sums + fit) / 1e6)
+
+
+def training_mb(config: CohortConfig) -> int:
+    """Main memory of a job that trains one member: weights, gradients, two moments, the weights at the start, the best so
+    far, and both once more while a state is saved."""
+    return 2000 + round(COPIES_TRAINED * config.loaded_bytes / 1e6)
 
 
 def matching_mb(n_seeds: int, width: int | None, expansion: int) -> int:

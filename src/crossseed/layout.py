@@ -61,6 +61,7 @@ DRIFT_SEED = "results/{cohort}/drift/seed{seed}.csv"
 REPORT = "results/reports/{run}"
 OVER_SEEDS = f"{REPORT}/tables/over_seeds.csv"
 CLAIMS = f"{REPORT}/tables/claims.csv"
+REPORT_FEATURES = f"{REPORT}/features"
 # One SAE for two models; `JOINT` above is of weights.
 JOINT_CACHE = "results/{cohort}/joint/cache/seed{seed}/{checkpoint}/{site}.h5"
 JOINT_PAIR = f"results/{{cohort}}/joint/{PAIR}"

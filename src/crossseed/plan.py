@@ -500,6 +500,13 @@ CLAIMED_TABLES = (
     "bars",
     "drift",
     "stability",
+    "joint_conditions",
+    "joint_nulls",
+    "joint_tests",
+    "joint_sizes",
+    "joint_halves",
+    "joint_counterfactuals",
+    "joint_regression",
 )
 
 
@@ -565,6 +572,11 @@ def figures(run: RunConfig) -> list[str]:
     found += ["interpret"] if interpreted(run) else []
     found += ["weights", "weights-joint"] if run.weights else []
     found += ["bars", "edges"] if run.bars else []
+    if run.joint:
+        found += ["joint", "joint-geometry"]
+        found += ["joint-nulls"] if joint_nulls(run) else []
+        found += ["joint-sizes"] if run.joint.sizes else []
+        found += ["joint-counterfactuals"] if run.joint.counterfactuals else []
     if run.drift:
         found += ["drift-checkpoint", "drift-seed"]
         found += [

@@ -12,6 +12,11 @@ PUBLISHED = [
         if RUN.stability
         else []
     ),
+    *(
+        [workflow.source_path("../../resources/published/joint.csv")]
+        if RUN.joint
+        else []
+    ),
 ]
 
 

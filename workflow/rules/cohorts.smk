@@ -121,7 +121,7 @@ for cohort in plan.trained(RUN):
         resources:
             gpu=GPU,
             device=DEVICE,
-            mem_mb=2000,
+            mem_mb=estimate.training_mb(RUN.cohorts[cohort]),
             runtime=240,
         params:
             spec=spec("train", cohort=cohort),

@@ -1,7 +1,8 @@
 # Report: the run's tables, its figures, and the page that reads them out.
 #
 # Needs: the tables of all cells.
-# Makes: results/reports/{run}/ with tables/*.csv, figures/*.svg and .png, index.html.
+# Makes: results/reports/{run}/ with tables/*.csv, figures/*.svg and .png, index.html, and a page for each latent
+#        that was tried on edited sentences.
 
 
 rule collect:
@@ -90,6 +91,9 @@ rule report:
             ),
             category="Figures",
             caption="../report/figure.rst",
+        ),
+        features=directory(
+            [layout.REPORT_FEATURES] if RUN.joint and RUN.joint.counterfactuals else []
         ),
     log:
         f"{layout.REPORT}/logs/report.log",

@@ -227,9 +227,11 @@ def chosen(site: str, sites: Sequence[str]) -> list[str]:
     return list(words.get(site, [site] if site in sites else []))
 
 
-def dictionary_of(claim: Claim, dictionary: str) -> str:
+def dictionary_of(claim: Claim, dictionary: str | None) -> str:
     """The dictionaries that a claim is about: the run's own, or those of its variant with the
-    claim's expansion."""
+    claim's expansion; empty where the run names none."""
+    if dictionary is None:
+        return ""
     variant, _, own = dictionary.rpartition("-x")
     return f"{variant}-x{claim.expansion or own}"
 

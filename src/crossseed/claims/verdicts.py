@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from crossseed.claim_rule import ALPHA, NOTICEABLE
-from crossseed.claims import constructive, interventions, rotation, stability
+from crossseed.claims import constructive, interventions, joint, rotation, stability
 from crossseed.claims.cells import Cells, Claim, Wiring
 from crossseed.metrics import Estimate, estimate
 from crossseed.over_seeds import resampled
@@ -57,6 +57,7 @@ WIRED: dict[str, Wiring] = {
     **interventions.WIRED,
     **constructive.WIRED,
     **stability.WIRED,
+    **joint.WIRED,
 }
 # What is not a median over cells.
 SUMMARY: dict[str, str] = {"raw-ev-worst": "mean"}

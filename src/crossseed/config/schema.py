@@ -118,8 +118,9 @@ class ClaimsStudy(Model):
             "(`cohort` in `resources/published/*.csv`). Figures of others say that they were not run."
         ),
     ]
-    dictionary: str = Field(
-        description="The dictionaries that follow the published recipe, e.g. `relu-l1-x8`; with a "
+    dictionary: str | None = Field(
+        description="The dictionaries that follow the published recipe, e.g. `relu-l1-x8`, or null where the run has "
+        "claims on joint SAEs alone; with a "
         "`shared` start for the published protocol, an `independent` one for the rigorous one. Figures on SAE "
         "seeds that vary k or length are measured on its variants, e.g. `topk-k64`, `topk-short` and `topk-long`."
     )
@@ -271,9 +272,11 @@ class RunConfig(Model):
         if self.splice and not self.transfer:
             raise ValueError("splice runs the members of transfer's pairs; give transfer")
         if self.claims:
-            if not (self.transfer or self.drift or self.stability):
+            of_dictionaries = self.transfer or self.drift or self.stability
+            if not (of_dictionaries or self.joint):
                 raise ValueError(
-                    "claims are about pairs, checkpoints and SAE seeds; give transfer, drift or stability"
+                    "claims are about pairs, checkpoints, SAE seeds and joint SAEs; give transfer, drift, stability "
+                    "or joint"
                 )
             unknown = sorted(set(self.claims.cohorts.values()) - set(self.cohorts))
             if unknown:
@@ -282,7 +285,12 @@ class RunConfig(Model):
                     f"from {', '.join(self.cohorts)}"
                 )
             known = self._trained_names() if self.transfer or self.drift else self._seeded_names()
-            if self.claims.dictionary not in known:
+            if (self.claims.dictionary is None) == bool(of_dictionaries):
+                raise ValueError(
+                    "claims.dictionary names what claims on pairs, checkpoints and SAE seeds are measured on; "
+                    + (f"choose from {', '.join(known)}" if known else "set it to null")
+                )
+            if of_dictionaries and self.claims.dictionary not in known:
                 raise ValueError(
                     f"claims.dictionary {self.claims.dictionary!r} is not made by this run; choose "
                     f"from {', '.join(known)}"

@@ -5,7 +5,7 @@ Here those of transfer, drift and training; those of the rotation itself are in
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from crossseed.drift import COMPARISONS
 from crossseed.report import constructive_figures as constructive
-from crossseed.report import interpret
+from crossseed.report import interpret, joint_figures
 from crossseed.report import intervention_figures as interventions
 from crossseed.report import rotation_figures as rotation
 from crossseed.report import stability_figures as stability
@@ -269,8 +269,13 @@ def draw_all(
     recipes: dict[str, Any],
     drift: dict[str, Any] | None,
     folder: Path,
+    made: Sequence[str] = (),
 ) -> list[str]:
-    """Draws every figure of a run into a folder; returns their names in reading order."""
+    """Draws every figure of a run into a folder; returns their names in reading order.
+
+    Args:
+        made: names of the run's tables: some may be without a row, and have a figure.
+    """
     mpl.use("Agg")
     names: list[str] = []
 
@@ -315,6 +320,15 @@ def draw_all(
     if len(tables.bars):
         draw("bars", partial(constructive.bars, tables, info))
         draw("edges", partial(constructive.edges, tables, info))
+    for table, name, make in (
+        ("joint_conditions", "joint", joint_figures.conditions),
+        ("joint_latents", "joint-geometry", joint_figures.geometry),
+        ("joint_nulls", "joint-nulls", joint_figures.nulls),
+        ("joint_sizes", "joint-sizes", joint_figures.sizes),
+        ("joint_counterfactuals", "joint-counterfactuals", joint_figures.counterfactuals),
+    ):
+        if table in made:
+            draw(name, partial(make, tables))
     if drift is not None:
         for comparison in COMPARISONS:
             draw(f"drift-{comparison}", partial(drift_curves, tables, info, drift, comparison))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 
 from crossseed import __version__
 from crossseed.errors import UserError
-from crossseed.report import answer, figures
+from crossseed.report import answer, figures, joint
 from crossseed.report import tables as t
 from crossseed.store import write_text
 
@@ -51,6 +52,15 @@ STAGES = {
     "cocycle": "compose rotations",
     "drift": "measure drift",
     "drift_of_seed": "join the drift of a seed",
+    "joint_cache": "run models below the site, once",
+    "joint_maps": "fit maps for joint SAEs",
+    "joint_fits": "measure maps of joint SAEs",
+    "joint_size": "measure sample sizes",
+    "joint_train": "train joint SAEs",
+    "joint_evaluate": "measure joint SAEs",
+    "joint_null": "train joint SAEs with other maps",
+    "joint_tests": "test maps of joint SAEs",
+    "joint_counterfactuals": "edit sentences",
     "collect": "join tables",
 }
 CAPTIONS = {
@@ -166,6 +176,22 @@ CAPTIONS = {
     "Dotted: the published threshold.",
     "edges": "What cutting each edge adds to the loss, mean over batches; heads of other seeds under their own names. "
     "An edge leads from what a component writes to one that reads it, or to the logits.",
+    "joint": "Latents of models A and B by condition (1 to 3′: SAEs trained apart; 4: one SAE for both, no map; 5: with W; 6: with "
+    "W and the cross loss) and of what the study omits. Full: matched on other sentences than those scored, SAEs with starts of "
+    "their own; open circles: one start, or another weight of the cross loss; triangles: matched in sample. Points are means over "
+    "pairs with 95 % intervals over these (of one pair: bootstrap over its texts), small dots pairs. Grey ticks: one model's "
+    "tokens shifted against the other's.",
+    "joint-geometry": "Decoder directions of active latents of model A on their two leading principal axes, of the first pair of "
+    "each cohort. Blue: universal. Below each: the mean absolute cosine of active latents' directions, mean over both models, "
+    "beside that of random directions in as many dimensions, and the share of variance along the axes.",
+    "joint-nulls": "Universal latents after retraining with other maps, a point a retraining, lines their means. Below: the same over 1 "
+    "less the normalised error of the map on held-out tokens.",
+    "joint-sizes": "Above: Frobenius distance of W fitted on n sequences to W fitted on all, in whole (black), within the directions "
+    "that hold 99 % of the singular values of H_AᵀH_B (blue), and outside (orange-red). Below: normalised error on held-out "
+    "sequences; open: it falls by less than 1 % a doubling. Lines are pairs.",
+    "joint-counterfactuals": "How far an edit that changes a sentence's class changes the peak of latents that tell that class, over "
+    "at least 20 sentences an edit (full), and how far a neutral edit of the same sentences does (open). Points are latents and "
+    "pairs, ticks medians; changes beyond the axis lie on its edge.",
     "training": "Training loss of the models, mean over 50 steps.",
 }
 
@@ -216,6 +242,18 @@ def _data_uri(path: Path) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
+def _write_features(
+    environment: jinja2.Environment, shared: Mapping[str, Any], run: str, folder: Path
+) -> None:
+    """A page a latent that was tried on edited sentences, and nothing else, in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("*.html"):
+        old.unlink()
+    template = environment.get_template("feature.html.j2")
+    for feature in shared.get("features", []):
+        write_text(folder / feature["file"], template.render(run=run, **feature))
+
+
 def write(spec: dict[str, Any], results: Path, page: Path) -> None:
     """Draws the figures of a run and writes its page.
 
@@ -237,7 +275,9 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
             f"{folder / 'tables'}: {error}; run the workflow to make the tables"
         ) from error
     variants = {name: about["recipe"] for name, about in spec["dictionaries"].items()}
-    names = figures.draw_all(tables, info, variants, spec["drift"], folder / "figures")
+    names = figures.draw_all(
+        tables, info, variants, spec["drift"], folder / "figures", spec["tables"]
+    )
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("crossseed.report", "."),
         autoescape=True,
@@ -245,6 +285,9 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    shared = joint.of_run(tables)
+    if "joint_contexts" in spec["tables"]:
+        _write_features(environment, shared, spec["run"], folder / "features")
     text = environment.get_template("index.html.j2").render(
         run=spec["run"],
         cohorts=[answer.of_cohort(tables, name, about) for name, about in info.items()],
@@ -258,6 +301,7 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
             for name in names
         ],
         claims=answer.claims(tables),
+        joint=shared,
         quality=answer.quality(tables) if len(tables.quality) else [],
         language_models=answer.language_models(tables) if len(tables.quality) else [],
         recipes=recipes(spec),

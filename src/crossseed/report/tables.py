@@ -49,6 +49,18 @@ class Tables(NamedTuple):
     causes: pd.DataFrame
     bars: pd.DataFrame
     lenses: pd.DataFrame
+    joint_conditions: pd.DataFrame
+    joint_latents: pd.DataFrame
+    joint_training: pd.DataFrame
+    joint_fits: pd.DataFrame
+    joint_nulls: pd.DataFrame
+    joint_tests: pd.DataFrame
+    joint_sizes: pd.DataFrame
+    joint_halves: pd.DataFrame
+    joint_counterfactuals: pd.DataFrame
+    joint_contexts: pd.DataFrame
+    joint_pooled: pd.DataFrame
+    joint_regression: pd.DataFrame
     drift: pd.DataFrame
     published: pd.DataFrame
     claims: pd.DataFrame
@@ -72,7 +84,8 @@ def of_one_checkpoint(tables: Tables) -> Tables:
     Tables that compare checkpoints keep them all: drift, and stability with the interpretability of its latents, whose null is the
     untrained model.
     """
-    names = list(dict.fromkeys(tables.dictionaries.checkpoint))
+    studied = tables.dictionaries if len(tables.dictionaries) else tables.joint_conditions
+    names = list(dict.fromkeys(studied.checkpoint))
     if not names:
         return tables
     name = "final" if "final" in names else names[-1]

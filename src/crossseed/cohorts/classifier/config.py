@@ -215,27 +215,35 @@ AnyModel = Annotated[ScratchModel | CheckpointModel, Field(discriminator="source
 class ClassifierTraining(Model):
     """How each model is fine-tuned: AdamW on all weights, linear warm-up, then cosine to 0.
 
-    Dropout is on, betas are PyTorch's. Published values are those of the one table of the joint study.
+    Dropout is on, betas are PyTorch's. Published values, which are the defaults, are those of the one table of the
+    joint study.
     """
 
-    epochs: Count = Field(description="Passes over the training sentences, at most (published: 5).")
-    batch_rows: Count = Field(description="Sentences a step (published: 16).")
-    peak_lr: Positive = Field(description="Peak learning rate of AdamW (published: 5e-5).")
+    epochs: Count = Field(
+        default=5, description="Passes over the training sentences, at most (published: 5)."
+    )
+    batch_rows: Count = Field(default=16, description="Sentences a step (published: 16).")
+    peak_lr: Positive = Field(
+        default=5e-5, description="Peak learning rate of AdamW (published: 5e-5)."
+    )
     warmup_ratio: Fraction = Field(
-        description="Share of the steps in which the rate rises (published: 0.1)."
+        default=0.1, description="Share of the steps in which the rate rises (published: 0.1)."
     )
     weight_decay: NotNegative = Field(
-        description="AdamW's decoupled weight decay (published: 1e-3)."
+        default=1e-3, description="AdamW's decoupled weight decay (published: 1e-3)."
     )
     grad_clip: Positive = Field(
-        description="Largest global gradient norm (not published; transformers' default: 1)."
+        default=1.0,
+        description="Largest global gradient norm (not published; transformers' default: 1).",
     )
     patience: Count = Field(
+        default=5,
         description="Epochs without a lower loss on `development` after which training stops (published: 5, "
-        "of what is not said); the weights with the lowest are kept."
+        "of what is not said); the weights with the lowest are kept.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        description="Arithmetic of the forward pass (published: mixed); weights and optimiser stay in float32."
+        default="bfloat16",
+        description="Arithmetic of the forward pass (published: mixed); weights and optimiser stay in float32.",
     )
 
 
@@ -245,15 +253,20 @@ class ClassifierTokens(Model):
     `fit` and `train` are drawn from the training sentences, as published, `eval` from those of `eval`.
     """
 
-    seed: CountOrZero = Field(description="Decides which sentences are taken (published: 42).")
+    seed: CountOrZero = Field(
+        default=42, description="Decides which sentences are taken (published: 42)."
+    )
     context: Annotated[int, Field(ge=4)] = Field(
+        default=128,
         description="Tokens of a sentence at most; the rest is cut (published: 128). Models from scratch have as "
-        "many positions; a base with fewer is refused."
+        "many positions; a base with fewer is refused.",
     )
     keep_special_tokens: bool = Field(
         description="Whether activations at [CLS] and [SEP] are kept; padding never is."
     )
-    fit: Count = Field(description="Sentences that rotations are fitted on (published: 500).")
+    fit: Count = Field(
+        default=500, description="Sentences that rotations are fitted on (published: 500)."
+    )
     train: Count = Field(description="Sentences that SAEs are trained on.")
     eval: Count = Field(description="Sentences behind every reported number.")
 

@@ -1,0 +1,763 @@
+"""What the page says of SAEs that two models share: conditions, maps, sample size, and edited sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from crossseed.metrics import estimate, resample_weights
+from crossseed.report import tables as t
+from crossseed.seeding import generator
+
+ROW = ["condition", "init", "lambda_cross"]
+# Conditions in the order of the table, and what they are.
+WORDS = {
+    "1": "1: SAEs apart, equal index",
+    "2": "2: SAEs apart, matched",
+    "3": "3: SAEs apart, B rotated, matched",
+    "3'": "3′: A’s SAE on both, B rotated",
+    "4": "4: one SAE, no map",
+    "5": "5: one SAE, W",
+    "6": "6: one SAE, W, cross loss",
+    "crosscoder": "BatchTopK crosscoder",
+    "mutual": "SAEs drawn to each other, matched",
+    "universal": "universal SAE",
+    "ridge": "one SAE, linear map, cross loss",
+}
+STARTS = {"shared": "one start", "distinct": "own starts", "": ""}
+# `eval` itself: in sample.
+MATCHINGS = {"eval": "matched in sample", "train": "matched on train", "fit": "", "index": ""}
+IN_SAMPLE = "eval"
+SHARE, COUNT = "universal_share", "universal"
+LEVEL = 0.05
+# Draws of pairs behind the interval of a difference.
+RESAMPLES = 999
+
+
+class Column(NamedTuple):
+    """How a measure is written: its head, its format, and by what it is multiplied."""
+
+    head: str
+    form: str
+    scale: float = 1.0
+
+
+COLUMNS = {
+    COUNT: Column("universal latents", ".0f"),
+    SHARE: Column("of active ones, %", ".1f", 100),
+    "active": Column("active latents", ".0f"),
+    "dead_share": Column("dead, %", ".1f", 100),
+    "accuracy_change": Column("accuracy lost, points", "+.2f"),
+    "accuracy_change_from_independent": Column("lost against condition 1, points", "+.2f"),
+    "l0": Column("L0", ".1f"),
+    "fvu": Column("FVU", ".3f"),
+    "kl": Column("KL, nats", ".4f"),
+    "cosine": Column("mean |cosine|", ".3f"),
+}
+# Under these nothing is correlated, so that rows and matching do not matter.
+OF_NO_ROWS = (
+    "accuracy_change",
+    "accuracy_change_from_independent",
+    "l0",
+    "fvu",
+    "kl",
+    "cosine",
+)
+NULL_WORDS = {
+    "identity": "no map",
+    "true": "W",
+    "mismatched": "W of shuffled tokens",
+    "partial": "W of partly shuffled tokens",
+    "top": "W on leading directions alone",
+    "random": "random rotations",
+    "ridge": "linear map",
+    "permutation": "permutation",
+}
+
+
+def text(column: pd.Series) -> pd.Series:
+    """A column as text: an empty cell is read as missing, and condition 4 as a number where none has a letter."""
+    return column.map(
+        lambda value: (
+            "" if pd.isna(value) else f"{value:g}" if isinstance(value, float) else str(value)
+        )
+    )
+
+
+def read(table: pd.DataFrame) -> pd.DataFrame:
+    """A table with its words as text."""
+    words = [name for name in ("condition", "init", "rows", "matched_on") if name in table]
+    return table.assign(**{name: text(table[name]) for name in words})
+
+
+def tops(rows: pd.DataFrame) -> dict[str, Column]:
+    """The Top-N r that a table has, ascending."""
+    numbers = sorted(
+        int(name[3:-2])
+        for name in rows.measure.unique()
+        if name.startswith("top") and name.endswith("_r")
+    )
+    return {f"top{n}_r": Column(f"Top-{n} r", ".2f") for n in numbers}
+
+
+def of_run(tables: t.Tables) -> dict[str, Any]:
+    """The section on joint SAEs; empty without them."""
+    if tables.joint_pooled.empty:
+        return {}
+    pooled = read(tables.joint_pooled)
+    single = read(tables.joint_conditions)
+    cohorts = [
+        of_cohort(tables, pooled[pooled.cohort == cohort], single[single.cohort == cohort])
+        for cohort in pooled.cohort.unique()
+    ]
+    return {
+        "cohorts": cohorts,
+        "regression": regression(tables),
+        "features": features(tables),
+    }
+
+
+def of_cohort(tables: t.Tables, pooled: pd.DataFrame, single: pd.DataFrame) -> dict[str, Any]:
+    """All that is said of one cohort; with several sites or checkpoints of each."""
+    cohort = str(pooled.cohort.iloc[0])
+    parts = []
+    for (checkpoint, site), rows in pooled.groupby(["checkpoint", "site"], sort=False):
+        of = single[(single.checkpoint == checkpoint) & (single.site == site)]
+        heads = {**tops(rows), **COLUMNS}
+        heads = {key: head for key, head in heads.items() if key in set(rows.measure)}
+        parts.append(
+            {
+                "where": f"{checkpoint}, {site}",
+                "pairs": int(rows.pairs.max()),
+                "heads": [head.head for head in heads.values()],
+                "tables": [
+                    (word, list(_lines(rows, of, heads, kind)))
+                    for kind, word in (
+                        ("tokens", "per token"),
+                        ("texts", "means over a text’s tokens"),
+                    )
+                    if kind in set(rows.rows)
+                ],
+                "sentences": [*reading(rows, of), *_baselines(rows), *_behaviour(rows)],
+                "nulls": nulls(tables, cohort, checkpoint, site),
+                "sizes": sizes(tables, cohort, checkpoint, site),
+                "edits": edits(tables, cohort, checkpoint, site),
+            }
+        )
+    kind = str(pooled.kind_of_seed.iloc[0])
+    return {
+        "name": cohort,
+        "data": str(pooled["data"].iloc[0]),
+        "kind": "" if kind == "nan" else kind,
+        "parts": parts,
+    }
+
+
+# --- conditions ---------------------------------------------------------------------------
+
+
+def label(condition: str, init: str, lambda_cross: float, matched_on: str, grid: bool) -> str:
+    """A row of the table, in words."""
+    parts = [WORDS.get(condition, condition), STARTS.get(init, init)]
+    parts += [f"λ {lambda_cross:g}"] if grid else []
+    parts += [MATCHINGS.get(matched_on, matched_on)]
+    return ", ".join(part for part in parts if part)
+
+
+def _lines(
+    rows: pd.DataFrame, single: pd.DataFrame, heads: Mapping[str, Column], kind: str
+) -> Iterator[dict[str, Any]]:
+    """A line for each condition, start, weight and matching."""
+    scored = rows[rows.rows == kind]
+    weights = scored[scored.condition == "6"].lambda_cross.nunique()
+    for key, part in scored.groupby([*ROW, "matched_on"], sort=False):
+        condition, init, weight, matched_on = key
+        same = _same(rows, condition, init, weight)
+        own = {**_by_measure(same[same.rows == ""]), **_by_measure(part)}
+        one = _same(single, condition, init, weight)
+        alone = {
+            **_by_measure(one[one.rows == ""]),
+            **_by_measure(one[(one.rows == kind) & (one.matched_on == matched_on)]),
+        }
+        yield {
+            "label": label(condition, init, weight, matched_on, condition == "6" and weights > 1),
+            "cells": [_cell(own.get(name), alone.get(name), head) for name, head in heads.items()],
+        }
+
+
+def _same(rows: pd.DataFrame, condition: str, init: str, weight: float) -> pd.DataFrame:
+    return rows[(rows.condition == condition) & (rows.init == init) & (rows.lambda_cross == weight)]
+
+
+def _by_measure(rows: pd.DataFrame) -> dict[str, Any]:
+    return {row.measure: row for row in rows.itertuples()}
+
+
+def _cell(row: Any, alone: Any, head: Column) -> dict[str, str]:
+    """Mean and standard deviation over pairs, their interval, and the null; of one pair, the interval over texts."""
+    if row is None or pd.isna(row.mean):
+        return {"value": "–", "more": ""}
+
+    def said(value: float) -> str:
+        return format(head.scale * value, head.form)
+
+    value = said(row.mean)
+    if row.pairs > 1 and not pd.isna(row.sd):
+        value += f" ± {format(head.scale * row.sd, head.form.removeprefix('+'))}"
+    low, high = row.low, row.high
+    if row.pairs == 1 and alone is not None:
+        low, high = alone.low, alone.high
+    more = [] if pd.isna(low) else [f"{said(low)} to {said(high)}"]
+    more += [] if pd.isna(row.null) else [f"null {said(row.null)}"]
+    return {"value": value, "more": "; ".join(more)}
+
+
+class Chosen(NamedTuple):
+    """The rows that sentences are about: of several starts their own, matched on other sentences."""
+
+    condition: str
+    init: str
+    lambda_cross: float
+    matched_on: str
+
+
+def chosen(rows: pd.DataFrame, condition: str) -> Chosen | None:
+    """Which row stands for a condition; None where it was not run."""
+    of = rows[(rows.condition == condition) & (rows.rows == "tokens")]
+    if of.empty:
+        return None
+    init = "distinct" if "distinct" in set(of.init) else str(of.init.iloc[0])
+    of = of[of.init == init]
+    # The run's own weight comes before those of the grid.
+    weight = float(of.lambda_cross.iloc[0])
+    on = next(
+        (split for split in ("index", "fit", "train", "eval") if split in set(of.matched_on)), ""
+    )
+    return Chosen(condition, init, weight, on)
+
+
+def value_of(rows: pd.DataFrame, of: Chosen | None, measure: str, column: str = "mean") -> float:
+    """A pooled value; NaN without it."""
+    if of is None:
+        return float("nan")
+    part = _same(rows, of.condition, of.init, of.lambda_cross)
+    part = part[part.measure == measure]
+    if measure not in OF_NO_ROWS and not measure.startswith("accuracy"):
+        part = part[(part.rows == "tokens") & (part.matched_on == of.matched_on)]
+    return float(part[column].iloc[0]) if len(part) else float("nan")
+
+
+def difference(single: pd.DataFrame, first: Chosen, second: Chosen, measure: str) -> Any:
+    """A measure of one condition less that of another, mean over pairs with its interval over these (none of one pair)."""
+
+    def of(which: Chosen) -> pd.Series:
+        part = _same(single, which.condition, which.init, which.lambda_cross)
+        part = part[part.measure == measure]
+        part = part[(part.rows == "tokens") & (part.matched_on == which.matched_on)]
+        return part.set_index(["source_seed", "target_seed"]).value
+
+    both = (of(first) - of(second)).dropna().to_numpy(float)
+    if not len(both):
+        return estimate(np.array([np.nan]))
+    rng = generator("joint-page", first.condition, second.condition, measure)
+    weights = resample_weights(rng, len(both), RESAMPLES if len(both) > 1 else 0)
+    return estimate((weights @ both) / len(both))
+
+
+def _points(found: Any) -> str:
+    """A difference of shares, in points."""
+    interval = (
+        "" if np.isnan(found.low) else f" ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
+    )
+    return f"{100 * found.value:+.1f}{interval}"
+
+
+def reading(rows: pd.DataFrame, single: pd.DataFrame) -> list[str]:
+    """How much of the agreement is joint training, W, and the cross loss, and what chance gives."""
+    of = {name: chosen(rows, name) for name in WORDS}
+    shares = {name: value_of(rows, which, SHARE) for name, which in of.items()}
+    steps = {
+        "2": "SAEs trained apart and matched",
+        "4": "one SAE without a map",
+        "5": "with W",
+        "6": "with W and the cross loss",
+    }
+    known = {name: words for name, words in steps.items() if not np.isnan(shares[name])}
+    if not known:
+        return []
+    shifted = [value_of(rows, of[name], SHARE, "null") for name in known]
+    sentences = [
+        "Share of active latents that are universal: "
+        + ", ".join(f"{100 * shares[name]:.1f} % {words}" for name, words in known.items())
+        + f"; with one model’s tokens shifted {100 * max(shifted):.1f} % at most."
+    ]
+    gains = []
+    for name, before, words in (
+        ("4", "2", "training one SAE for both models"),
+        ("5", "4", "W"),
+        ("6", "5", "the cross loss"),
+    ):
+        first, second = of[name], of[before]
+        if first is not None and second is not None:
+            found = difference(single, first, second, SHARE)
+            if not np.isnan(found.value):
+                gains.append((words, found))
+    if gains:
+        sentences.append(
+            f"So {', '.join(f'{words} adds {_points(found)}' for words, found in gains)} points"
+            + (_largest(gains) if len(gains) > 1 else "")
+            + "."
+        )
+    counts = {name: value_of(rows, of[name], COUNT) for name in known}
+    active = {name: value_of(rows, of[name], "active") for name in known}
+    if len(known) > 1:
+        sentences.append(
+            "A share rises too where fewer latents are active: in the same order "
+            + ", ".join(f"{counts[name]:.0f} of {active[name]:.0f}" for name in known)
+            + "."
+        )
+    return sentences + _of_apart(rows, of, shares)
+
+
+def _largest(gains: list[tuple[str, Any]]) -> str:
+    words, found = max(gains, key=lambda gain: gain[1].value)
+    total = sum(gain.value for _, gain in gains)
+    if total < LEVEL or found.value <= 0:
+        return ""
+    said = f": of {100 * total:.1f} points in all, {words} is {100 * found.value / total:.0f} %"
+    return (
+        said if np.isnan(found.low) or found.low > 0 else f"{said}, of which the interval covers 0"
+    )
+
+
+def _of_apart(
+    rows: pd.DataFrame, of: Mapping[str, Chosen | None], shares: Mapping[str, float]
+) -> list[str]:
+    """What SAEs trained apart say: the start, matching in sample, and W without joint training."""
+    sentences = []
+    index = of["1"]
+    if index is not None and index.init == "distinct":
+        shared = value_of(rows, index._replace(init="shared"), SHARE)
+        if not np.isnan(shared):
+            sentences.append(
+                f"Latents of equal index agree in {100 * shares['1']:.1f} % where SAEs have starts of their own, in "
+                f"{100 * shared:.1f} % where they share one."
+            )
+    pair = of["2"]
+    if pair is not None and pair.matched_on != IN_SAMPLE:
+        inside = value_of(rows, pair._replace(matched_on=IN_SAMPLE), SHARE)
+        if not np.isnan(inside):
+            sentences.append(
+                f"Matched in sample, on the very tokens that are scored, condition 2 would have {100 * inside:.1f} %."
+            )
+    moved = [
+        f"{100 * shares[name]:.1f} % {words}"
+        for name, words in (
+            ("3", "where B’s SAE reads what W carries over, an input it never saw"),
+            ("3'", "where A’s SAE does"),
+        )
+        if not np.isnan(shares[name])
+    ]
+    if moved:
+        sentences.append(f"W without joint training: {', '.join(moved)}.")
+    return sentences
+
+
+def _baselines(rows: pd.DataFrame) -> list[str]:
+    """What the study omits, beside its full pipeline."""
+    words = {
+        "ridge": "a linear map in place of W",
+        "crosscoder": "a BatchTopK crosscoder",
+        "mutual": "two SAEs drawn to each other",
+        "universal": "a universal SAE",
+    }
+    found = {}
+    for name in words:
+        share = value_of(rows, chosen(rows, name), SHARE)
+        if not np.isnan(share):
+            found[name] = share
+    if not found:
+        return []
+    own = value_of(rows, chosen(rows, "6"), SHARE)
+    said = ", ".join(f"{words[name]} {100 * share:.1f} %" for name, share in found.items())
+    beside = "" if np.isnan(own) else f" (condition 6: {100 * own:.1f} %)"
+    # One code serves both models there, or is chosen on both together.
+    note = (
+        " A crosscoder chooses latents on both models together, so that its two codes agree by construction."
+        if "crosscoder" in found
+        else ""
+    )
+    return [f"Baselines that the study omits: {said}{beside}.{note}"]
+
+
+def _behaviour(rows: pd.DataFrame) -> list[str]:
+    said = []
+    for name in ("1", "4", "5", "6"):
+        change = value_of(rows, chosen(rows, name), "accuracy_change")
+        if not np.isnan(change):
+            said.append(f"{change:+.2f} in condition {name}")
+    if not said:
+        return []
+    clean = value_of(
+        rows,
+        next(of for name in ("1", "4", "5", "6") if (of := chosen(rows, name)) is not None),
+        "accuracy_clean",
+    )
+    return [
+        f"With the SAE in their passes models lose, of {clean:.1f} % accuracy, in points {', '.join(said)} (below 0: a gain)."
+    ]
+
+
+# --- maps ---------------------------------------------------------------------------------
+
+
+def _at(table: pd.DataFrame, cohort: str, checkpoint: str, site: str) -> pd.DataFrame:
+    if table.empty:
+        return table
+    return table[(table.cohort == cohort) & (table.checkpoint == checkpoint) & (table.site == site)]
+
+
+def null_label(null: str, share: float, directions: float, complement: object) -> str:
+    """A kind of map in words."""
+    if null == "partial":
+        return f"W, {100 * share:.0f} % of tokens shuffled"
+    if null == "top":
+        rest = "random" if complement == "haar" else "as near the identity as can be"
+        return f"W on {directions:.0f} directions, the rest {rest}"
+    return NULL_WORDS.get(null, null)
+
+
+def nulls(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str, Any]:
+    """Retrainings with other maps, errors of maps, and tests without training; empty without them."""
+    rows = _at(tables.joint_nulls, cohort, checkpoint, site)
+    tests = _at(tables.joint_tests, cohort, checkpoint, site)
+    fits = _at(tables.joint_fits, cohort, checkpoint, site)
+    if rows.empty and fits.empty:
+        return {}
+    return {
+        "sentences": _null_sentences(rows, tests),
+        "retrained": list(_retrained(rows)),
+        "fits": list(_fits(fits)),
+        "tests": list(_tests(tests)),
+    }
+
+
+KIND = ["null", "share", "directions", "complement"]
+
+
+def _retrained(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """A line a kind of map: over pairs and draws."""
+    if rows.empty:
+        return
+    for key, part in rows.groupby(KIND, sort=False, dropna=False):
+        count = part[part.measure == COUNT].value
+        share = part[part.measure == SHARE].value.dropna()
+        nre = part.drop_duplicates(["source_seed", "target_seed", "draw"]).nre
+        yield {
+            "label": null_label(*key),
+            "n": len(count),
+            "universal": f"{count.mean():.1f}",
+            "range": f"{count.min():.0f} to {count.max():.0f}",
+            "share": f"{100 * share.mean():.1f}" if len(share) else "–",
+            "nre": f"{nre.mean():.3f}",
+        }
+
+
+def _null_sentences(rows: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
+    if rows.empty:
+        return []
+    counts = rows[rows.measure == COUNT]
+    mean = counts.groupby("null").value.mean()
+    random = counts[counts.null == "random"]
+    said = [f"{mean[name]:.0f} with {words}" for name, words in NULL_WORDS.items() if name in mean and name in ("identity", "true", "mismatched")]  # fmt: skip
+    if len(random):
+        per_pair = random.groupby(["source_seed", "target_seed"]).value.max()
+        said.append(f"at most {per_pair.max():.0f} with random rotations")
+    sentences = [f"Universal latents after retraining: {', '.join(said)}."]
+    found = tests[(tests.how == "retrained") & (tests.statistic == COUNT)] if len(tests) else tests
+    against = found[found.against == "random"] if len(found) else found
+    own = against[against["map"] == "true"] if len(against) else against
+    if len(own):
+        sentences.append(
+            f"Against {own.draws.iloc[0]:.0f} random rotations W has p = {_p_range(own.p)}, no less than "
+            f"{own.p_least.iloc[0]:.3g} being possible"
+            + _same_of_identity(against[against["map"] == "identity"])
+        )
+    if {"true", "identity"} <= set(mean.index):
+        by_pair = counts[counts.null.isin(["true", "identity"])].pivot_table(
+            index=["source_seed", "target_seed"], columns="null", values="value"
+        )
+        more = (by_pair["true"] > by_pair["identity"]).sum()
+        sentences.append(
+            f"What tells is W against no map: it gives more universal latents in {more} of {len(by_pair)} "
+            f"pair{'s' if len(by_pair) != 1 else ''}."
+        )
+    return sentences
+
+
+def _p_range(p: pd.Series) -> str:
+    return f"{p.min():.3g}" if p.min() == p.max() else f"{p.min():.3g} to {p.max():.3g}"
+
+
+def _same_of_identity(identity: pd.DataFrame) -> str:
+    if identity.empty:
+        return "."
+    said = _p_range(identity.p)
+    if identity.p.max() <= LEVEL:
+        return f"; no map at all has p = {said}, so that this says little of W."
+    return f"; no map at all has p = {said}: these models have nothing in common in place."
+
+
+def _fits(fits: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """Errors of maps on other sentences than they are fitted on, a line a map."""
+    if fits.empty:
+        return
+    for (name, centred), part in fits.groupby(["map", "centered"], sort=False):
+        one = len(part) == 1 and not pd.isna(part.nre_low.iloc[0])
+        interval = (
+            f"{part.nre_low.iloc[0]:.3f} to {part.nre_high.iloc[0]:.3f}"
+            if one
+            else f"{part.nre.min():.3f} to {part.nre.max():.3f}"
+        )
+        yield {
+            "label": NULL_WORDS.get(name, name) + (", centred" if centred else ""),
+            "nre": f"{part.nre.mean():.3f}",
+            "interval": interval,
+            "fit": f"{part.nre_fit.mean():.3f}",
+            "determinant": ", ".join(sorted({f"{sign:+.0f}" for sign in np.sign(part.determinant.dropna())})) or "–",
+        }  # fmt: skip
+
+
+STATISTICS = {
+    "nre": "normalised error",
+    "encoder_r": "mean r of what A’s encoders read",
+    "encoder_share": "share of them at the threshold",
+}
+
+
+def _tests(tests: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """What needs no training, against Haar draws."""
+    if tests.empty:
+        return
+    rows = tests[tests.how == "post_hoc"]
+    for (statistic, name), part in rows.groupby(["statistic", "map"], sort=False):
+        yield {
+            "label": f"{STATISTICS.get(statistic, statistic)}, {NULL_WORDS.get(name, name)}",
+            "value": f"{part.value.mean():.3f}",
+            "null": f"{part.null_mean.mean():.3f} ± {part.null_sd.mean():.3f}",
+            "best": f"{part.null_best.max() if statistic != 'nre' else part.null_best.min():.3f}",
+            "draws": f"{part.draws.iloc[0]:.0f}",
+            "p": _p_range(part.p),
+        }
+
+
+def regression(tables: t.Tables) -> list[str]:
+    """What the error of a map says of the universal latents it gives."""
+    rows = tables.joint_regression
+    if rows.empty:
+        return []
+    sentences = []
+    for row in rows[rows["scope"] == "all"].itertuples():
+        interval = (
+            ""
+            if pd.isna(row.slope_low)
+            else f" ({row.slope_low:.2f} to {row.slope_high:.2f} over pairs)"
+        )
+        which = "all maps" if row.draws == "all" else "all but random rotations"
+        sentences.append(
+            f"Over {row.points} retrainings of {row.pairs} pairs with {which}, universal latents go with 1 less the "
+            f"error of the map by r = {row.slope:.2f}{interval}, R² = {row.r2:.2f}."
+        )
+    if len(sentences) == 2:
+        sentences.append(
+            "Random rotations are most of the points and lie in one place, so that with them R² is mostly the contrast of "
+            "two groups; retrainings of a pair are no independent points, and published p take them as such."
+        )
+    return sentences
+
+
+# --- sample size --------------------------------------------------------------------------
+
+
+def sizes(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str, Any]:
+    """How many sequences decide W, and which part of it; empty without that."""
+    curve = _at(tables.joint_sizes, cohort, checkpoint, site)
+    halves = _at(tables.joint_halves, cohort, checkpoint, site)
+    if curve.empty:
+        return {}
+    sentences = []
+    flat = curve[curve.flat == 1].groupby(["source_seed", "target_seed"]).sequences.min()
+    n_pairs = len(curve.groupby(["source_seed", "target_seed"]))
+    if len(flat):
+        sentences.append(
+            f"Held-out error falls by less than 1 % a doubling from {flat.median():.0f} sequences on "
+            f"({len(flat)} of {n_pairs} pair{'s' if n_pairs != 1 else ''})."
+        )
+    else:
+        sentences.append("Held-out error still falls by more than 1 % a doubling at the last size.")
+    lines = []
+    for row in halves.itertuples():
+        lines.append(
+            {
+                "label": f"{row.source_seed}, {row.target_seed}",
+                "cells": [
+                    f"{row.sequences:.0f}",
+                    f"{row.tokens:.0f}",
+                    f"{row.mean:.2f}",
+                    f"{row.sd:.3f}",
+                    f"{row.inside_mean:.2f}",
+                    f"{row.outside_mean:.2f}",
+                    f"{row.k95:.0f}, {row.k99:.0f}",
+                    f"{row.k95_squared:.0f}, {row.k99_squared:.0f}",
+                ],
+            }
+        )
+    if len(halves):
+        sentences.append(
+            f"W’s of two halves of the fitted sequences lie {halves['mean'].median():.2f} apart (standard deviation over splits "
+            f"{halves.sd.median():.3f}), {halves.inside_mean.median():.2f} within the {halves.k99.median():.0f} "
+            f"directions that hold 99 % of the singular values and {halves.outside_mean.median():.2f} outside. A small "
+            "spread says that halves agree on how far apart they are, not that they are near."
+        )
+    return {
+        "sentences": sentences,
+        "heads": ["sequences", "tokens", "distance of halves", "its sd over splits", "within k99", "outside", "k95, k99", "of squares"],
+        "halves": lines,
+    }  # fmt: skip
+
+
+# --- edited sentences ---------------------------------------------------------------------
+
+
+def edits(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str, Any]:
+    """What edits of sentences do to latents; empty without them."""
+    rows = _at(tables.joint_counterfactuals, cohort, checkpoint, site)
+    if rows.empty:
+        return {}
+    return {"sentences": _edit_sentences(rows), "rows": list(_edit_lines(rows))}
+
+
+PAIR_KEYS = ["cohort", "source_seed", "target_seed", "checkpoint", "site"]
+
+
+def feature_name(row: Any) -> str:
+    """The file of a latent's page."""
+    site = str(row.site).replace(".", "-")
+    return f"{row.cohort}-{row.source_seed}-{row.target_seed}-{row.checkpoint}-{site}-{row.latent}.html"
+
+
+def _edit_lines(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for row in rows.itertuples():
+        label_ = rows.loc[row.Index, "class"]
+        yield {
+            "file": f"features/{feature_name(row)}",
+            "latent": row.latent,
+            "pair": f"{row.source_seed}, {row.target_seed}",
+            "class": label_,
+            "r": f"{row.r:.2f}",
+            "edit": f"{str(row.edit).replace('_', ' ')} (to {row.after})",
+            "model": str(row.model).upper(),
+            "items": f"{row.items:.0f}" + (f" ({row.silent:.0f} silent)" if row.silent else ""),
+            "effect": _percent(row.effect, row.effect_low, row.effect_high),
+            "control": _percent(row.control, row.control_low, row.control_high),
+            "signs": f"{row.lower:.0f} : {row.higher:.0f}",
+            "p": f"{row.p:.2g}",
+            "holm": f"{row.p_holm:.2g}",
+        }
+
+
+def _percent(value: float, low: float, high: float) -> str:
+    if pd.isna(value):
+        return "–"
+    interval = "" if pd.isna(low) else f" ({100 * low:+.0f} to {100 * high:+.0f})"
+    return f"{100 * value:+.0f}{interval}"
+
+
+def _edit_sentences(rows: pd.DataFrame) -> list[str]:
+    """How many latents do what their class would have them do, beside neutral edits, and in both models."""
+    known = rows.dropna(subset=["effect", "control"])
+    if known.empty:
+        return ["No sentence to be edited makes a chosen latent fire."]
+    below = known[(known.p_holm < LEVEL) & (known.lower > known.higher)]
+    above = known[(known.p_holm < LEVEL) & (known.lower < known.higher)]
+    sentences = [
+        f"Median change of the peak over {len(known)} latents, edits and models: {100 * known.effect.median():+.0f} % where the "
+        f"class changes, {100 * known.control.median():+.0f} % under neutral edits of the same sentences. By the sign test, "
+        f"corrected for all of a pair, the edit lowers the peak more than the neutral one in {len(below)} of {len(known)}, "
+        f"less in {len(above)}."
+    ]
+    by_model = known.pivot_table(
+        index=[*PAIR_KEYS, "class", "latent", "edit"], columns="model", values="effect"
+    ).dropna()
+    if by_model.shape[1] == 2 and len(by_model) > 2:
+        first, second = (by_model[name] for name in by_model.columns)
+        if first.std() > 0 and second.std() > 0:
+            sentences.append(
+                f"Effects in A and in B correlate by {first.corr(second):.2f} over {len(by_model)} latents and edits."
+            )
+    return sentences
+
+
+def features(tables: t.Tables) -> list[dict[str, Any]]:
+    """A page a latent: the sentences of `eval` in which it peaks highest, in A and in B, and what edits do to it."""
+    contexts = tables.joint_contexts
+    effects = tables.joint_counterfactuals
+    if contexts.empty:
+        return []
+    found = []
+    for key, part in contexts.groupby([*PAIR_KEYS, "latent"], sort=False):
+        same = effects
+        for name, value in zip([*PAIR_KEYS, "latent"], key, strict=True):
+            same = same[same[name] == value]
+        one = next(part.itertuples())
+        # A latent may be among those of several classes.
+        part = part.drop_duplicates(["model", "rank"])
+        found.append(
+            {
+                "file": feature_name(one),
+                "latent": one.latent,
+                "cohort": one.cohort,
+                "where": f"seeds {one.source_seed} (A) and {one.target_seed} (B), {one.checkpoint}, {one.site}",
+                "condition": WORDS.get(text(part.condition).iloc[0], str(one.condition)),
+                "r": f"{one.r:.2f}",
+                "universal": bool(one.universal),
+                "tells": [
+                    (name, f"{row.tells_a:.2f}", f"{row.tells_b:.2f}")
+                    for name, row in (
+                        (values["class"].iloc[0], next(values.itertuples()))
+                        for _, values in same.groupby("class", sort=False)
+                    )
+                ],
+                "models": [
+                    (str(model).upper(), [_context(row) for row in rows.itertuples()])
+                    for model, rows in part.groupby("model", sort=True)
+                ],
+                "edits": list(_edit_lines(same)),
+            }
+        )
+    return found
+
+
+def _context(row: Any) -> dict[str, Any]:
+    before, token, after = marked(str(row.context), str(row.token))
+    return {
+        "peak": f"{row.peak:.2f}",
+        "label": row.label,
+        "before": before,
+        "token": token,
+        "after": after,
+    }
+
+
+def marked(context: str, token: str) -> tuple[str, str, str]:
+    """A text before, at and after the token at which a latent peaks, where it stands in it as a word once; else the token
+    is told apart from the text."""
+    word = token.removeprefix("##")
+    places = [i for i in range(len(context)) if context.startswith(word, i)]
+    if word and len(places) == 1:
+        at = places[0]
+        return context[:at], word, context[at + len(word) :]
+    return f"{context} [", token, "]"

@@ -1,0 +1,343 @@
+"""Figures of SAEs that two models share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from crossseed.report import joint
+from crossseed.report import tables as t
+from crossseed.report.style import (
+    AMBER,
+    BLACK,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PINK,
+    STYLE,
+    spread_labels,
+)
+
+# By what seeds decide; language models have but one kind.
+KINDS = {"finetune": BLUE, "pretrain": ORANGE}
+PANELS = {
+    joint.SHARE: "universal, share of active latents",
+    "top10_r": "mean r of the 10 most active",
+    joint.COUNT: "universal latents",
+    "dead_share": "share of latents dead",
+}
+TICKS = {
+    "crosscoder": "cross-\ncoder",
+    "mutual": "mutual",
+    "universal": "universal\nSAE",
+    "ridge": "linear\nmap",
+}
+SHAPES = {
+    "identity": (BLACK, "no map"),
+    "true": (BLUE, "W"),
+    "mismatched": (AMBER, "shuffled"),
+    "partial": (GREEN, "partly\nshuffled"),
+    "top": (PINK, "leading\ndirections"),
+    "random": (GREY, "random"),
+}
+GEOMETRY = ("1", "4", "5", "6", "universal")
+SHOWN_LATENTS = 4000
+
+
+def _sheet(rows: int, columns: int, width: float, height: float, **more: Any) -> tuple[Figure, Any]:
+    sns.set_theme(style="ticks", rc=STYLE)
+    figure = Figure(figsize=(0.8 + width * columns, 0.5 + height * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **more)
+    for axis in axes.flat:
+        sns.despine(ax=axis)
+    return figure, axes
+
+
+def _groups(rows: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Data sets, and of each its cohorts with the kind of their seeds; language models are a data set of their own."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for cohort, part in rows.groupby("cohort", sort=False):
+        kind = part.kind_of_seed.iloc[0]
+        found.setdefault(str(part["data"].iloc[0]), []).append(
+            (str(cohort), "" if pd.isna(kind) else str(kind))
+        )
+    return list(found.items())
+
+
+def conditions(tables: t.Tables) -> Figure:
+    """A column a data set, a row a measure: every condition, points means over pairs with their interval."""
+    pooled, single = joint.read(tables.joint_pooled), joint.read(tables.joint_conditions)
+    pooled = pooled[pooled.rows != "texts"]
+    names = [name for name in joint.WORDS if name in set(pooled.condition)]
+    panels = {key: word for key, word in PANELS.items() if key in set(pooled.measure)}
+    groups = _groups(pooled)
+    figure, axes = _sheet(len(panels), len(groups), 0.9 + 0.34 * len(names), 2.3, sharex=True)
+    for column, (data, cohorts) in enumerate(groups):
+        for row, (measure, words) in enumerate(panels.items()):
+            axis = axes[row, column]
+            top = 0.0
+            for number, (cohort, kind) in enumerate(cohorts):
+                of = pooled[(pooled.cohort == cohort) & (pooled.measure == measure)]
+                one = single[(single.cohort == cohort) & (single.measure == measure)]
+                shift = 0.34 * (number - (len(cohorts) - 1) / 2)
+                colour = KINDS.get(kind, GREEN)
+                top = max(top, _condition_points(axis, of, one, names, shift, colour))
+                if row == 0:
+                    axis.text(
+                        0.02, 0.97 - 0.1 * number, kind or cohort, color=colour, fontsize=8, va="top",
+                        transform=axis.transAxes,
+                    )  # fmt: skip
+            axis.set_xticks(
+                range(len(names)), [TICKS.get(n, n.replace("'", "′")) for n in names], fontsize=7
+            )
+            axis.set_xlim(-0.6, len(names) - 0.4)
+            axis.set_ylim(-0.04 * (top or 1), 1.12 * (top or 1))
+            if row == 0:
+                axis.set_title(data)
+            if column == 0:
+                axis.set_ylabel(words, fontsize=8.5)
+    return figure
+
+
+def _condition_points(
+    axis: Axes,
+    pooled: pd.DataFrame,
+    single: pd.DataFrame,
+    names: list[str],
+    shift: float,
+    colour: str,
+) -> float:
+    """Points of one cohort and measure; returns the largest value."""
+    top = 0.0
+    for place, name in enumerate(names):
+        of = pooled[pooled.condition == name]
+        which = joint.chosen(pooled.assign(rows="tokens"), name)
+        if of.empty or which is None:
+            continue
+        for row in of[of.lambda_cross == which.lambda_cross].itertuples():
+            own = row.init == which.init and row.matched_on == which.matched_on
+            in_sample = row.matched_on == joint.IN_SAMPLE and which.matched_on != joint.IN_SAMPLE
+            x = place + shift + (0 if own else 0.13 if in_sample else 0.07)
+            if not own:
+                mark = "^" if in_sample else "o"
+                axis.plot(x, row.mean, mark, mfc="none", mec=colour, ms=3.2, mew=0.7)
+                top = max(top, row.mean)
+                continue
+            low, high = row.low, row.high
+            same = single[
+                (single.condition == name)
+                & (single.init == row.init)
+                & (single.lambda_cross == row.lambda_cross)
+                & (single.matched_on == row.matched_on)
+                & (single.rows == row.rows)
+            ]
+            if row.pairs == 1 and len(same):
+                low, high = same.low.iloc[0], same.high.iloc[0]
+            else:
+                axis.plot(np.full(len(same), x), same.value, ".", color=colour, ms=2.5, alpha=0.5)
+            if not pd.isna(low):
+                axis.vlines(x, low, high, color=colour, lw=1)
+            axis.plot(x, row.mean, "o", color=colour, ms=4.2, mew=0)
+            axis.plot(x, row.null, "_", color=GREY, ms=8, mew=1.4)
+            top = max(top, row.mean, 0 if pd.isna(high) else high, same.value.max())
+    return top
+
+
+def geometry(tables: t.Tables) -> Figure:
+    """A row a cohort, a column a condition: decoder directions of A's latents on their two leading principal axes."""
+    latents, single = joint.read(tables.joint_latents), joint.read(tables.joint_conditions)
+    latents = latents[latents.active == 1].dropna(subset=["pc1_a", "pc2_a"])
+    names = [name for name in GEOMETRY if name in set(latents.condition)]
+    cohorts = list(latents.cohort.unique())
+    figure, axes = _sheet(max(1, len(cohorts)), max(1, len(names)), 2.5, 2.4)
+    for row, cohort in enumerate(cohorts):
+        first = latents[latents.cohort == cohort]
+        for column, name in enumerate(names):
+            axis = axes[row, column]
+            of = first[first.condition == name]
+            if of.empty:
+                axis.set_visible(False)
+                continue
+            # One start, and one weight of the cross loss, are shown.
+            pair = of.iloc[-1] if "distinct" in set(of.init) else of.iloc[0]
+            keys = [*joint.PAIR_KEYS[1:], "init", "lambda_cross"]
+            of = of[(of[keys] == pair[keys]).all(axis=1)].head(SHOWN_LATENTS)
+            for chosen, colour, size in ((0, GREY, 3), (1, BLUE, 4)):
+                points = of[of.universal == chosen]
+                axis.scatter(points.pc1_a, points.pc2_a, s=size, color=colour, alpha=0.6, lw=0)
+            axis.set_xticks([])
+            axis.set_yticks([])
+            cosine = single[
+                (single.cohort == cohort) & (single.measure == "cosine")
+                & (single.condition == name) & (single.init == pair.init)
+                & (single.lambda_cross == pair.lambda_cross) & (single.source_seed == pair.source_seed)
+                & (single.target_seed == pair.target_seed) & (single.site == pair.site)
+                & (single.checkpoint == pair.checkpoint)
+            ]  # fmt: skip
+            said = f"axes hold {100 * pair.pc_share_a:.0f} %"
+            if len(cosine):
+                said = (
+                    f"mean |cos| {cosine.value.iloc[0]:.3f}\n"
+                    f"random {cosine.null.iloc[0]:.3f}; {said}"
+                )
+            axis.set_xlabel(said, fontsize=7.5)
+            if row == 0:
+                axis.set_title(joint.WORDS[name], fontsize=8.5)
+            if column == 0:
+                axis.set_ylabel(cohort, fontsize=8.5)
+    if cohorts:
+        for number, (words, colour) in enumerate((("universal", BLUE), ("active", GREY))):
+            axes[0, 0].text(
+                0.02, 0.99 - 0.1 * number, words, color=colour, fontsize=7.5, va="top",
+                transform=axes[0, 0].transAxes,
+            )  # fmt: skip
+    return figure
+
+
+def nulls(tables: t.Tables) -> Figure:
+    """Above: universal latents by map, a column a cohort; below: over 1 less the error of the map."""
+    rows = tables.joint_nulls
+    rows = rows[rows.measure == joint.COUNT]
+    cohorts = list(rows.cohort.unique())
+    kinds = [kind for kind in SHAPES if kind in set(rows.null)]
+    figure, axes = _sheet(2, len(cohorts), 0.9 + 0.42 * len(kinds), 2.5, sharey="col")
+    for column, cohort in enumerate(cohorts):
+        of = rows[rows.cohort == cohort]
+        above, below = axes[:, column]
+        ends: list[tuple[float, float, str]] = []
+        for place, kind in enumerate(kinds):
+            colour, _ = SHAPES[kind]
+            part = of[of.null == kind]
+            # Draws of a map side by side; pairs of retrainings in one column.
+            spread = 0.22 if len(part) > 1 else 0.0
+            x = place + np.linspace(-spread, spread, len(part))
+            above.plot(x, part.value, "o", color=colour, ms=3, alpha=0.7, mew=0)
+            if len(part):
+                above.hlines(part.value.mean(), place - 0.3, place + 0.3, color=colour, lw=1.3)
+                below.plot(1 - part.nre, part.value, "o", color=colour, ms=3, alpha=0.7, mew=0)
+                ends.append((float((1 - part.nre).mean()), float(part.value.mean()), kind))
+        above.set_xticks(
+            range(len(kinds)), [SHAPES[kind][1] for kind in kinds], fontsize=6.5, rotation=0
+        )
+        above.set_xlim(-0.6, len(kinds) - 0.4)
+        above.set_title(cohort, fontsize=9)
+        span = max(float(of.value.max()), 1.0)
+        heights = spread_labels([height for _, height, _ in ends], 0.07 * span)
+        for (right, _, kind), height in zip(ends, heights, strict=True):
+            below.annotate(
+                SHAPES[kind][1].replace("\n", " "), (right, height), xytext=(5, 0), va="center",
+                textcoords="offset points", color=SHAPES[kind][0], fontsize=7, annotation_clip=False,
+            )  # fmt: skip
+        below.set_xlabel("1 − normalised error of the map, held out", fontsize=8)
+        below.margins(x=0.25)
+        above.set_ylim(-0.05 * span, 1.12 * span)
+        if column == 0:
+            for axis in (above, below):
+                axis.set_ylabel("universal latents\nafter retraining", fontsize=8.5)
+    return figure
+
+
+def sizes(tables: t.Tables) -> Figure:
+    """Above: distance of W from n sequences to W from all; below: its error on held-out sentences. A column a cohort."""
+    rows = tables.joint_sizes
+    cohorts = list(rows.cohort.unique())
+    figure, axes = _sheet(2, len(cohorts), 2.9, 2.3, sharex="col")
+    parts = {"distance": (BLACK, "W"), "inside": (BLUE, "within k99"), "outside": (ORANGE, "outside")}  # fmt: skip
+    for column, cohort in enumerate(cohorts):
+        of = rows[rows.cohort == cohort]
+        above, below = axes[:, column]
+        pairs = list(of.groupby(["source_seed", "target_seed", "checkpoint", "site"], sort=False))
+        for _, pair in pairs:
+            pair = pair.sort_values("sequences")
+            for name, (colour, _) in parts.items():
+                above.plot(pair.sequences, pair[name], "o-", color=colour, ms=2.5, lw=1, alpha=0.8)
+            below.plot(pair.sequences, pair.nre, "o-", color=BLACK, ms=2.5, lw=1, alpha=0.8)
+            flat = pair[pair.flat == 1]
+            below.plot(flat.sequences, flat.nre, "o", mfc="white", mec=BLACK, ms=3.5)
+        # What two random rotations have: √(2d), of which the table knows a share.
+        known = of[of.distance_of_random > 0]
+        if len(known):
+            height = float((known.distance / known.distance_of_random).median())
+            _level(above, height, "two random rotations")
+        fits = tables.joint_fits
+        fits = fits[(fits.cohort == cohort) & (fits["map"] == "identity")] if len(fits) else fits
+        if len(fits):
+            _level(below, float(fits.nre.mean()), "no map")
+        last = of[of.sequences == of.sequences.max()]
+        wanted = [float(last[name].median()) for name in parts]
+        top = max(float(of.distance.max()), above.get_ylim()[1])
+        for (colour, words), height in zip(
+            parts.values(), spread_labels(wanted, 0.09 * top), strict=True
+        ):
+            above.annotate(
+                words, (of.sequences.max(), height), xytext=(6, 0), textcoords="offset points", va="center",
+                color=colour, fontsize=7,
+            )  # fmt: skip
+        above.set_title(cohort, fontsize=9)
+        sizes_ = sorted(of.sequences.unique())
+        for axis in (above, below):
+            axis.set_xscale("log")
+            axis.set_ylim(bottom=0)
+            axis.set_xlim(sizes_[0] / 1.2, sizes_[-1] * (sizes_[-1] / sizes_[0]) ** 0.3)
+            axis.set_xticks(sizes_, [f"{size:g}" for size in sizes_], fontsize=7)
+            axis.minorticks_off()
+        below.set_xlabel("sequences that W is fitted on", fontsize=8)
+        if column == 0:
+            above.set_ylabel("Frobenius distance\nto W from all", fontsize=8.5)
+            below.set_ylabel("‖H_B W − H_A‖ / ‖H_A‖,\nheld out", fontsize=8.5)
+    return figure
+
+
+def _level(axis: Axes, height: float, words: str) -> None:
+    """A dotted line across a panel, named above its right end."""
+    axis.axhline(height, color=GREY, lw=0.8, ls=":")
+    axis.text(
+        1.0, height, words, color=GREY, fontsize=7, va="bottom", ha="right",
+        transform=axis.get_yaxis_transform(),
+    )  # fmt: skip
+
+
+def counterfactuals(tables: t.Tables) -> Figure:
+    """A panel a cohort, a line an edit: how far the peak of a latent changes, beside a neutral edit."""
+    rows = tables.joint_counterfactuals
+    cohorts = list(rows.cohort.unique())
+    most = max((rows[rows.cohort == cohort].edit.nunique() for cohort in cohorts), default=1)
+    figure, axes = _sheet(1, max(1, len(cohorts)), 4.2, 0.6 + 0.42 * most)
+    if not cohorts:
+        axes[0, 0].text(0.5, 0.5, "no latent tells a class in both models", ha="center")
+        return figure
+    for axis, cohort in zip(axes[0], cohorts, strict=True):
+        of = rows[rows.cohort == cohort]
+        names = list(of.edit.unique())
+        floor, ceiling = -1.05, 1.5
+        for place, name in enumerate(names):
+            part = of[of.edit == name]
+            for number, (model, one) in enumerate(part.groupby("model", sort=True)):
+                colour = (BLUE, ORANGE)[number % 2]
+                y = place + (-0.16, 0.16)[number % 2]
+                for column, filled in (("effect", True), ("control", False)):
+                    values = one[column].dropna().clip(floor, ceiling)
+                    shown = y if filled else y + 0.1
+                    face = colour if filled else "none"
+                    axis.plot(values, np.full(len(values), shown), "o", mfc=face, mec=colour, ms=3, mew=0.6, alpha=0.7)  # fmt: skip
+                    if len(values):
+                        axis.plot([values.median()] * 2, [shown - 0.09, shown + 0.09], color=colour, lw=1.6)  # fmt: skip
+                if place == 0:
+                    axis.text(
+                        0.02 + 0.2 * number, 1.01, f"model {str(model).upper()}", color=colour, fontsize=8,
+                        transform=axis.transAxes,
+                    )  # fmt: skip
+        axis.axvline(0, color="0.8", lw=0.8, zorder=0)
+        axis.set_yticks(range(len(names)), [str(name).replace("_", " ") for name in names])
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axis.set_xlim(floor - 0.05, ceiling + 0.05)
+        axis.set_xticks([-1, -0.5, 0, 0.5, 1, 1.5], ["−100", "−50", "0", "+50", "+100", "+150"])
+        axis.set_xlabel("change of a latent’s peak, %")
+        axis.set_title(cohort, pad=16)
+    return figure

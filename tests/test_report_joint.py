@@ -1,0 +1,338 @@
+"""The page on joint SAEs: its sentences follow the numbers, and every table it needs is drawn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from crossseed.joint import pooled
+from crossseed.joint import tables as columns
+from crossseed.report import figures, joint, joint_figures, page
+from crossseed.report import tables as t
+from crossseed.tables import COLUMNS
+
+SITE = "blocks.2.hook_normalized_resid_post"
+NAMES = [name for name in COLUMNS if name.startswith("joint_")]
+PAIRS = [(42, 137), (99, 7), (11, 110)]
+# Universal shares: what joint training, W and the cross loss add is planted.
+SHARES = {"1": 0.001, "2": 0.16, "3": 0.12, "3'": 0.2, "4": 0.45, "5": 0.5, "6": 0.58}
+BASELINES = {"crosscoder": 0.9, "mutual": 0.2, "universal": 0.4, "ridge": 0.57}
+ACTIVE = 1500
+COHORTS = {"sentiment-finetune": "finetune", "sentiment-pretrain": "pretrain"}
+# Conditions matched on `fit` and, higher, in sample on `eval`.
+MATCHED = ("2", "3", "mutual")
+
+
+def cell(cohort, pair):
+    return dict(
+        zip(columns.CELL, (cohort, *pair, "final", SITE), strict=True),
+    )
+
+
+def conditions(pairs, shares):
+    rows = []
+    for cohort in COHORTS:
+        for number, pair in enumerate(pairs):
+            for condition, share in shares.items():
+                started = condition in ("1", "2", "3", "3'", "mutual", "universal")
+                for init in ("shared", "distinct") if started else ("",):
+                    rows += of_condition(
+                        cell(cohort, pair), condition, init, share + 0.002 * (number - 1)
+                    )
+    return pd.DataFrame(rows, columns=columns.CONDITION_COLUMNS)
+
+
+def of_condition(about, condition, init, share):
+    weight = 1.0 if condition in ("6", "ridge") else 0.0
+    about = {**about, "condition": condition, "init": init, "lambda_cross": weight}
+
+    def row(rows, on, measure, value, null=np.nan):
+        spread = 0.01 * abs(value)
+        more = {"value": value, "low": value - spread, "high": value + spread, "null": null}
+        return {**about, "rows": rows, "matched_on": on, "measure": measure, **more}
+
+    found = []
+    for rows in ("tokens", "texts"):
+        for on in ("fit", "eval") if condition in MATCHED else ("index",):
+            value = share + (0.05 if on == "eval" else 0)
+            found += [
+                row(rows, on, "universal_share", value, 0.01),
+                row(rows, on, "universal", value * ACTIVE, 15),
+                row(rows, on, "active", ACTIVE),
+                row(rows, on, "dead_share", 0.6),
+                row(rows, on, "mean_r", value, 0.0),
+                row(rows, on, "top10_r", min(1, value + 0.1), 0.0),
+                row(rows, on, "top100_r", value, 0.0),
+            ]
+    for measure, value in (
+        *(("l0", 8.0), ("fvu", 0.2), ("kl", 0.01), ("accuracy_clean", 96.0)),
+        *(("accuracy_hijacked", 95.5), ("accuracy_change", 0.5)),
+        ("accuracy_change_from_independent", -0.25),
+    ):
+        found.append(row("", "", measure, value))
+    return [*found, row("", "", "cosine", 0.11, 0.1)]
+
+
+def retrainings(pairs):
+    rows = []
+    arms = [("identity", 0, 113, 0.3), ("true", 0, 212, 0.2), ("mismatched", 0, 0, 1.2)]
+    arms += [("random", draw, draw % 2, 1.4) for draw in range(30)]
+    for cohort in COHORTS:
+        for pair in pairs:
+            for null, draw, value, nre in arms:
+                one = {**cell(cohort, pair), "null": null, "draw": draw, "nre": nre}
+                rows.append({**one, "measure": "universal", "value": value})
+                rows.append({**one, "measure": "universal_share", "value": value / ACTIVE})
+            one = {**cell(cohort, pair), "draw": 0, "nre": 0.25, "measure": "universal"}
+            rows.append({**one, "null": "partial", "share": 0.5, "value": 150})
+            top = {"directions": 8, "complement": "haar"}
+            rows.append({**one, **top, "null": "top", "value": 20})
+    return pd.DataFrame(rows, columns=columns.NULL_COLUMNS)
+
+
+def verdicts_of(pairs):
+    rows = []
+    for cohort in COHORTS:
+        for pair in pairs:
+            for name in ("true", "identity"):
+                test = {"how": "retrained", "statistic": "universal", "map": name}
+                draws = {"draws": 30, "null_mean": 0.5, "null_sd": 0.5, "null_best": 1}
+                p = {"as_good": 0, "p": 1 / 31, "p_least": 1 / 31, "value": 200}
+                rows.append({**cell(cohort, pair), **test, "against": "random", **draws, **p})
+                test |= {"how": "post_hoc", "statistic": "nre"}
+                draws |= {"draws": 999}
+                rows.append({**cell(cohort, pair), **test, "against": "random", **draws, **p})
+    return pd.DataFrame(rows, columns=columns.TEST_COLUMNS)
+
+
+def edited(pairs, effect=-0.6, control=-0.05):
+    rows, shown = [], []
+    for cohort in COHORTS:
+        for pair in pairs:
+            for latent in (3, 7):
+                tells = {"tells_a": 0.95, "tells_b": 0.9}
+                about = {
+                    **cell(cohort, pair), "condition": "6", "init": "", "lambda_cross": 1.0,
+                    "class": "negative", "latent": latent, "r": 0.8, "universal": 1, **tells,
+                }  # fmt: skip
+                for number, edit in enumerate(("mood_swap", "modal")):
+                    for model in "ab":
+                        moved = effect * (1 - 0.5 * number)
+                        rows.append(
+                            {
+                                **about, "edit": edit, "after": "positive", "model": model, "items": 24,
+                                "silent": 1, "effect": moved, "effect_low": moved - 0.1,
+                                "effect_high": moved + 0.1, "control": control,
+                                "control_low": control - 0.1, "control_high": control + 0.1,
+                                "lower": 23, "higher": 0, "p": 1e-6, "p_holm": 1e-5,
+                            }
+                        )  # fmt: skip
+                for model in "ab":
+                    said = {"label": "negative", "token": "dull", "peak": 3.2, "rank": 1}
+                    context = {"context": "the film was <b>dull</b> and slow"}
+                    shown.append({**about, "model": model, **said, **context})
+    return (
+        pd.DataFrame(rows, columns=columns.COUNTERFACTUAL_COLUMNS),
+        pd.DataFrame(shown, columns=columns.CONTEXT_COLUMNS),
+    )
+
+
+def planted(pairs=PAIRS, shares=None):
+    shares = {**SHARES, **BASELINES} if shares is None else shares
+    whole = conditions(pairs, shares)
+    nulls = retrainings(pairs)
+    kinship = {name: {"data": "sentiment", "kind_of_seed": k} for name, k in COHORTS.items()}
+    effects, contexts = edited(pairs)
+    latents = [
+        {
+            **cell(cohort, pairs[0]), "condition": name, "init": "", "lambda_cross": float(name == "6"),
+            "latent": i, "partner": i, "r": 0.5, "null_r": 0.0, "active": i % 2, "universal": int(i % 6 == 3),
+            "mean_activation": 1.0, **dict.fromkeys(("pc1_a", "pc1_b"), np.sin(i)),
+            **dict.fromkeys(("pc2_a", "pc2_b"), np.cos(i)), "pc_share_a": 0.2, "pc_share_b": 0.2,
+        }
+        for cohort in COHORTS for name in ("4", "5", "6") for i in range(40)
+    ]  # fmt: skip
+    sizes = [
+        {
+            **cell(cohort, pair), "sequences": n, "tokens": 10 * n, "distance": 60 / n**0.5,
+            "distance_of_most": 3.75 / n**0.5, "distance_of_random": 5.3 / n**0.5, "inside": 1 / n**0.5,
+            "inside_of_most": 0.1, "outside": 59 / n**0.5, "nre": 0.2 + 1 / n, "gain": 0.001 if n > 50 else 0.1,
+            "flat": None if n == 400 else int(n > 50),
+        }
+        for cohort in COHORTS for pair in pairs for n in (25, 50, 100, 200, 400)
+    ]  # fmt: skip
+    halves = [
+        {
+            **cell(cohort, pair), "split": "fit", "sequences": 500, "tokens": 5000, "splits": 30, "mean": 7.5,
+            "sd": 0.01, "inside_mean": 0.1, "inside_sd": 0.01, "outside_mean": 7.4, "outside_sd": 0.01,
+            "k95": 2, "k99": 3, "k95_squared": 1, "k99_squared": 1,
+        }
+        for cohort in COHORTS for pair in pairs
+    ]  # fmt: skip
+    fits = [
+        {
+            **cell(cohort, pair), "map": name, "centered": 0, "nre_fit": nre, "nre": nre, "nre_low": nre - 0.01,
+            "nre_high": nre + 0.01, "nre_transposed": 1.0, "nre_raw": 0.5, "determinant": 1.0,
+        }
+        for cohort in COHORTS for pair in pairs for name, nre in (("identity", 0.5), ("true", 0.2), ("ridge", 0.15))
+    ]  # fmt: skip
+    return {
+        "joint_conditions": whole,
+        "joint_latents": pd.DataFrame(latents, columns=columns.LATENT_COLUMNS),
+        "joint_training": pd.DataFrame(columns=columns.HISTORY_COLUMNS),
+        "joint_fits": pd.DataFrame(fits, columns=columns.FIT_COLUMNS),
+        "joint_nulls": nulls,
+        "joint_tests": verdicts_of(pairs),
+        "joint_sizes": pd.DataFrame(sizes, columns=columns.SIZE_COLUMNS),
+        "joint_halves": pd.DataFrame(halves, columns=columns.HALF_COLUMNS),
+        "joint_counterfactuals": effects,
+        "joint_contexts": contexts,
+        "joint_pooled": pd.DataFrame(
+            pooled.over_pairs(whole, kinship), columns=columns.POOLED_COLUMNS
+        ),
+        "joint_regression": pd.DataFrame(
+            pooled.regressions(nulls), columns=columns.REGRESSION_COLUMNS
+        ),
+    }
+
+
+def written(folder, frames):
+    """Tables as a run leaves them, and as the page reads them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, frame in frames.items():
+        frame.to_csv(folder / f"{name}.csv", index=False)
+    return t.read(folder, list(frames))
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("joint") / "tables", planted())
+
+
+def sentences(found, place=0):
+    return " ".join(found["cohorts"][place]["parts"][0]["sentences"])
+
+
+def test_what_each_step_adds_is_told_apart(tables):
+    text = sentences(joint.of_run(tables))
+    assert "16.0 % SAEs trained apart and matched, 45.0 % one SAE without a map" in text
+    assert "training one SAE for both models adds +29.0 (+29.0 to +29.0), W adds +5.0" in text
+    assert "of 42.0 points in all, training one SAE for both models is 69 %" in text
+    assert "with one model’s tokens shifted 1.0 % at most" in text
+    assert "in sample, on the very tokens that are scored, condition 2 would have 21.0 %." in text
+
+
+def test_a_step_that_adds_nothing_is_not_called_the_largest(tmp_path):
+    flat = dict.fromkeys(SHARES, 0.2)
+    found = joint.of_run(written(tmp_path / "tables", planted(shares=flat)))
+    assert " in all," not in sentences(found)
+
+
+def test_one_pair_has_intervals_over_texts_and_no_deviation(tmp_path):
+    found = joint.of_run(written(tmp_path / "tables", planted(PAIRS[:1])))
+    part = found["cohorts"][0]["parts"][0]
+    assert part["pairs"] == 1
+    (_, rows), *_ = part["tables"]
+    (row,) = [row for row in rows if row["label"] == joint.WORDS["5"]]
+    share = row["cells"][part["heads"].index("of active ones, %")]
+    assert "±" not in share["value"]
+    assert share["more"].startswith("49.")
+    assert share["more"].endswith("null 1.0")
+
+
+def test_the_table_has_every_condition_start_and_matching(tables):
+    part = joint.of_run(tables)["cohorts"][0]["parts"][0]
+    (words, rows), (other, texts) = part["tables"]
+    assert (words, other) == ("per token", "means over a text’s tokens")
+    labels = [row["label"] for row in rows]
+    assert len(labels) == len(set(labels)) == len(texts)
+    assert "2: SAEs apart, matched, own starts, matched in sample" in labels
+    assert {joint.WORDS[name] for name in ("4", "5", "6", "ridge", "crosscoder")} <= set(labels)
+    assert all(cell["value"] != "–" for row in rows for cell in row["cells"])
+    assert part["heads"][:2] == ["Top-10 r", "Top-100 r"]
+
+
+def test_random_rotations_are_said_to_say_little_where_no_map_beats_them_too(tables):
+    part = joint.of_run(tables)["cohorts"][0]["parts"][0]
+    text = " ".join(part["nulls"]["sentences"])
+    assert "no map at all has p = 0.0323, so that this says little of W" in text
+    assert "more universal latents in 3 of 3 pairs" in text
+    labels = [row["label"] for row in part["nulls"]["retrained"]]
+    assert "W, 50 % of tokens shuffled" in labels
+    assert "W on 8 directions, the rest random" in labels
+    assert labels.count("random rotations") == 1
+
+
+def test_edits_are_counted_beside_neutral_ones(tables):
+    part = joint.of_run(tables)["cohorts"][0]["parts"][0]
+    text = " ".join(part["edits"]["sentences"])
+    assert "in 24 of 24, less in 0" in text
+    assert "-5 % under neutral edits" in text
+    assert len(part["edits"]["rows"]) == 24
+
+
+def test_a_run_without_the_study_says_nothing_of_it():
+    empty = t.Tables(**{name: pd.DataFrame(columns=of) for name, of in COLUMNS.items()})
+    assert joint.of_run(empty) == {}
+
+
+def test_conditions_without_a_letter_are_read_as_words(tmp_path):
+    found = joint.of_run(written(tmp_path / "tables", planted(shares={"4": 0.3, "5": 0.4})))
+    assert "40." in sentences(found)
+
+
+def test_every_figure_is_drawn(tables, tmp_path):
+    names = figures.draw_all(tables, {}, {}, None, tmp_path, NAMES)
+    wanted = ["joint", "joint-geometry", "joint-nulls", "joint-sizes", "joint-counterfactuals"]
+    assert names == wanted
+    assert all((tmp_path / f"{name}.svg").stat().st_size > 5000 for name in wanted)
+    assert all(page.caption(name) for name in wanted)
+
+
+def test_active_latents_of_the_first_pair_are_placed(tables):
+    figure = joint_figures.geometry(tables)
+    axes = [axis for axis in figure.axes if axis.collections]
+    assert len(axes) == len(COHORTS) * 3
+    for axis in axes:
+        assert [len(points.get_offsets()) for points in axis.collections] == [13, 7]
+        assert "random 0.100" in axis.get_xlabel()
+
+
+def test_figures_of_studies_without_a_latent_are_drawn_too(tmp_path):
+    frames = planted(PAIRS[:1])
+    for name in ("joint_counterfactuals", "joint_contexts"):
+        frames[name] = frames[name].iloc[:0]
+    frames["joint_latents"] = frames["joint_latents"].assign(active=0)
+    found = written(tmp_path / "tables", frames)
+    assert len(figures.draw_all(found, {}, {}, None, tmp_path / "figures", NAMES)) == 5
+    assert joint.features(found) == []
+
+
+def test_a_page_a_latent_with_its_contexts_and_edits(tmp_path):
+    written(tmp_path / "tables", planted(PAIRS[:1]))
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features/old.html").write_text("of another run")
+    spec = {"run": "r", "cohorts": {}, "dictionaries": {}, "drift": None, "tables": NAMES}
+    page.write(spec, tmp_path / "results", tmp_path / "index.html")
+    index = (tmp_path / "index.html").read_text()
+    pages = sorted(path.name for path in (tmp_path / "features").iterdir())
+    assert len(pages) == 4
+    assert all(f'href="features/{name}"' in index for name in pages)
+    text = (tmp_path / "features" / pages[0]).read_text()
+    # Sentences are others' words.
+    assert "&lt;b&gt;<mark>dull</mark>&lt;/b&gt;" in text
+    assert "Model A" in text
+    assert "Model B" in text
+    assert "mood swap" in text
+
+
+@pytest.mark.parametrize(
+    ("context", "token", "found"),
+    [
+        ("the film was dull", "dull", ("the film was ", "dull", "")),
+        ("a play", "##ay", ("a pl", "ay", "")),
+        ("so so", "so", ("so so [", "so", "]")),
+        ("a film", "[CLS]", ("a film [", "[CLS]", "]")),
+    ],
+)
+def test_the_token_of_a_peak_is_marked_where_it_can_be_told(context, token, found):
+    assert joint.marked(context, token) == found
