@@ -155,8 +155,8 @@ class JointStudy(Model):
     )
     inits: Annotated[list[Literal["shared", "distinct"]], Distinct, NonEmpty] = Field(
         default=["shared", "distinct"],
-        description="Whether the two SAEs of conditions 1 to 3', `mutual` and `universal` start from the same weights; each "
-        "is run. Published: one seed set globally, that is `shared`.",
+        description="Whether the two SAEs of conditions 1 to 3' start from the same weights; each is run, and `mutual` and "
+        "`universal` take the first. Published: one seed set globally, that is `shared`.",
     )
     lambda_mutual: Positive = Field(
         default=0.3, description="Weight of what draws decoders to each other, of `mutual` alone."
@@ -219,10 +219,6 @@ class JointStudy(Model):
         if of and of.condition not in chosen:
             raise ValueError(
                 f"counterfactuals.condition = {of.condition!r} is not run; add it to conditions or baselines"
-            )
-        if of and of.condition == "universal" and "shared" not in self.inits:
-            raise ValueError(
-                "counterfactuals.condition = 'universal' takes its shared start; add 'shared' to inits"
             )
         return self
 
