@@ -40,7 +40,7 @@ KINDS = {
 
 # Patterns over output paths.
 TABLES = r"results/reports/smoke[a-z-]*/tables/(?:{})\.csv"
-PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|figures/.*)"
+PAGE = r"results/reports/smoke[a-z-]*/(?:index\.html|features|figures/.*)"
 OF_DICTIONARIES = "transfer|evidence|splice|decoder_cosine|over_seeds"
 # Of what is carried: dictionaries, vectors, single latents.
 CARRIED = "ports|steering|features"
@@ -79,6 +79,18 @@ CONSTRUCTIVE_TABLES = TABLES.format("weights|joint|causes|bars|claims")
 ANALYSIS = f"{READ}|attribution|{CONSTRUCTIVE}"
 
 
+# Cohorts of which SAEs of two models are trained, and what is joined of these.
+JOINED = {"smoke-neox", "smoke-bert"}
+JOINT_TABLES = TABLES.format("joint_[a-z_]+")
+# Of a pair: SAEs, what is measured of them, retrainings and their tests, edited sentences.
+SAES, MEASURED, NULLS, TESTS = r"saes/.*", r"conditions/.*", r"nulls/.*", r"null_tests\.csv"
+EDITS, FITS, SIZES = r"(?:counterfactual.*|contexts\.csv)", r"maps\.csv", r"(?:sizes|halves)\.csv"
+# Tables of conditions, and of the SAEs behind them.
+OF_CONDITIONS = "joint_conditions|joint_latents|joint_pooled|joint_regression"
+OF_NULLS = "joint_nulls|joint_tests|joint_pooled|joint_regression"
+OF_EDITS = "joint_counterfactuals|joint_contexts"
+
+
 def one_cohort() -> dict[str, Any]:
     """The smoke run with one of its cohorts alone."""
     config = yaml.safe_load((ROOT / SMOKE).read_text())
@@ -102,6 +114,11 @@ def toy(cohort: str, *patterns: str) -> tuple[str, ...]:
     return patterns if KINDS[cohort] == "dyck" else ()
 
 
+def joined(cohort: str, *patterns: str) -> tuple[str, ...]:
+    """Patterns over what is made of SAEs of two models; none for cohorts that have none."""
+    return (*patterns, JOINT_TABLES) if cohort in JOINED else ()
+
+
 class Case(NamedTuple):
     """One changed value.
 
@@ -121,11 +138,18 @@ class Case(NamedTuple):
 
 
 def _cohort(
-    cohort: str, key: str, value: Any, folders: str, tables: tuple[str, ...], reruns: str
+    cohort: str,
+    key: str,
+    value: Any,
+    folders: str,
+    tables: tuple[str, ...],
+    reruns: str,
+    joint: bool = True,
 ) -> Case:
-    """A key after which whole folders of its cohort are made again."""
+    """A key after which whole folders of its cohort are made again; with `joint` SAEs of two models too."""
     run = RUNS[KINDS[cohort]]
-    outputs = (below(cohort, folders), *tables, PAGE)
+    both = joined(cohort, below(cohort, "joint")) if joint else ()
+    outputs = (below(cohort, folders), *tables, *both, PAGE)
     return Case(run, f"cohorts.{cohort}.{key}", value, outputs, reruns)
 
 
@@ -181,7 +205,8 @@ def _precision(cohort: str) -> Case:
         "bfloat16",
         READ,
         (STUDY_TABLES, DRIFT_TABLE),
-        "the cohort's activations and all that follows; no attribution",
+        "the cohort's activations and all that follows; no attribution, no SAE of two models",
+        joint=False,
     )
 
 
@@ -264,6 +289,15 @@ def _new_seed(cohort: str, seeds: list[int], made: str) -> Case:
                 TABLES.format(f"stability|calibration|bridge|{INTERPRETED}"),
             ),
             *tables,
+            # Rows of latents are those of the first pair.
+            *(
+                (
+                    below(cohort, "joint", rf"(?:cache/seed{new}|seed{anchor}-seed{new})/.*"),
+                    TABLES.format("joint_(?!latents)[a-z_]+"),
+                )
+                if cohort in JOINED
+                else ()
+            ),
             PAIR_STUDY_TABLES,
             DRIFT_TABLE,
             PAGE,
@@ -283,6 +317,7 @@ def _new_checkpoint(cohort: str, new: str, *also: str) -> Case:
             below(cohort, STORED, rf"(?:.*/)?{new}(?:/.*|-shared\.csv|-ks\.csv)"),
             below(cohort, "attribution", rf".*/{new}(?:-cells)?\.csv"),
             *toy(cohort, below(cohort, CONSTRUCTIVE, rf".*/{new}[-.].*")),
+            *joined(cohort, below(cohort, "joint", rf".*/{new}/.*")),
             *also,
             STUDY_TABLES,
             MODEL_TABLES,
@@ -342,6 +377,7 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
             # Effects of cuts are each member's own.
             TABLES.format("attribution|attribution_cells|weights|joint|bars|lenses|claims"),
             DRIFT_TABLE,
+            *joined(cohort, below(cohort, "joint", f"seed{anchor}-seed.*")),
             PAGE,
         ),
         "the new anchor's pairs, and drift; where tensors are shared, also the cohort's training "
@@ -349,10 +385,202 @@ def _other_anchor(cohort: str, anchor: int) -> Case:
     )
 
 
-def _classifier(key: str, value: Any, folders: str, reruns: str) -> Case:
+def _classifier(key: str, value: Any, folders: str, reruns: str, joint: bool = True) -> Case:
     """A key of classifiers, after which whole folders of their cohort are made again."""
     tables = (TRAINING_TABLES,) if "models" in folders else ()
-    return _cohort("smoke-bert", key, value, folders, (*tables, PAIR_STUDY_TABLES), reruns)
+    tables = (*tables, PAIR_STUDY_TABLES)
+    return _cohort("smoke-bert", key, value, folders, tables, reruns, joint)
+
+
+def _of_pair(*parts: str) -> str:
+    """Files of the pair of classifiers that shares SAEs."""
+    return below("smoke-bert", "joint", f"seed42-seed137/.*/(?:{'|'.join(parts)})")
+
+
+def _joint(key: str, value: Any, parts: tuple[str, ...], tables: str, reruns: str) -> Case:
+    """A key of joint SAEs, after which files of the pair and tables are made again; no table, no page."""
+    outputs = (_of_pair(*parts),) if parts else ()
+    outputs += (TABLES.format(tables), PAGE) if tables else ()
+    return Case(SMOKE_CLASSIFIER, f"joint.{key}", value, outputs, reruns)
+
+
+def _joint_cases() -> Iterator[Case]:
+    """Of every key of joint SAEs."""
+    for key in ("cohorts", "sites"):
+        yield _joint(key, None, (), "", "nothing, where it names all there are; else the new pairs")
+    yield Case(
+        SMOKE_CLASSIFIER,
+        "joint.pairs",
+        [[137, 42]],
+        (below("smoke-bert", "joint", "seed137-seed42/.*"), JOINT_TABLES, PAGE),
+        "the new pairs",
+    )
+    for key, value in (("development", 6), ("predictions", 2)):
+        yield Case(
+            SMOKE_LM,
+            f"joint.{key}",
+            value,
+            (below("smoke-neox", "joint"), JOINT_TABLES, PAGE),
+            "joint SAEs of language models: all that is clean of them, and what follows",
+        )
+    more = f"{OF_CONDITIONS}|joint_training"
+    for key, value in (
+        ("conditions", ["1", "2", "3", "3'", "4", "6"]),
+        ("baselines", ["mutual", "universal"]),
+    ):
+        yield _joint(key, value, (), more, "the tables; SAEs of new conditions")
+    yield _joint(
+        "inits",
+        ["shared", "distinct"],
+        (r"saes/.*-distinct.*", r"conditions/.*-distinct.*"),
+        more,
+        "SAEs from the new starts, and what is measured of them",
+    )
+    yield _joint(
+        "lambda_mutual",
+        0.2,
+        (r"saes/mutual.*", r"conditions/mutual.*"),
+        more,
+        "SAEs whose decoders are drawn to each other",
+    )
+    yield _joint(
+        "lambda_cross_grid",
+        [0.5, 2.0],
+        (r"saes/6-lambda2.*", r"conditions/6-lambda2.*"),
+        more,
+        "condition 6 at the new weight",
+    )
+    rotated = r"(?:[56](?:-lambda.*)?|mutual.*|ridge)"
+    yield _joint(
+        "center",
+        True,
+        (
+            r"maps\.h5", rf"saes/{rotated}\..*", rf"conditions/(?:3.*|{rotated})(?:-latents)?\.csv",
+            NULLS, TESTS, SIZES, EDITS,
+        ),
+        f"{more}|{OF_NULLS}|{OF_EDITS}|joint_sizes|joint_halves",
+        "maps, SAEs trained with one, and all that is measured of these",
+    )  # fmt: skip
+    every = (SAES, MEASURED, NULLS, TESTS, EDITS)
+    followed = f"{more}|{OF_NULLS}|{OF_EDITS}"
+    for key, value in (
+        ("expansion", 3), ("k", 5), ("relu_after_topk", False), ("norm", "none"), ("mask_ds", False),
+        ("lambda_kl", 0.5), ("lambda_ds", 1.0), ("lambda_local", 0.5), ("lambda_aux", 0.0),
+        ("aux_k", 7), ("dead_window", 0.4), ("lr", 4e-3), ("weight_decay", 0.0),
+        ("warmup_ratio", 0.2), ("grad_clip", 1.0), ("batch", 15), ("epochs", 3), ("init_seed", 41),
+        ("precision", "bf16-mixed"),
+    ):  # fmt: skip
+        yield _joint(
+            f"training.{key}",
+            value,
+            every,
+            followed,
+            "every joint SAE, and all that follows; no map",
+        )
+    yield _joint(
+        "training.special_tokens",
+        False,
+        (*every, r"maps\.h5", FITS, SIZES),
+        "joint_[a-z_]+",
+        "maps, every joint SAE, and all that follows",
+    )
+    for key, value in (("batches", 7), ("early_stopping_patience", 4)):
+        yield _joint(
+            f"training.{key}",
+            value,
+            (SAES, MEASURED, TESTS, EDITS),
+            f"{more}|joint_tests|{OF_EDITS}",
+            "every joint SAE, and all that follows; no short retraining",
+        )
+    for key, value, crossed in (
+        ("cross_reduction", "sum", r"(?:6|6-lambda0\.5|ridge)"),
+        ("lambda_cross", 2.0, r"(?:6|ridge)"),
+    ):
+        yield _joint(
+            f"training.{key}",
+            value,
+            (
+                rf"saes/{crossed}\.(?:csv|safetensors)",
+                rf"conditions/{crossed}(?:-latents)?\.csv",
+                EDITS,
+            ),
+            f"{more}|{OF_EDITS}",
+            "SAEs with a cross loss, and all that follows",
+        )
+    for key, value, tables in (
+        ("active_tokens", 9, f"{OF_CONDITIONS}|{OF_NULLS}|{OF_EDITS}"),
+        ("threshold", 0.6, f"{OF_CONDITIONS}|{OF_NULLS}|{OF_EDITS}"),
+    ):
+        yield _joint(
+            f"evaluation.{key}",
+            value,
+            (MEASURED, NULLS, TESTS, EDITS),
+            tables,
+            "what is measured of conditions, retrainings and edited sentences; no joint SAE",
+        )
+    yield _joint(
+        "evaluation.tops",
+        [6, 20],
+        (MEASURED, NULLS, TESTS),
+        f"{OF_CONDITIONS}|{OF_NULLS}",
+        "what is measured of conditions and retrainings; no joint SAE",
+    )
+    yield _joint(
+        "evaluation.resamples",
+        101,
+        (FITS, MEASURED, EDITS),
+        f"{OF_CONDITIONS}|{OF_EDITS}|joint_fits",
+        "every table of joint SAEs with intervals; no joint SAE",
+    )
+    for key, value, some in (
+        ("shifts", 3, ".*"),
+        ("match_splits", ["fit"], r"(?:[23]-|mutual).*"),
+        ("accuracy_references", ["clean"], ".*"),
+    ):
+        yield _joint(
+            f"evaluation.{key}",
+            value,
+            (rf"conditions/{some}",),
+            OF_CONDITIONS,
+            "what is measured of the conditions it is about",
+        )
+    yield _joint(
+        "nulls.pairs", [[42, 137]], (), "", "nothing, where it names all; else the new pairs"
+    )
+    for key, value, some in (
+        ("batches", 5, ".*"),
+        ("lambda_cross", 1.0, ".*"),
+        ("random", 3, "random0"),
+        ("mismatched", 2, "mismatched"),
+        ("shares", [0.4], "partial"),
+        ("directions", [4, 6], "top"),
+        ("complements", ["identity"], "top"),
+    ):
+        yield _joint(
+            f"nulls.{key}",
+            value,
+            (rf"nulls/{some}\.csv", TESTS),
+            OF_NULLS,
+            "the retrainings it is about, and tests of the map",
+        )
+    yield _joint("nulls.post_hoc", 100, (TESTS,), "joint_tests", "tests of the map")
+    for key, value in (("sequences", [10, 20]), ("splits", 4)):
+        yield _joint(
+            f"sizes.{key}",
+            value,
+            (SIZES,),
+            "joint_sizes|joint_halves",
+            "how many sequences decide W",
+        )
+    for key, value in (
+        ("files", {"smoke-bert": "politeness"}),
+        ("condition", "5"),
+        ("latents", 3),
+        ("contexts", 4),
+    ):
+        yield _joint(
+            f"counterfactuals.{key}", value, (EDITS,), OF_EDITS, "latents in edited sentences"
+        )
 
 
 def _of_seed(key: str, value: Any, seed: int, reruns: str, also: tuple[str, ...] = ()) -> Case:
@@ -618,6 +846,7 @@ CASES = [
         "pretrain",
         137,
         "every seed but the anchor, and their pairs",
+        joined("smoke-bert", below("smoke-bert", "joint", r"(?:cache/seed137|seed42-seed137)/.*")),
     ),
     _classifier(
         "anchor",
@@ -631,6 +860,7 @@ CASES = [
         ["step0", "final"],
         (
             below("smoke-bert", STORED, r"(?:.*/)?step0(?:/.*|-shared\.csv)"),
+            *joined("smoke-bert", below("smoke-bert", "joint", r".*/step0/.*")),
             PAIR_STUDY_TABLES,
             PAGE,
         ),
@@ -725,9 +955,18 @@ CASES = [
         )
     ),
     *(
-        _classifier(key, value, STORED, "the cohort's activations and all that follows")
-        for key, value in (("precision", "bfloat16"), ("activation_dtype", "float16"))
+        _classifier(key, value, STORED, reruns, joint)
+        for key, value, reruns, joint in (
+            (
+                "precision",
+                "bfloat16",
+                "the cohort's activations and all that follows; no SAE of two models",
+                False,
+            ),
+            ("activation_dtype", "float16", "the cohort's activations and all that follows", True),
+        )
     ),
+    *_joint_cases(),
     Case(
         SMOKE_LM,
         "cohorts.smoke-hub.model.id",

@@ -307,8 +307,25 @@ def test_what_w_adds_is_held_against_no_map():
     assert found["null"] == pytest.approx(0.302)
     none = of_joint("5-universal-share", 0.5, conditions({"4": 0.49, "5": 0.5}))
     assert none["verdict"] == claims.EXPLAINED
+    worse = of_joint("5-universal-share", 0.5, conditions({"4": 0.99, "5": 0.5}))
+    assert (worse["verdict"], worse["null"]) == (claims.EXPLAINED, pytest.approx(0.992))
     alone = of_joint("5-universal-share", 0.5, conditions({"5": 0.5}))
-    assert alone["null"] == 0.0
+    assert alone["verdict"] == claims.NOT_RUN
+    assert "needs its control" in alone["why"]
+
+
+def test_accuracy_is_lost_from_the_models_and_from_condition_1():
+    row = {"condition": "5", "init": None, "lambda_cross": 0.0, "rows": None, "matched_on": None}
+    rows = [
+        {**row, "measure": measure, "value": value, "null": None}
+        for measure, value in (
+            ("accuracy_change", -0.2),
+            ("accuracy_change_from_independent", 0.1),
+        )
+    ]
+    found = of_joint("5-accuracy-change", -0.21, cells("s1", joint_conditions=rows))
+    assert (found["as_published"], found["rigorous"]) == (-0.2, 0.1)
+    assert found["verdict"] == claims.REPRODUCED
 
 
 def test_the_cross_loss_is_held_against_none_at_the_published_weight():

@@ -32,7 +32,7 @@ def test_rows_of_the_table_and_the_saes_they_are_measured_on():
     ]
     assert names[8:] == [
         "4", "5", "6", "6-lambda0.5", "6-lambda2", "crosscoder", "mutual-shared",
-        "mutual-distinct", "universal-shared", "universal-distinct", "ridge",
+        "universal-shared", "ridge",
     ]  # fmt: skip
     assert Condition("3'", "distinct").trainings == ["1-distinct-a", "1-distinct-b"]
     assert Condition("6", "", 0.5).trainings == ["6-lambda0.5"]

@@ -82,7 +82,7 @@ def test_shipped_configs_are_planned_and_jobs_are_those_estimated(path, tmp_path
     expected = {stage.name: stage.jobs for stage in estimate.stages(load_files(path))}
     assert {name: found[name] for name in expected} == expected
     known = {"check", "tokenizer", "tokens", "drift_of_seed"}
-    known |= {"collect", "over_seeds", "claims", "report", "all"}
+    known |= {"collect", "over_seeds", "joint_tables", "claims", "report", "all"}
     others = {re.sub(r"^tokenizer_\w+", "tokenizer", name) for name in set(found) - set(expected)}
     assert others <= known, others
     assert not (tmp_path / "results").exists()

@@ -214,8 +214,12 @@ def sentences(found, place=0):
 
 def test_what_each_step_adds_is_told_apart(tables):
     text = sentences(joint.of_run(tables))
-    assert "16.0 % SAEs trained apart and matched, 45.0 % one SAE without a map" in text
+    assert (
+        "16.0 % for SAEs trained apart and matched with starts of their own, 45.0 % for one SAE without a map"
+        in text
+    )
     assert "training one SAE for both models adds +29.0 (+29.0 to +29.0), W adds +5.0" in text
+    assert "SAEs that share a start, as the study’s do, training one SAE adds +29.0" in text
     assert "of 42.0 points in all, training one SAE for both models is 69 %" in text
     assert "with one model’s tokens shifted 1.0 % at most" in text
     assert "in sample, on the very tokens that are scored, condition 2 would have 21.0 %." in text
@@ -254,7 +258,7 @@ def test_the_table_has_every_condition_start_and_matching(tables):
 def test_random_rotations_are_said_to_say_little_where_no_map_beats_them_too(tables):
     part = joint.of_run(tables)["cohorts"][0]["parts"][0]
     text = " ".join(part["nulls"]["sentences"])
-    assert "no map at all has p = 0.0323, so that this says little of W" in text
+    assert "no map at all has p = 0.0323, so that this says nothing of W" in text
     assert "more universal latents in 3 of 3 pairs" in text
     labels = [row["label"] for row in part["nulls"]["retrained"]]
     assert "W, 50 % of tokens shuffled" in labels
@@ -266,8 +270,38 @@ def test_edits_are_counted_beside_neutral_ones(tables):
     part = joint.of_run(tables)["cohorts"][0]["parts"][0]
     text = " ".join(part["edits"]["sentences"])
     assert "in 24 of 24, less in 0" in text
-    assert "-5 % under neutral edits" in text
+    assert "neutral edits of the same sentences by -5 %" in text
+    assert "that leave it" not in text
     assert len(part["edits"]["rows"]) == 24
+
+
+def test_a_p_that_no_map_does_not_have_is_left_to_stand(tmp_path):
+    frames = planted(PAIRS[:1])
+    tests = frames["joint_tests"]
+    frames["joint_tests"] = tests.assign(p=tests.p.where(tests["map"] == "true", 0.5))
+    part = joint.of_run(written(tmp_path / "tables", frames))["cohorts"][0]["parts"][0]
+    text = " ".join(part["nulls"]["sentences"])
+    assert "no map at all has p = 0.5." in text
+
+
+@pytest.mark.parametrize(
+    ("flat", "start"), [([0, 1, 1], 50), ([1, 0, 1], 100), ([1, 1, 0], None), ([1, 1, 1], 25)]
+)
+def test_a_curve_is_flat_from_where_it_stays_so(flat, start):
+    pair = pd.DataFrame({"sequences": [25, 50, 100, 200], "flat": [*flat, np.nan]})
+    assert joint._flat_from(pair) == start
+
+
+def test_edits_that_leave_the_class_are_told_apart(tmp_path):
+    frames = planted(PAIRS[:1])
+    rows = frames["joint_counterfactuals"]
+    frames["joint_counterfactuals"] = rows.assign(
+        after=rows.after.where(rows.edit == "modal", "negative")
+    )
+    part = joint.of_run(written(tmp_path / "tables", frames))["cohorts"][0]["parts"][0]
+    text = " ".join(part["edits"]["sentences"])
+    assert "Edits that change the class change the peak by -30 % (median over 4" in text
+    assert "Edits that leave it change the peak by -60 %" in text
 
 
 def test_a_run_without_the_study_says_nothing_of_it():
@@ -322,6 +356,8 @@ def test_a_page_a_latent_with_its_contexts_and_edits(tmp_path):
     assert "&lt;b&gt;<mark>dull</mark>&lt;/b&gt;" in text
     assert "Model A" in text
     assert "Model B" in text
+    assert "<td>24 (1 silent)</td>" in text
+    assert "<td>24 (1 silent)</td>" in index
     assert "mood swap" in text
 
 
@@ -330,8 +366,8 @@ def test_a_page_a_latent_with_its_contexts_and_edits(tmp_path):
     [
         ("the film was dull", "dull", ("the film was ", "dull", "")),
         ("a play", "##ay", ("a pl", "ay", "")),
-        ("so so", "so", ("so so [", "so", "]")),
-        ("a film", "[CLS]", ("a film [", "[CLS]", "]")),
+        ("so so", "so", ("so so (at ", "so", ")")),
+        ("a film", "[CLS]", ("a film (at ", "[CLS]", ")")),
     ],
 )
 def test_the_token_of_a_peak_is_marked_where_it_can_be_told(context, token, found):

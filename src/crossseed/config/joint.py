@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from crossseed.config.fields import (
     Count,
@@ -21,21 +21,23 @@ from crossseed.joint.conditions import OF_INDEPENDENT, Condition, conditions
 from crossseed.joint.config import JointEvaluation, TrainingSettings
 
 
-def _two(pair: list[int]) -> list[int]:
-    if len(pair) != 2 or pair[0] == pair[1]:
-        raise ValueError(f"{pair} is no pair; expected two seeds, e.g. [42, 137]")
-    return pair
+def _check_pairs(key: str, pairs: list[list[int]]) -> None:
+    """Raises `ValueError` unless these are pairs of seeds, each listed once.
 
-
-def _once(pairs: list[list[int]]) -> list[list[int]]:
+    Not by a type: a value that is no pair would be said to be no `anchor` either.
+    """
+    if not pairs:
+        raise ValueError(f"{key} is empty; list pairs of seeds, e.g. [[42, 137]]")
     for pair in pairs:
+        if len(pair) != 2 or pair[0] == pair[1]:
+            raise ValueError(
+                f"{key} has {pair}, which is no pair; expected two seeds, e.g. [42, 137]"
+            )
         if sum(sorted(pair) == sorted(other) for other in pairs) > 1:
-            raise ValueError(f"the pair {pair} is listed twice; list each once")
-    return pairs
+            raise ValueError(f"{key} lists the pair {pair} twice; list each once")
 
 
-Seeds = Annotated[list[CountOrZero], AfterValidator(_two)]
-Pairs = Annotated[list[Seeds], AfterValidator(_once), NonEmpty]
+Pairs = list[list[CountOrZero]]
 Share = Annotated[Number, Field(gt=0, lt=1)]
 
 
@@ -153,8 +155,8 @@ class JointStudy(Model):
     )
     inits: Annotated[list[Literal["shared", "distinct"]], Distinct, NonEmpty] = Field(
         default=["shared", "distinct"],
-        description="Whether the two SAEs of conditions 1 to 3', `mutual` and `universal` start from the same weights; each "
-        "is run. Published: one seed set globally, that is `shared`.",
+        description="Whether the two SAEs of conditions 1 to 3' start from the same weights; each is run, and `mutual` and "
+        "`universal` take the first. Published: one seed set globally, that is `shared`.",
     )
     lambda_mutual: Positive = Field(
         default=0.3, description="Weight of what draws decoders to each other, of `mutual` alone."
@@ -205,17 +207,18 @@ class JointStudy(Model):
         if self.sizes and self.sizes.sequences != sorted(self.sizes.sequences):
             raise ValueError(f"sizes.sequences {self.sizes.sequences} does not ascend; sort it")
         known = self.pairs if isinstance(self.pairs, list) else None
-        for pair in (self.nulls.pairs or []) if self.nulls else []:
+        if known is not None:
+            _check_pairs("pairs", known)
+        nulled = self.nulls.pairs if self.nulls else None
+        if nulled is not None:
+            _check_pairs("nulls.pairs", nulled)
+        for pair in nulled or []:
             if known is not None and pair not in known:
                 raise ValueError(f"nulls.pairs has {pair}, which pairs does not; choose of {known}")
         of = self.counterfactuals
         if of and of.condition not in chosen:
             raise ValueError(
                 f"counterfactuals.condition = {of.condition!r} is not run; add it to conditions or baselines"
-            )
-        if of and of.condition == "universal" and "shared" not in self.inits:
-            raise ValueError(
-                "counterfactuals.condition = 'universal' takes its shared start; add 'shared' to inits"
             )
         return self
 

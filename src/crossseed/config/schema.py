@@ -551,10 +551,10 @@ def _check_pairs(study: JointStudy, cohort: str, config: CohortConfig) -> None:
                     f"{config.seeds}"
                 )
     if study.nulls and study.nulls.pairs:
-        for pair in study.nulls.pairs:
-            if (pair[0], pair[1]) not in pairs:
+        for of in study.nulls.pairs:
+            if (of[0], of[1]) not in pairs:
                 raise ValueError(
-                    f"joint.nulls.pairs has {pair}, which is no pair of cohorts.{cohort}; choose of "
+                    f"joint.nulls.pairs has {of}, which is no pair of cohorts.{cohort}; choose of "
                     f"{[list(pair) for pair in pairs]}"
                 )
     for site in config.sites if study.sites is None else study.sites:

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -30,31 +30,13 @@ import numpy as np
 from crossseed.activations import check_source
 from crossseed.cohorts.base import DEVELOPMENT, FORWARD_TOKENS, Scored, TokenSet, batches
 from crossseed.errors import UserError
-from crossseed.joint.upper import MODELS, Cache
+from crossseed.joint.upper import MODELS, Cache, CutModel
 from crossseed.progress import Progress
 from crossseed.store import add_dataset, create_h5, header, open_h5
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SCHEMA = "joint-cache/1"
 # What two members that share a cache's tokens have in common.
 ALIKE = ("mask", "special", "labels", "at", "tokens", "document")
-
-
-class Clean(Protocol):
-    """One member cut at a site, as it runs undisturbed; see `crossseed.cohorts.base`."""
-
-    where: str
-    width: int
-
-    def clean(self, tokens_nt: np.ndarray, at_np: np.ndarray | None = None) -> tuple[Tensor, ...]:
-        """Activations at the site, the next block's output, and logits."""
-        ...
-
-    def scored(self, found: TokenSet, predictions: int, *name: object) -> Scored:
-        """Sequences, and what is predicted on them."""
-        ...
 
 
 def with_development(sets: Mapping[str, TokenSet], n: int) -> dict[str, TokenSet]:
@@ -88,7 +70,7 @@ def with_development(sets: Mapping[str, TokenSet], n: int) -> dict[str, TokenSet
 
 def write(
     path: Path,
-    upper: Clean,
+    upper: CutModel,
     sets: Mapping[str, TokenSet],
     predictions: int,
     spec: Mapping[str, Any],
@@ -149,7 +131,7 @@ def _trimmed(found: Scored) -> Scored:
     """Without the positions at which every sequence is padded."""
     if not found.mask_nt.any():
         raise UserError("a split has no tokens; make the token sets again")
-    longest = int(found.mask_nt.any(axis=0).nonzero()[0][-1]) + 1
+    longest = int(np.flatnonzero(found.mask_nt.any(axis=0))[-1]) + 1
     return found._replace(
         tokens_nt=found.tokens_nt[:, :longest],
         mask_nt=found.mask_nt[:, :longest],

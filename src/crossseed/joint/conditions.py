@@ -106,14 +106,15 @@ def conditions(
     """All rows, in the order of the table.
 
     Args:
-        chosen: of `CONDITIONS`. baselines: of `BASELINES`. inits: of those with two starts.
+        chosen: of `CONDITIONS`. baselines: of `BASELINES`.
+        inits: of conditions 1 to 3'; baselines with two starts take the first.
         grid: more weights of the cross loss in condition 6.
     """
     inits = list(inits)
     found = []
     for condition in [*chosen, *baselines]:
-        starts = inits if condition in STARTED else [""]
-        found += [Condition(condition, init) for init in starts]
+        starts = inits if condition in OF_INDEPENDENT else inits[:1]
+        found += [Condition(condition, init) for init in (starts if condition in STARTED else [""])]
         if condition == "6":
             found += [Condition("6", "", weight) for weight in grid]
     return found

@@ -167,16 +167,16 @@ def summaries(
         rows: of `tried`. resamples: of items, behind the intervals. name: of these draws.
     """
     groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
-    for row in rows:
-        key = tuple(row[key] for key in ("class", "latent", "edit", "after", "model"))
-        groups.setdefault(key, []).append(row)
-    by_latent = {(one.label, one.latent): one for one in latents}
+    for one in rows:
+        group = tuple(one[key] for key in ("class", "latent", "edit", "after", "model"))
+        groups.setdefault(group, []).append(one)
+    by_latent = {(latent.label, latent.latent): latent for latent in latents}
     found = []
     for (label, number, edit, after, model), part in groups.items():
         latent = by_latent[label, number]
-        loud = [row for row in part if row["effect"] is not None]
+        loud = [one for one in part if one["effect"] is not None]
         values = {
-            key: np.array([row[of] for row in loud], dtype=float)
+            key: np.array([one[of] for one in loud], dtype=float)
             for key, of in (("effect", "effect"), ("control", "effect_control"))
         }
         row: dict[str, Any] = {

@@ -249,7 +249,12 @@ def post_hoc_rows(
         own = post_hoc(carried.matrix_dd, moments, encoder, config.threshold)
         for statistic in PostHoc._fields:
             values = np.array([getattr(one, statistic) for one in null])
-            about = {"how": "post_hoc", "statistic": statistic, "map": key, "against": RANDOM}
+            about: dict[str, Any] = {
+                "how": "post_hoc",
+                "statistic": statistic,
+                "map": key,
+                "against": RANDOM,
+            }
             about |= {"share": None, "directions": None, "complement": None}
             yield {**about, **against_draws(getattr(own, statistic), values, statistic)}
 

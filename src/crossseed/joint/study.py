@@ -80,11 +80,11 @@ def measure(told: Told, reference: Behaviour | None) -> Measured:
             if shown is None:
                 shown = found, partner
     assert shown is not None
-    found = behaviour_of(sides, told.uppers, told.eval)
+    passed = behaviour_of(sides, told.uppers, told.eval)
     about = {"rows": "", "matched_on": ""}
     wanted = told.config.accuracy_references
     for measure_, value in evaluation.behaviour_rows(
-        found, told.config, *told.name, independent=reference
+        passed, told.config, *told.name, independent=reference
     ).items():
         if measure_ != "accuracy_change" or "clean" in wanted:
             rows.append({**about, **_row(measure_, value)})

@@ -17,6 +17,8 @@ from crossseed.joint.maps import Pairs
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from crossseed.cohorts.base import Scored, TokenSet
+
 MODELS = ("A", "B")
 
 
@@ -35,6 +37,25 @@ class Upper(Protocol):
             The next layer's states (examples, tokens, width), and logits, (examples, classes) or (examples,
             predictions, classes).
         """
+        ...
+
+
+class CutModel(Upper, Protocol):
+    """One member cut at a site: what lies above, and its undisturbed passes (`crossseed.cohorts.base`).
+
+    Attributes:
+        where: opens the sentence of an error. width: of an activation.
+    """
+
+    where: str
+    width: int
+
+    def clean(self, tokens_nt: np.ndarray, at_np: np.ndarray | None = None) -> tuple[Tensor, ...]:
+        """Activations at the site, the next layer's states, and logits."""
+        ...
+
+    def scored(self, found: TokenSet, predictions: int, *name: object) -> Scored:
+        """Sequences, and what is predicted on them."""
         ...
 
 

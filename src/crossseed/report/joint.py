@@ -280,11 +280,14 @@ def reading(rows: pd.DataFrame, single: pd.DataFrame) -> list[str]:
     of = {name: chosen(rows, name) for name in WORDS}
     shares = {name: value_of(rows, which, SHARE) for name, which in of.items()}
     steps = {
-        "2": "SAEs trained apart and matched",
-        "4": "one SAE without a map",
+        "2": "for SAEs trained apart and matched",
+        "4": "for one SAE without a map",
         "5": "with W",
         "6": "with W and the cross loss",
     }
+    apart = of["2"]
+    if apart is not None and apart.init == "distinct":
+        steps["2"] += " with starts of their own"
     known = {name: words for name, words in steps.items() if not np.isnan(shares[name])}
     if not known:
         return []
@@ -311,6 +314,13 @@ def reading(rows: pd.DataFrame, single: pd.DataFrame) -> list[str]:
             + (_largest(gains) if len(gains) > 1 else "")
             + "."
         )
+    joint = of["4"]
+    if joint is not None and apart is not None and apart.init == "distinct":
+        found = difference(single, joint, apart._replace(init="shared"), SHARE)
+        if not np.isnan(found.value):
+            sentences.append(
+                f"Against SAEs that share a start, as the study’s do, training one SAE adds {_points(found)}."
+            )
     counts = {name: value_of(rows, of[name], COUNT) for name in known}
     active = {name: value_of(rows, of[name], "active") for name in known}
     if len(known) > 1:
@@ -384,9 +394,10 @@ def _baselines(rows: pd.DataFrame) -> list[str]:
     own = value_of(rows, chosen(rows, "6"), SHARE)
     said = ", ".join(f"{words[name]} {100 * share:.1f} %" for name, share in found.items())
     beside = "" if np.isnan(own) else f" (condition 6: {100 * own:.1f} %)"
-    # One code serves both models there, or is chosen on both together.
+    # Trained on both together: what it makes of one model's activations is another input.
     note = (
-        " A crosscoder chooses latents on both models together, so that its two codes agree by construction."
+        " A crosscoder is trained on both models’ activations side by side; here it reads one model’s alone, doubled, with 0 for "
+        "the other: of both together its two codes would be one."
         if "crosscoder" in found
         else ""
     )
@@ -484,7 +495,7 @@ def _null_sentences(rows: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
         sentences.append(
             f"Against {own.draws.iloc[0]:.0f} random rotations W has p = {_p_range(own.p)}, no less than "
             f"{own.p_least.iloc[0]:.3g} being possible"
-            + _same_of_identity(against[against["map"] == "identity"])
+            + _of_identity(own, against[against["map"] == "identity"])
         )
     if {"true", "identity"} <= set(mean.index):
         by_pair = counts[counts.null.isin(["true", "identity"])].pivot_table(
@@ -502,13 +513,15 @@ def _p_range(p: pd.Series) -> str:
     return f"{p.min():.3g}" if p.min() == p.max() else f"{p.min():.3g} to {p.max():.3g}"
 
 
-def _same_of_identity(identity: pd.DataFrame) -> str:
+def _of_identity(own: pd.DataFrame, identity: pd.DataFrame) -> str:
     if identity.empty:
         return "."
-    said = _p_range(identity.p)
-    if identity.p.max() <= LEVEL:
-        return f"; no map at all has p = {said}, so that this says little of W."
-    return f"; no map at all has p = {said}: these models have nothing in common in place."
+    said = f"; no map at all has p = {_p_range(identity.p)}"
+    return (
+        f"{said}, so that this says nothing of W."
+        if identity.p.max() <= own.p.max()
+        else f"{said}."
+    )
 
 
 def _fits(fits: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -568,13 +581,21 @@ def regression(tables: t.Tables) -> list[str]:
         )
         which = "all maps" if row.draws == "all" else "all but random rotations"
         sentences.append(
-            f"Over {row.points} retrainings of {row.pairs} pairs with {which}, universal latents go with 1 less the "
+            f"Over {row.points} retrainings of {row.pairs} pair{'s' if row.pairs != 1 else ''} with {which}, universal "
+            "latents go with 1 less the "
             f"error of the map by r = {row.slope:.2f}{interval}, R² = {row.r2:.2f}."
         )
-    if len(sentences) == 2:
+    points = dict(
+        zip(rows[rows["scope"] == "all"].draws, rows[rows["scope"] == "all"].points, strict=True)
+    )
+    if 2 * points.get("no random", 0) < points.get("all", 0):
         sentences.append(
             "Random rotations are most of the points and lie in one place, so that with them R² is mostly the contrast of "
-            "two groups; retrainings of a pair are no independent points, and published p take them as such."
+            "two groups."
+        )
+    if sentences:
+        sentences.append(
+            "Retrainings of a pair are no independent points; the published p takes them as such."
         )
     return sentences
 
@@ -589,12 +610,12 @@ def sizes(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str
     if curve.empty:
         return {}
     sentences = []
-    flat = curve[curve.flat == 1].groupby(["source_seed", "target_seed"]).sequences.min()
-    n_pairs = len(curve.groupby(["source_seed", "target_seed"]))
-    if len(flat):
+    by_pair = curve.sort_values("sequences").groupby(["source_seed", "target_seed"])
+    flat = [start for _, pair in by_pair if (start := _flat_from(pair)) is not None]
+    if flat:
         sentences.append(
-            f"Held-out error falls by less than 1 % a doubling from {flat.median():.0f} sequences on "
-            f"({len(flat)} of {n_pairs} pair{'s' if n_pairs != 1 else ''})."
+            f"Held-out error falls by less than 1 % a doubling from {np.median(flat):.0f} sequences on "
+            f"({len(flat)} of {len(by_pair)} pair{'s' if len(by_pair) != 1 else ''})."
         )
     else:
         sentences.append("Held-out error still falls by more than 1 % a doubling at the last size.")
@@ -629,6 +650,14 @@ def sizes(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str
     }  # fmt: skip
 
 
+def _flat_from(pair: pd.DataFrame) -> int | None:
+    """The least size from which on every doubling gains little; None without one."""
+    known = pair.dropna(subset=["flat"])
+    steep = known[known.flat == 0].sequences.max()
+    rest = known if pd.isna(steep) else known[known.sequences > steep]
+    return int(rest.sequences.min()) if len(rest) else None
+
+
 # --- edited sentences ---------------------------------------------------------------------
 
 
@@ -660,7 +689,7 @@ def _edit_lines(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
             "r": f"{row.r:.2f}",
             "edit": f"{str(row.edit).replace('_', ' ')} (to {row.after})",
             "model": str(row.model).upper(),
-            "items": f"{row.items:.0f}" + (f" ({row.silent:.0f} silent)" if row.silent else ""),
+            "sentences": f"{row.items:.0f}" + (f" ({row.silent:.0f} silent)" if row.silent else ""),
             "effect": _percent(row.effect, row.effect_low, row.effect_high),
             "control": _percent(row.control, row.control_low, row.control_high),
             "signs": f"{row.lower:.0f} : {row.higher:.0f}",
@@ -681,13 +710,14 @@ def _edit_sentences(rows: pd.DataFrame) -> list[str]:
     known = rows.dropna(subset=["effect", "control"])
     if known.empty:
         return ["No sentence to be edited makes a chosen latent fire."]
-    below = known[(known.p_holm < LEVEL) & (known.lower > known.higher)]
-    above = known[(known.p_holm < LEVEL) & (known.lower < known.higher)]
+    changes = known["class"] != known.after
     sentences = [
-        f"Median change of the peak over {len(known)} latents, edits and models: {100 * known.effect.median():+.0f} % where the "
-        f"class changes, {100 * known.control.median():+.0f} % under neutral edits of the same sentences. By the sign test, "
-        f"corrected for all of a pair, the edit lowers the peak more than the neutral one in {len(below)} of {len(known)}, "
-        f"less in {len(above)}."
+        _edit_sentence(part, words)
+        for part, words in (
+            (known[changes], "that change the class"),
+            (known[~changes], "that leave it"),
+        )
+        if len(part)
     ]
     by_model = known.pivot_table(
         index=[*PAIR_KEYS, "class", "latent", "edit"], columns="model", values="effect"
@@ -699,6 +729,16 @@ def _edit_sentences(rows: pd.DataFrame) -> list[str]:
                 f"Effects in A and in B correlate by {first.corr(second):.2f} over {len(by_model)} latents and edits."
             )
     return sentences
+
+
+def _edit_sentence(rows: pd.DataFrame, words: str) -> str:
+    below = rows[(rows.p_holm < LEVEL) & (rows.lower > rows.higher)]
+    above = rows[(rows.p_holm < LEVEL) & (rows.lower < rows.higher)]
+    return (
+        f"Edits {words} change the peak by {100 * rows.effect.median():+.0f} % (median over {len(rows)} latents, edits and "
+        f"models), neutral edits of the same sentences by {100 * rows.control.median():+.0f} %. By the sign test, corrected "
+        f"for all of a pair, the edit lowers it more than the neutral one in {len(below)} of {len(rows)}, less in {len(above)}."
+    )
 
 
 def features(tables: t.Tables) -> list[dict[str, Any]]:
@@ -760,4 +800,4 @@ def marked(context: str, token: str) -> tuple[str, str, str]:
     if word and len(places) == 1:
         at = places[0]
         return context[:at], word, context[at + len(word) :]
-    return f"{context} [", token, "]"
+    return f"{context} (at ", token, ")"

@@ -38,12 +38,14 @@ TICKS = {
     "universal": "universal\nSAE",
     "ridge": "linear\nmap",
 }
+# By map, and of those on leading directions by what carries the rest.
 SHAPES = {
     "identity": (BLACK, "no map"),
     "true": (BLUE, "W"),
-    "mismatched": (AMBER, "shuffled"),
     "partial": (GREEN, "partly\nshuffled"),
-    "top": (PINK, "leading\ndirections"),
+    "mismatched": (AMBER, "shuffled"),
+    "top-identity": (PINK, "leading,\nrest\nnear I"),
+    "top-haar": (ORANGE, "leading,\nrest\nrandom"),
     "random": (GREY, "random"),
 }
 GEOMETRY = ("1", "4", "5", "6", "universal")
@@ -168,7 +170,8 @@ def geometry(tables: t.Tables) -> Figure:
             pair = of.iloc[-1] if "distinct" in set(of.init) else of.iloc[0]
             keys = [*joint.PAIR_KEYS[1:], "init", "lambda_cross"]
             of = of[(of[keys] == pair[keys]).all(axis=1)].head(SHOWN_LATENTS)
-            for chosen, colour, size in ((0, GREY, 3), (1, BLUE, 4)):
+            size = float(np.clip(1500 / len(of), 3, 20))
+            for chosen, colour in ((0, GREY), (1, BLUE)):
                 points = of[of.universal == chosen]
                 axis.scatter(points.pc1_a, points.pc2_a, s=size, color=colour, alpha=0.6, lw=0)
             axis.set_xticks([])
@@ -204,43 +207,40 @@ def nulls(tables: t.Tables) -> Figure:
     """Above: universal latents by map, a column a cohort; below: over 1 less the error of the map."""
     rows = tables.joint_nulls
     rows = rows[rows.measure == joint.COUNT]
+    rows = rows.assign(kind=[_kind(row.null, row.complement) for row in rows.itertuples()])
     cohorts = list(rows.cohort.unique())
-    kinds = [kind for kind in SHAPES if kind in set(rows.null)]
-    figure, axes = _sheet(2, len(cohorts), 0.9 + 0.42 * len(kinds), 2.5, sharey="col")
+    kinds = [kind for kind in SHAPES if kind in set(rows.kind)]
+    figure, axes = _sheet(2, max(1, len(cohorts)), 0.9 + 0.42 * len(kinds), 2.5, sharey="col")
     for column, cohort in enumerate(cohorts):
         of = rows[rows.cohort == cohort]
         above, below = axes[:, column]
-        ends: list[tuple[float, float, str]] = []
         for place, kind in enumerate(kinds):
             colour, _ = SHAPES[kind]
-            part = of[of.null == kind]
-            # Draws of a map side by side; pairs of retrainings in one column.
+            part = of[of.kind == kind]
+            # Side by side: draws, pairs, shares and numbers of directions.
             spread = 0.22 if len(part) > 1 else 0.0
             x = place + np.linspace(-spread, spread, len(part))
             above.plot(x, part.value, "o", color=colour, ms=3, alpha=0.7, mew=0)
+            below.plot(1 - part.nre, part.value, "o", color=colour, ms=3, alpha=0.7, mew=0)
             if len(part):
                 above.hlines(part.value.mean(), place - 0.3, place + 0.3, color=colour, lw=1.3)
-                below.plot(1 - part.nre, part.value, "o", color=colour, ms=3, alpha=0.7, mew=0)
-                ends.append((float((1 - part.nre).mean()), float(part.value.mean()), kind))
-        above.set_xticks(
-            range(len(kinds)), [SHAPES[kind][1] for kind in kinds], fontsize=6.5, rotation=0
-        )
+        above.set_xticks(range(len(kinds)), [SHAPES[kind][1] for kind in kinds], fontsize=6.5)
+        # The key to both panels.
+        for label, kind in zip(above.get_xticklabels(), kinds, strict=True):
+            label.set_color(SHAPES[kind][0])
         above.set_xlim(-0.6, len(kinds) - 0.4)
         above.set_title(cohort, fontsize=9)
         span = max(float(of.value.max()), 1.0)
-        heights = spread_labels([height for _, height, _ in ends], 0.07 * span)
-        for (right, _, kind), height in zip(ends, heights, strict=True):
-            below.annotate(
-                SHAPES[kind][1].replace("\n", " "), (right, height), xytext=(5, 0), va="center",
-                textcoords="offset points", color=SHAPES[kind][0], fontsize=7, annotation_clip=False,
-            )  # fmt: skip
-        below.set_xlabel("1 − normalised error of the map, held out", fontsize=8)
-        below.margins(x=0.25)
         above.set_ylim(-0.05 * span, 1.12 * span)
+        below.set_xlabel("1 − normalised error of the map, held out", fontsize=8)
         if column == 0:
             for axis in (above, below):
                 axis.set_ylabel("universal latents\nafter retraining", fontsize=8.5)
     return figure
+
+
+def _kind(null: str, complement: object) -> str:
+    return f"{null}-{complement}" if null == "top" else null
 
 
 def sizes(tables: t.Tables) -> Figure:

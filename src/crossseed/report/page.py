@@ -188,8 +188,9 @@ CAPTIONS = {
     "joint-geometry": "Decoder directions of active latents of model A on their two leading principal axes, of the first pair of "
     "each cohort. Blue: universal. Below each: the mean absolute cosine of active latents' directions, mean over both models, "
     "beside that of random directions in as many dimensions, and the share of variance along the axes.",
-    "joint-nulls": "Universal latents after retraining with other maps, a point a retraining, lines their means. Below: the same over 1 "
-    "less the normalised error of the map on held-out tokens.",
+    "joint-nulls": "Universal latents after retraining with other maps, a point a retraining, lines their means; W of partly shuffled "
+    "tokens from few to many, W on leading principal directions alone from few to many. Below, in the same colours, over 1 less the "
+    "normalised error of the map on held-out tokens.",
     "joint-sizes": "Above: Frobenius distance of W fitted on n sequences to W fitted on all, in whole (black), within the directions "
     "that hold 99 % of the singular values of H_AᵀH_B (blue), and outside (orange-red). Below: normalised error on held-out "
     "sequences; open: it falls by less than 1 % a doubling. Lines are pairs.",

@@ -17,8 +17,8 @@ from crossseed.errors import UserError
 from crossseed.joint import effects, evaluation
 from crossseed.joint.conditions import Condition
 from crossseed.joint.config import JointEvaluation
-from crossseed.joint.tables import CONTEXT_COLUMNS, COUNTERFACTUAL_COLUMNS, ITEM_COLUMNS
-from crossseed.joint.upper import Cache, Upper
+from crossseed.joint.tables import CELL, CONTEXT_COLUMNS, COUNTERFACTUAL_COLUMNS, ITEM_COLUMNS
+from crossseed.joint.upper import Cache, CutModel
 from crossseed.store import write_table
 from crossseed.verbs import joints, options
 
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     needed = ("kind", "members", "caches", "trainings", "condition", "evaluation", "lambda_cross")
     more = ("classes", "text", "context", "latents", "contexts")
-    spec = options.spec_of(args, *needed, *more, *joints.CELL)
+    spec = options.spec_of(args, *needed, *more, *CELL)
     device, config = usable(args.device), JointEvaluation.model_validate(spec["evaluation"])
     name, condition = joints.name_of(spec), Condition(**spec["condition"])
     edits = counterfactuals.read(args.edits, grammars.read(args.grammar))
@@ -95,7 +95,7 @@ def run(args: argparse.Namespace) -> None:
     write_table(args.out, COUNTERFACTUAL_COLUMNS, ({**about, **row} for row in summaries))
 
 
-def _passed(uppers: Sequence[Upper], encoded: tk.Encoded) -> Cache:
+def _passed(uppers: Sequence[CutModel], encoded: tk.Encoded) -> Cache:
     """Both models' activations of new sentences; their classes are not asked for."""
     clean = [upper.clean(encoded.tokens_nt) for upper in uppers]
     h, following, logits = ([one[i].float().cpu().numpy() for one in clean] for i in range(3))

@@ -10,7 +10,7 @@ from crossseed.joint import study
 from crossseed.joint.conditions import MATCHED, Condition
 from crossseed.joint.config import JointEvaluation
 from crossseed.joint.files import read_map
-from crossseed.joint.tables import CONDITION_COLUMNS, LATENT_COLUMNS
+from crossseed.joint.tables import CELL, CONDITION_COLUMNS, LATENT_COLUMNS
 from crossseed.store import write_table
 from crossseed.verbs import joints, options
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     needed = ("kind", "members", "caches", "condition", "trainings", "evaluation", "map")
-    spec = options.spec_of(args, *needed, "independent", "lambda_cross", *joints.CELL)
+    spec = options.spec_of(args, *needed, "independent", "lambda_cross", *CELL)
     device, config = usable(args.device), JointEvaluation.model_validate(spec["evaluation"])
     condition, name = Condition(**spec["condition"]), joints.name_of(spec)
     uppers = joints.uppers_of(args, spec, device)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from crossseed.joint import fits
-from crossseed.joint.tables import FIT_COLUMNS
+from crossseed.joint.tables import CELL, FIT_COLUMNS
 from crossseed.store import write_table
 from crossseed.verbs import joints, options
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, "caches", "special_tokens", "resamples", *joints.CELL)
+    spec = options.spec_of(args, "caches", "special_tokens", "resamples", *CELL)
     cell, name = joints.cell_of(spec), joints.name_of(spec)
     found = joints.read(args, spec, ["fit", "eval"])
     rows = fits.rows(found["fit"], found["eval"], spec["special_tokens"], spec["resamples"], *name)

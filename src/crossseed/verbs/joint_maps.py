@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crossseed.joint import fits
 from crossseed.joint.files import write_maps
+from crossseed.joint.tables import CELL
 from crossseed.verbs import joints, options
 
 
@@ -16,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, "caches", "center", "special_tokens", *joints.CELL)
+    spec = options.spec_of(args, "caches", "center", "special_tokens", *CELL)
     cache = joints.read(args, spec, ["fit"])["fit"]
     found = fits.trained_with(fits.pairs_of(cache, spec["special_tokens"]), spec["center"])
     write_maps(args.out, found, spec, joints.inputs_of(args, spec))

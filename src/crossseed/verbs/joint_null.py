@@ -10,7 +10,7 @@ from crossseed.cohorts.base import DEVELOPMENT, module_name
 from crossseed.devices import usable
 from crossseed.joint import arms, nulls
 from crossseed.joint.config import JointEvaluation, JointTraining
-from crossseed.joint.tables import NULL_COLUMNS
+from crossseed.joint.tables import CELL, NULL_COLUMNS
 from crossseed.resume import Resume
 from crossseed.store import write_table
 from crossseed.verbs import joints, options
@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     needed = ("kind", "members", "caches", "null", "arms", "settings", "evaluation", "center")
-    spec = options.spec_of(args, *needed, *joints.CELL)
+    spec = options.spec_of(args, *needed, *CELL)
     settings = JointTraining.model_validate(spec["settings"])
     device = usable(args.device)
     stops = settings.early_stopping_patience is not None

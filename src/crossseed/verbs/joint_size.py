@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from crossseed.joint import fits
-from crossseed.joint.tables import HALF_COLUMNS, SIZE_COLUMNS
+from crossseed.joint.tables import CELL, HALF_COLUMNS, SIZE_COLUMNS
 from crossseed.store import write_table
 from crossseed.verbs import joints, options
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     needed = ("caches", "center", "special_tokens", "sequences", "splits")
-    spec = options.spec_of(args, *needed, *joints.CELL)
+    spec = options.spec_of(args, *needed, *CELL)
     cell, name = joints.cell_of(spec), joints.name_of(spec)
     found = joints.read(args, spec, ["fit", "train", "eval"])
     pairs = {key: fits.pairs_of(cache, spec["special_tokens"]) for key, cache in found.items()}

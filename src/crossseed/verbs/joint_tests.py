@@ -9,7 +9,7 @@ from typing import Any
 from crossseed.joint import nulls
 from crossseed.joint.config import JointEvaluation
 from crossseed.joint.files import IDENTITY, read_map
-from crossseed.joint.tables import NULL_COLUMNS, TEST_COLUMNS
+from crossseed.joint.tables import CELL, NULL_COLUMNS, TEST_COLUMNS
 from crossseed.store import read_table, write_table
 from crossseed.verbs import joints, options
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     needed = ("caches", "trainings", "evaluation", "post_hoc")
-    spec = options.spec_of(args, *needed, *joints.CELL)
+    spec = options.spec_of(args, *needed, *CELL)
     cell, name = joints.cell_of(spec), joints.name_of(spec)
     rows = [_parsed(row) for path in args.retrained for row in read_table(path, NULL_COLUMNS)]
     found = list(nulls.retrained_rows(rows)) if rows else []

@@ -11,7 +11,7 @@ from crossseed.devices import usable
 from crossseed.joint import training
 from crossseed.joint.config import JointTraining
 from crossseed.joint.files import read_map, write_sae
-from crossseed.joint.tables import HISTORY_COLUMNS
+from crossseed.joint.tables import CELL, HISTORY_COLUMNS
 from crossseed.resume import Resume
 from crossseed.store import file_digest, write_table
 from crossseed.verbs import joints, options
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     needed = ("kind", "members", "caches", "training", "settings", "models", "map")
-    spec = options.spec_of(args, *needed, *joints.CELL)
+    spec = options.spec_of(args, *needed, *CELL)
     settings = JointTraining.model_validate(spec["settings"])
     device = usable(args.device)
     uppers = joints.uppers_of(args, spec, device)

@@ -13,7 +13,7 @@ from crossseed.joint import cache as caches
 from crossseed.joint.files import Saved, read_sae
 from crossseed.joint.model import JointSAE
 from crossseed.joint.tables import CELL
-from crossseed.joint.upper import Cache, Upper
+from crossseed.joint.upper import MODELS, Cache, CutModel
 from crossseed.verbs import options
 
 ROLES = ("source", "target")
@@ -22,7 +22,7 @@ ROLES = ("source", "target")
 def add_pair(parser: argparse.ArgumentParser, models: bool = False) -> None:
     """Options for caches of both models, and with `models` for what they are loaded from."""
     options.add_spec(parser)
-    for role, name in zip(ROLES, caches.MODELS, strict=True):
+    for role, name in zip(ROLES, MODELS, strict=True):
         parser.add_argument(
             f"--{role}", type=Path, required=True, help=f"cache of model {name}, the {role}"
         )
@@ -72,7 +72,7 @@ def inputs_of(args: argparse.Namespace, spec: Mapping[str, Any]) -> dict[str, st
     return {role: caches.digest(one) for role, one in zip(ROLES, files, strict=True)}
 
 
-def uppers_of(args: argparse.Namespace, spec: Mapping[str, Any], device: str) -> list[Upper]:
+def uppers_of(args: argparse.Namespace, spec: Mapping[str, Any], device: str) -> list[CutModel]:
     """Both models cut at the site, which must be a pair."""
     kind = module_of(spec["kind"], "upper")
     found = [
