@@ -34,6 +34,10 @@ else:
     AnyDictionary = architectures.config_union()
 
 
+# The most that were ever published of one SAE (arXiv 2406.04093).
+MOST_LATENTS = 1 << 24
+
+
 class TransferStudy(Model):
     """How dictionaries of one member are tried on another."""
 
@@ -41,7 +45,7 @@ class TransferStudy(Model):
         description="`anchor`: the anchor's dictionaries on every other seed; `all`: every "
         "ordered pair of seeds."
     )
-    resamples: Annotated[int, Field(ge=100)] = Field(
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
         description="Bootstrap resamples of the `eval` documents behind 95 % intervals."
     )
     directions: Annotated[
@@ -70,7 +74,7 @@ class SpliceStudy(Model):
 class HaarStudy(Model):
     """Whether the rotations between members are Haar draws, by calibrated tests."""
 
-    draws: Annotated[int, Field(ge=600)] = Field(
+    draws: Annotated[int, Field(ge=600, le=10_000_000)] = Field(
         description="Null draws of each statistic; at least 40 for each test of a matrix, or Holm's "
         "correction leaves nothing that can reject, and 9,999 for a result to report. Kept in "
         "`results/nulls/`, shared by all cohorts."
@@ -211,6 +215,11 @@ class RunConfig(Model):
         for name, variant in self.dictionaries.items():
             for cohort, config in self.cohorts.items():
                 for expansion in variant.expansions if config.width else ():
+                    if expansion * (config.width or 0) > MOST_LATENTS:
+                        raise ValueError(
+                            f"dictionaries.{name}.expansions: x{expansion} on {cohort} is "
+                            f"{expansion * (config.width or 0):,} latents, expected {MOST_LATENTS:,} at most; lower it"
+                        )
                     said = variant.misfit(expansion * (config.width or 0))
                     if said:
                         raise ValueError(f"dictionaries.{name}: {said} (x{expansion} on {cohort})")

@@ -15,7 +15,10 @@ from crossseed.cohorts.text.cohort import TextCohort, block_flop
 from crossseed.config.fields import Count, Model
 
 # org/name or org/name@revision
-MODEL_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([A-Za-z0-9][\w./-]*))?")
+# No part of a revision is `..`: below a folder of models it would lead out of it.
+MODEL_ID = re.compile(
+    r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@((?!(?:.*/)?\.\.(?:/|$))[A-Za-z0-9][\w./-]*))?"
+)
 # Rows of an embedding, about the most there are: the configuration does not say.
 VOCABULARY = 131_072
 PRECISION_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -68,9 +71,12 @@ class HubModel(Model):
                     f"{key} {pattern!r} is no model id; expected org/name or org/name@revision"
                 )
         for key, pattern in patterns:
-            names = {
-                name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None
-            }
+            parts = list(string.Formatter().parse(pattern))
+            names = {name for _, name, _, _ in parts if name is not None}
+            if any(form or turned for _, name, form, turned in parts if name is not None):
+                raise ValueError(
+                    f"{key} {pattern!r} formats a placeholder; write it alone, as {{seed}}"
+                )
             if not names <= PLACEHOLDERS:
                 raise ValueError(
                     f"{key} {pattern!r} names {sorted(names - PLACEHOLDERS)}; known are "

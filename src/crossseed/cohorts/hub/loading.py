@@ -381,8 +381,11 @@ def why_no_weights(source: Source) -> str | None:
             return None
         try:
             parts = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             return f"{path} is damaged ({type(error).__name__}: {error}); {remedy}"
+        outside = sorted(part for part in parts if Path(str(part)).name != part)
+        if outside:
+            return f"{path} names {_listed(outside, len(outside))}, outside its folder; {remedy}"
         lacking = sorted(part for part in parts if local_file(source, part) is None)
         if lacking:
             return f"{place} lacks {_listed(lacking, len(lacking))} of its weights; {remedy}"

@@ -9,6 +9,8 @@ from pydantic import Field
 from crossseed.config.fields import Count, CountOrZero, Model, NonEmpty
 
 Text = Annotated[str, NonEmpty]
+# Their numbers are stored in 32 bits.
+Sequences = Annotated[int, Field(ge=1, le=2_000_000_000)]
 
 
 class _Documents(Model):
@@ -86,6 +88,6 @@ class TextTokens(Model):
         description="Whether the tokenizer adds its own special tokens to a document, such as "
         "BERT's [CLS] and [SEP]; they count towards `context`."
     )
-    fit: Count = Field(description="Sequences that rotations are fitted on.")
-    train: Count = Field(description="Sequences that SAEs are trained on.")
-    eval: Count = Field(description="Sequences behind every reported number.")
+    fit: Sequences = Field(description="Sequences that rotations are fitted on.")
+    train: Sequences = Field(description="Sequences that SAEs are trained on.")
+    eval: Sequences = Field(description="Sequences behind every reported number.")
