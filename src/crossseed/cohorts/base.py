@@ -97,6 +97,9 @@ Checkpoints = Annotated[
 ]
 
 
+Checkpoint = Annotated[str, AfterValidator(lambda name: _checkpoint_names([name])[0])]
+
+
 class CohortConfig(Model):
     """What every kind of cohort declares."""
 

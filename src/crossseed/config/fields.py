@@ -49,6 +49,8 @@ def _distinct(values: list[Any]) -> list[Any]:
 Name = Annotated[str, AfterValidator(_name)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
+# Sequences of a split: their numbers are stored in 32 bits.
+Sequences = Annotated[int, Field(ge=1, le=2_000_000_000)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]

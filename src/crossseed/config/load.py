@@ -67,6 +67,8 @@ def _sentence(problem: Any, config: Mapping[str, Any], sources: list[tuple[str, 
         said = f"is missing; add it ({_expected(problem['loc'])})"
     elif problem["type"] == "extra_forbidden":
         said = _unknown_key(problem["loc"])
+    elif problem["type"] == "invalid_key":
+        said = "keys are text; write this one in quotes, or remove it"
     elif problem["type"] == "value_error":
         said = str(problem["ctx"]["error"])
     else:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from crossseed.cohorts.base import Checkpoints
+from crossseed.cohorts.base import Checkpoint, Checkpoints
 from crossseed.cohorts.dyck.config import DyckCohort
 from crossseed.cohorts.hub.config import HubCohort
 from crossseed.cohorts.neox.config import NeoxCohort
@@ -57,7 +57,7 @@ class TransferStudy(Model):
             "not below a site's width are left out."
         ),
     ]
-    untrained: str | None = Field(
+    untrained: Checkpoint | None = Field(
         description="Checkpoint that counts as untrained, e.g. `step0`: the target as it was there "
         "is one more null. null leaves it out."
     )
@@ -87,7 +87,7 @@ class HaarStudy(Model):
 class DriftStudy(Model):
     """How each member moves over training, and away from its siblings."""
 
-    reference: str = Field(
+    reference: Checkpoint = Field(
         description="Checkpoint that every other checkpoint of the same seed is compared with."
     )
     checkpoints: Annotated[

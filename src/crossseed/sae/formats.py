@@ -9,6 +9,7 @@ these is refused, not approximated.
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -369,7 +370,14 @@ def _arrays(path: Path, needed: tuple[str, ...]) -> Arrays:
             from safetensors.torch import load_file
 
             tensors = load_file(path)
-    # Whatever these raise is about the file.
+    except pickle.UnpicklingError as error:
+        # What PyTorch says here ends with how to run the code.
+        said = " ".join(str(error).split("\n", 1)[0].split())[:150]
+        raise UserError(
+            f"{path}: cannot be read as tensors alone, and no code in it is run ({said}); fetch it again, or convert it "
+            "to safetensors where you trust it"
+        ) from error
+    # Whatever else these raise is about the file.
     except Exception as error:
         raise UserError(f"{path}: cannot be read ({error}); fetch it again") from error
     if not isinstance(tensors, dict):
@@ -409,7 +417,8 @@ def _checked(path: Path, found: Foreign) -> Foreign:
             )
         if not np.isfinite(found.arrays[name]).all():
             raise UserError(f"{path}: {name} holds NaN or infinite values; fetch it again")
-    if found.architecture == "topk" and not (isinstance(found.k, int) and 1 <= found.k <= latents):
+    # A truth value is an int to Python.
+    if found.architecture == "topk" and not (type(found.k) is int and 1 <= found.k <= latents):
         raise UserError(f"{path}: k is {found.k!r}, expected 1 to {latents}; mend its config")
     arrays = {name: np.ascontiguousarray(found.arrays[name], dtype=np.float32) for name in shapes}
     return found._replace(arrays=arrays)

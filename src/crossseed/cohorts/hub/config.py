@@ -71,12 +71,9 @@ class HubModel(Model):
                     f"{key} {pattern!r} is no model id; expected org/name or org/name@revision"
                 )
         for key, pattern in patterns:
-            parts = list(string.Formatter().parse(pattern))
-            names = {name for _, name, _, _ in parts if name is not None}
-            if any(form or turned for _, name, form, turned in parts if name is not None):
-                raise ValueError(
-                    f"{key} {pattern!r} formats a placeholder; write it alone, as {{seed}}"
-                )
+            names = {
+                name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None
+            }
             if not names <= PLACEHOLDERS:
                 raise ValueError(
                     f"{key} {pattern!r} names {sorted(names - PLACEHOLDERS)}; known are "

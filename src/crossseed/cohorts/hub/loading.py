@@ -143,6 +143,10 @@ def load_config(source: Source) -> PretrainedConfig:
     where, revision = resolve(source)
     with _sentences(source):
         fields, _ = PretrainedConfig.get_config_dict(where, revision=revision)
+        if not isinstance(fields, dict):
+            raise UserError(
+                f"{_where(source)}: its config.json holds no mapping of keys to values; {_fetch_again(source)}"
+            )
         model_type = fields.get("model_type")
         if model_type not in FAMILIES:
             raise UserError(

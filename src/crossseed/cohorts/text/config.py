@@ -6,11 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crossseed.config.fields import Count, CountOrZero, Model, NonEmpty
+from crossseed.config.fields import Count, CountOrZero, Model, NonEmpty, Sequences
 
 Text = Annotated[str, NonEmpty]
-# Their numbers are stored in 32 bits.
-Sequences = Annotated[int, Field(ge=1, le=2_000_000_000)]
 
 
 class _Documents(Model):

@@ -79,7 +79,7 @@ def read(path: Path) -> Prompts:
         file = PromptFile.model_validate(documents.plain(documents.read(path), str(path)))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "top level"
         raise UserError(f"{path}: {where}: {first['msg']}; see resources/prompts/") from error
     classes = (file.toward, file.away)
     for where, named in (
