@@ -8,6 +8,7 @@ import functools
 from snakemake.exceptions import WorkflowError
 
 from crossseed import devices, environment, estimate, layout, passes, plan, specs
+from crossseed.cohorts.text import prompts
 from crossseed.config.load import load_run
 from crossseed.errors import UserError
 from crossseed.haar.sizes import sizes as haar_sizes

@@ -17,6 +17,7 @@ from crossseed.config.fields import (
     Distinct,
     Fraction,
     Model,
+    Sequences,
 )
 from crossseed.layout import MODEL
 
@@ -80,7 +81,7 @@ class Tokens(Model):
     """The sequences on which activations are read."""
 
     seed: CountOrZero = Field(description="Seed of the sequences, common to all members.")
-    sequences: Count = Field(description="Distinct sequences drawn.")
+    sequences: Sequences = Field(description="Distinct sequences drawn.")
     lengths: Range = Field(description="Smallest and largest content length.")
     fit: Range = Field(description="[first, end) of the sequences that rotations are fitted on.")
     train: Range = Field(description="[first, end) of the sequences that SAEs are trained on.")
