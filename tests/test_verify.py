@@ -500,7 +500,7 @@ def test_every_template_of_the_layout_is_known():
     }
     known = " ".join(kind.template for kind in KINDS)
     folders = {"MODEL", "MODEL_FOLDER", "MODEL_TABLE", "TOKENIZER", "DICTIONARY_SITE"}
-    folders |= {"PORT", "DELPHI", "REPORT", "DICTIONARY_OF_SOURCE"}
+    folders |= {"PORT", "DELPHI", "REPORT", "DICTIONARY_OF_SOURCE", "JOINT_PAIR"}
     for name, value in names.items():
         assert name in folders or value in known, f"{name} = {value}: add it to verify/places.py"
     templates = {kind.template for kind in KINDS}

@@ -1,5 +1,6 @@
 """``python -m crossseed``."""
 
+import os
 import signal
 import sys
 
@@ -10,7 +11,13 @@ def entry() -> None:
     """The ``crossseed`` command."""
     # As Ctrl-C: what is half written goes before the process does.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
-    sys.exit(main())
+    status = main()
+    if status:
+        # HDF5 that could not write, as to a full disk, tries once more when Python ends, and crashes.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

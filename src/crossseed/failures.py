@@ -26,6 +26,11 @@ LOWER = {
     "stability": "stability.seeds or dictionaries.*.expansions",
     "bridge": "stability.bridge.seeds or dictionaries.*.expansions",
     "null": "haar.draws",
+    "joint_cache": "tokens.context, or set activation_dtype: float16",
+    "joint_train": "joint.training.batch or joint.training.expansion, or set joint.training.precision: bf16-mixed",
+    "joint_null": "joint.training.batch or joint.training.expansion, or set joint.training.precision: bf16-mixed",
+    "joint_evaluate": "joint.training.expansion",
+    "joint_counterfactuals": "joint.training.expansion",
 }
 SMALLER = "the sizes in the configuration"
 

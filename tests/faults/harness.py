@@ -114,6 +114,11 @@ class Job:
         self.wanted: dict[str, bytes] = {}
         self.calls: dict[str, int] = {}
 
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest file that it writes."""
+        return max(len(c) for path, c in self.wanted.items() if path not in self.inputs)
+
     def folder(self, base: Path, home: Path) -> Path:
         """A new folder with the inputs alone."""
         folder = Path(tempfile.mkdtemp(dir=home))
@@ -248,7 +253,7 @@ def disk_full(context: Context, outcome: Outcome, count: int) -> None:
     names = list(context.known)
     for number in range(count):
         job = context.job(names[number % len(names)])
-        largest = max(len(content) for content in job.wanted.values())
+        largest = job.largest
         most = int(context.rng.uniform(0, 0.95) * largest)
 
         def limit(most: int = most) -> None:
@@ -294,7 +299,7 @@ def small_disk(context: Context, outcome: Outcome, count: int) -> None:
         for number in range(count):
             job = context.job(names[number % len(names)])
             folder = job.folder(context.base, mounted)
-            largest = max(len(content) for content in job.wanted.values())
+            largest = job.largest
             free = os.statvfs(mounted).f_bavail * os.statvfs(mounted).f_frsize
             room = int(context.rng.uniform(0.05, 0.9) * largest)
             with open(filler, "wb") as handle:
@@ -430,7 +435,7 @@ def damaged(context: Context, outcome: Outcome, count: int) -> None:
             outcome.lost.append(f"{inside}: damage was not found ({[p.said for p in problems]})")
         if number % 10 == 0 and found:
             for command in verify.commands(folder / "results", found, [CONFIG]):
-                words = command.replace("snakemake", " ".join(snakemake(folder)[:4]), 1).split()
+                words = command.replace("snakemake", " ".join(snakemake(folder)[:5]), 1).split()
                 subprocess.run(words, env=environment(), capture_output=True, cwd=folder)
             outcome.runs += 1
             if path.read_bytes() != before:

@@ -7,13 +7,14 @@ third file is put in its place, ``:after`` for after it, ``fsync:1:before`` like
 how often each is called, as the last line of stderr.
 """
 
+import atexit
 import json
 import os
 import signal
 import sys
 
 from crossseed import resume
-from crossseed.__main__ import main
+from crossseed.__main__ import entry
 
 CALLS = {"replace": 0, "fsync": 0}
 
@@ -39,7 +40,7 @@ seconds, death, *argv = sys.argv[1:]
 resume.Resume.__init__.__defaults__ = (float(seconds),)
 for name in CALLS:
     setattr(os, name, watched(name, death.split(":")))
-status = main(argv)
 if death == "count":
-    print(json.dumps(CALLS), file=sys.stderr)
-sys.exit(status)
+    atexit.register(lambda: print(json.dumps(CALLS), file=sys.stderr))
+sys.argv = ["crossseed", *argv]
+entry()

@@ -15,6 +15,10 @@ from crossseed.cohorts.neox import config as neox
 from crossseed.cohorts.neox import provenance
 from crossseed.gauge import SCHEMA as ALIGNMENT_SCHEMA
 from crossseed.haar.null import SCHEMA as NULL_SCHEMA
+from crossseed.joint.cache import SCHEMA as CACHE_SCHEMA
+from crossseed.joint.files import MAPS_SCHEMA as JOINT_MAPS_SCHEMA
+from crossseed.joint.files import SAE_SCHEMA as JOINT_SAE_SCHEMA
+from crossseed.joint.tables import ITEM_COLUMNS
 from crossseed.sae.dictionary import SCHEMA as DICTIONARY_SCHEMA
 from crossseed.sae.formats import SCHEMA as PORTED_SCHEMA
 from crossseed.stability import LATENT_COLUMNS
@@ -111,6 +115,18 @@ _TABLES = (
     (layout.DRIFT_SEED, "drift"),
     (layout.OVER_SEEDS, "over_seeds"),
     (layout.CLAIMS, "claims"),
+    (layout.JOINT_FITS, "joint_fits"),
+    (layout.JOINT_HISTORY, "joint_training"),
+    (layout.JOINT_CONDITION, "joint_conditions"),
+    (layout.JOINT_LATENTS, "joint_latents"),
+    (layout.JOINT_NULL, "joint_nulls"),
+    (layout.JOINT_TESTS, "joint_tests"),
+    (layout.JOINT_SIZES, "joint_sizes"),
+    (layout.JOINT_HALVES, "joint_halves"),
+    (layout.JOINT_COUNTERFACTUALS, "joint_counterfactuals"),
+    (layout.JOINT_CONTEXTS, "joint_contexts"),
+    (layout.JOINT_POOLED, "joint_pooled"),
+    (layout.JOINT_REGRESSION, "joint_regression"),
 )
 PORT_CFG, PORT_WEIGHTS = (f"{layout.PORT}/{name}" for name in layout.PORT_FILES[:2])
 # Written by several jobs in turn, so that no log knows what they hold.
@@ -120,15 +136,19 @@ KINDS = (
     Kind(layout.TOKENS, "hdf5", TOKENS_SCHEMA),
     Kind(layout.ACTIVATIONS, "hdf5", ACTIVATIONS_SCHEMA),
     Kind(layout.MAPS, "hdf5", pairs.SCHEMA),
+    Kind(layout.JOINT_CACHE, "hdf5", CACHE_SCHEMA),
+    Kind(layout.JOINT_MAPS, "hdf5", JOINT_MAPS_SCHEMA),
     Kind(layout.NULL, "hdf5", NULL_SCHEMA),
     Kind(CHECKPOINTS, "tensors", CHECKPOINTS_SCHEMA),
     Kind(layout.DICTIONARY_WEIGHTS, "tensors", DICTIONARY_SCHEMA),
     Kind(PORT_WEIGHTS, "tensors", PORTED_SCHEMA),
     Kind(layout.MATCHED, "tensors", MATCHED_SCHEMA),
+    Kind(layout.JOINT_SAE, "tensors", JOINT_SAE_SCHEMA),
     Kind(layout.ELEMENTS, "tensors", ALIGNMENT_SCHEMA),
     *(Kind(template, "table", columns=COLUMNS[name]) for template, name in _TABLES),
     Kind(layout.STABILITY_LATENTS, "table", columns=LATENT_COLUMNS),
     Kind(f"{layout.PORT}/card-evidence.csv", "table", columns=card.JUDGEMENT),
+    Kind(layout.JOINT_ITEMS, "table", columns=ITEM_COLUMNS),
     Kind(layout.CHECK, "table", columns=check.COLUMNS),
     Kind(layout.TABLE, "table", columns=None),
     Kind(layout.DICTIONARY_CFG, "json", DICTIONARY_SCHEMA),
@@ -154,6 +174,7 @@ KINDS = (
     Kind(f"{layout.REPORT}/figures/{{figure}}.svg", "figure"),
     Kind(f"{layout.REPORT}/figures/{{figure}}.png", "figure"),
     Kind(layout.PAGE, "page"),
+    Kind(f"{layout.REPORT_FEATURES}/{{figure}}.html", "page", target=layout.REPORT_FEATURES),
 )
 # What one job writes: where one of these is, the others must be.
 TOGETHER = (
@@ -170,6 +191,9 @@ TOGETHER = (
     (layout.ATTRIBUTION, layout.ATTRIBUTION_CELLS),
     (layout.WEIGHTS, layout.JOINT, layout.ELEMENTS),
     (layout.ACROSS, layout.PHASES),
+    (layout.JOINT_SAE, layout.JOINT_HISTORY),
+    (layout.JOINT_SIZES, layout.JOINT_HALVES),
+    (layout.JOINT_COUNTERFACTUALS, layout.JOINT_ITEMS, layout.JOINT_CONTEXTS),
 )
 _MORE = {
     "site_again": layout.WILDCARDS["site"],
