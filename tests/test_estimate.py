@@ -287,7 +287,7 @@ def test_a_missing_or_wrong_config_is_one_sentence(config, tmp_path, capsys):
     assert cli.main(["plan", str(tmp_path / "none.yaml"), "--estimate"]) == 2
     said = capsys.readouterr()
     assert not said.out
-    assert re.fullmatch(rf"crossseed plan: {tmp_path}/none\.yaml: not a readable .*\n", said.err)
+    assert re.fullmatch(rf"crossseed plan: {tmp_path}/none\.yaml: cannot be read .*\n", said.err)
     config["transfer"]["resamples"] = 1
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(config))
     assert cli.main(["plan", str(tmp_path / "bad.yaml")]) == 2

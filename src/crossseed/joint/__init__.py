@@ -13,3 +13,5 @@ activations in the frame of A are ``h_B @ W``, and go back by ``@ W.T``.
     evaluation  universality, with its nulls; reconstruction, behaviour, geometry
     samplesize  how many tokens decide W
 """
+
+MAPS_SCHEMA, SAE_SCHEMA = "joint-maps/1", "joint-sae/1"

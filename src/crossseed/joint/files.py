@@ -15,6 +15,7 @@ import numpy as np
 
 from crossseed.alignment.maps import AffineMap, identity
 from crossseed.errors import UserError
+from crossseed.joint import MAPS_SCHEMA, SAE_SCHEMA
 from crossseed.joint.config import JointTraining
 from crossseed.joint.model import JointSAE, of_arrays
 from crossseed.joint.tables import CELL
@@ -28,7 +29,6 @@ from crossseed.store import (
     write_tensors,
 )
 
-MAPS_SCHEMA, SAE_SCHEMA = "joint-maps/1", "joint-sae/1"
 IDENTITY = "identity"
 # What an SAE and its readers must agree on.
 SAME = (*CELL, "caches")

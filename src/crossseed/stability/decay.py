@@ -96,7 +96,8 @@ def fit(form: str, k: np.ndarray, share: np.ndarray) -> Fit | None:
         found, _ = optimize.curve_fit(
             of.curve, k.astype(float), share, p0=of.start, bounds=(of.low, of.high), maxfev=20000
         )
-    except RuntimeError:
+    except (RuntimeError, ValueError):
+        # Not in so many steps, or a step on which the derivatives leave the range of floats.
         return None
     sse = float(np.square(share - of.curve(k.astype(float), *found)).sum())
     # The variance is a parameter too.
