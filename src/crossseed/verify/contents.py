@@ -266,6 +266,13 @@ def check(path: Path, place: Place) -> Header | None:
     Raises:
         UserError: what is wrong with it.
     """
+    try:
+        return _read(path, place)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); {REMEDY}") from error
+
+
+def _read(path: Path, place: Place) -> Header | None:
     kind, cell = place.kind, place.cell
     match kind.form:
         case "hdf5":

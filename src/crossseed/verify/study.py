@@ -75,7 +75,7 @@ def check(results: Path, run: RunConfig | None = None) -> Found:
     if not results.is_dir():
         raise UserError(f"{results}: is no folder; give the folder of results, such as results")
     paths = list(_files(results))
-    sizes = [path.lstat().st_size for path in paths]
+    sizes = [_size(path) for path in paths]
     logged = _logged(results)
     problems: dict[str, Problem] = {}
     known: dict[str, _Known] = {}
@@ -115,6 +115,14 @@ def check(results: Path, run: RunConfig | None = None) -> Found:
         problems.setdefault(problem.again, problem)
     whole = list(problems.values())
     return Found(len(paths), sum(sizes), whole, unfinished, unknown)
+
+
+def _size(path: Path) -> int:
+    """Of a file; 0 of one that is gone since it was listed."""
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def layout_path(results: Path, path: Path) -> str:
@@ -171,6 +179,8 @@ def _left_over(path: Path) -> Problem | None:
 def _one(path: Path, place: Place, logged: str | None, run: RunConfig | None) -> Header | None:
     if path.is_symlink() and not path.exists():
         raise UserError(f"{path}: is a link to nothing")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{path}: is no file")
     header = contents.check(path, place)
     if header is not None:
         told = _told(place, header)
