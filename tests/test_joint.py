@@ -150,8 +150,13 @@ def test_a_centred_map_carries_the_mean():
     flat = np.eye(WIDTH) - 1 / WIDTH
     thin = Pairs(a @ flat, a @ flat @ TURN.T, np.arange(300) // 5)
     assert np.linalg.cond(maps.ridge(thin).matrix_dd) < 1.01
-    linear = Pairs(a, a @ rng.standard_normal((WIDTH, WIDTH)), np.arange(300) // 5)
+    stretch = np.eye(WIDTH) + 0.15 * rng.standard_normal((WIDTH, WIDTH))
+    linear = Pairs(a, a @ stretch, np.arange(300) // 5)
     assert maps.nre(maps.ridge(linear), linear) < 1e-3 < maps.nre(maps.true(linear), linear)
+    # Of what B does not say of A little is carried, but all has a way back.
+    noise = Pairs(a, rng.standard_normal(a.shape), np.arange(300) // 5)
+    assert np.linalg.cond(maps.ridge(noise).matrix_dd) <= maps.MOST_SPREAD
+    assert maps.nre(maps.ridge(noise), noise) < maps.nre(maps.true(noise), noise)
 
 
 def test_nulls_of_w_are_what_they_say(cache):

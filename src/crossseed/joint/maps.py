@@ -17,6 +17,10 @@ from crossseed.errors import UserError
 
 Complement = Literal["identity", "haar"]
 BLOCK_ROWS = 8192
+# Of a linear map: its largest singular value over its smallest, by which an error on the way back may be magnified.
+MOST_SPREAD = 100.0
+# On the distance from the rotation, as shares of B's mean variance a dimension.
+PENALTIES = ladder.PENALTIES
 
 
 class Pairs(NamedTuple):
@@ -165,11 +169,14 @@ def permutation(pairs: Pairs, center: bool = False) -> AffineMap:
 
 
 def ridge(pairs: Pairs, center: bool = False) -> AffineMap:
-    """The linear map with the penalty that does best across halves of the sequences: the penalty is on its distance from
-    the rotation, so that it has a way back where activations leave directions undecided, as those behind a LayerNorm do.
+    """The linear map with the penalty that does best across halves of the sequences, of those with a way back.
+
+    Where little of A can be told from B, the best linear map shrinks most directions to nothing, and its inverse is noise.
+    So the penalty is on the distance from the rotation, and is no smaller than keeps singular values within
+    `MOST_SPREAD` of each other.
 
     Raises:
-        UserError: there is one sequence, or the map is so close to singular that the way back would be noise.
+        UserError: there is one sequence.
     """
     checked(pairs)
     numbers = np.unique(pairs.sequence_n)
@@ -179,19 +186,19 @@ def ridge(pairs: Pairs, center: bool = False) -> AffineMap:
         )
     first = np.isin(pairs.sequence_n, numbers[::2])
     halves = [about(moments(pairs.rows(chosen)), center) for chosen in (first, ~first)]
-    scores = np.zeros(len(ladder.PENALTIES))
+    scores = np.zeros(len(PENALTIES))
     for fitted, held_out in (halves, halves[::-1]):
         rotation = procrustes(fitted.cross_covariance)
         missed = held_out.cross_covariance - held_out.covariance_b @ rotation
-        for number, m in enumerate(ladder.ridges(_beyond(fitted, rotation), ladder.PENALTIES)):
+        for number, m in enumerate(ladder.ridges(_beyond(fitted, rotation), PENALTIES)):
             scores[number] += np.sum((held_out.covariance_b @ m) * m) - 2 * np.sum(m * missed)
     whole = halves[0].merged(halves[1])
     rotation = procrustes(whole.cross_covariance)
+    found = [rotation + m for m in ladder.ridges(_beyond(whole, rotation), PENALTIES)]
+    # The rotation itself where no penalty is large enough.
+    scores[[np.linalg.cond(matrix) > MOST_SPREAD for matrix in found]] = np.inf
     best = int(np.argmin(scores))
-    (more,) = ladder.ridges(_beyond(whole, rotation), ladder.PENALTIES[best : best + 1])
-    mapped = _mapped(rotation + more, whole)
-    back(mapped)
-    return mapped
+    return _mapped(found[best] if np.isfinite(scores[best]) else rotation, whole)
 
 
 def _beyond(of: Moments, rotation: np.ndarray) -> Moments:
