@@ -5,6 +5,8 @@
 # make bench   benchmarks, in an environment of their own
 # make test-slurm
 #              the workflow on a SLURM of one node, started for it; as root, installs packages
+# make test-faults
+#              jobs killed, disks filled, files damaged: FAULTS=2 of each kind; long
 #
 # CORES=8 overrides the number of cores; CONFIG=config/toy-full.yaml chooses another run.
 
@@ -16,7 +18,7 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-fast test-slurm check format lock docs bench clean-env
+.PHONY: help env run test test-fast test-slurm test-faults check format lock docs bench clean-env
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -42,6 +44,9 @@ test-fast: env
 test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python tests/slurm/node.py --packages
 	$(BIN)/python -m pytest tests/slurm
+
+test-faults: env
+	FAULTS=$(or $(FAULTS),2) $(BIN)/python -m pytest tests/faults
 
 $(VENV)/.installed-slurm: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm]'

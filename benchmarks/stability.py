@@ -66,7 +66,7 @@ def matching(machine: str) -> list[dict[str, Any]]:
     """Rows of `MATCHING_COLUMNS`; each in a process of its own, for its memory."""
     rows = []
     for n, width in SIZES:
-        for structure in ("shared", "random") if n < SIZES[-1][0] else ("shared",):
+        for structure in ("shared", "random"):
             dense = float("nan")
             for how in ("dense", "priced") if n <= DENSE_UP_TO else ("priced",):
                 command = [sys.executable, __file__, str(n), str(width), structure, how]

@@ -656,6 +656,7 @@ CASES = [
         for run, name in ((SMOKE, "smoke"), (SMOKE_LM, "smoke-lm"))
     ),
     Case(SMOKE, "device", "cpu", (), "nothing"),
+    Case(SMOKE, "slots_per_gpu", 2, (), "nothing"),
     Case(SMOKE, "keep_activations", False, (), "nothing"),
     _new_seed("smoke-shared", [0, 1, 2], "models|activations|dictionaries"),
     _new_seed("smoke-neox", [0, 1, 2], "models|activations|dictionaries"),
@@ -1004,6 +1005,7 @@ CASES = [
             ("steps", 41),
             ("batch_tokens", 127),
             ("lr", 3e-3),
+            ("lr_latents", 16),
             ("warmup_steps", 6),
             ("decay_steps", 11),
             ("grad_clip", 0.01),

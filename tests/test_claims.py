@@ -240,7 +240,7 @@ def sae_seeds(as_published, rigorous, shuffled):
         for quantity, part, value in (
             ("dual", "all", as_published if first else 9.0),
             ("strict_on_data", "live", rigorous if first else 9.0),
-            ("alone_all", 2.0, 0.6),
+            ("alone_published", 2.0, 0.6),
             ("alone", 2.0, 0.7),
         )
     ]

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from crossseed import cli
+from crossseed import cli, store
+from crossseed.tables import COLUMNS
 
 
 def run(*args, cwd=None):
@@ -64,6 +65,36 @@ def test_bad_specs_are_told(spec, said, tmp_path):
     found = run("collect", "--spec", spec, "--cells", "x.csv", "--out", "t.csv", cwd=tmp_path)
     assert found.returncode == 2
     assert said in found.stderr
+
+
+def test_the_log_ends_with_the_digests_of_what_was_written(tmp_path):
+    store.write_table(tmp_path / "cell.csv", COLUMNS["power"], [])
+    argv = ["collect", "--spec", '{"table": "power"}', "--cells", "cell.csv", "--out", "t.csv"]
+    found = run(*argv, cwd=tmp_path)
+    assert found.returncode == 0, found.stderr
+    digest = store.file_digest(tmp_path / "t.csv")
+    assert found.stdout.splitlines()[-1] == f"wrote {digest} t.csv"
+
+
+def test_what_is_half_written_goes_with_a_job_that_is_asked_to_end(tmp_path):
+    """As SLURM ends a job over its time, before it kills it."""
+    script = (
+        "import sys, time, pathlib\n"
+        "from crossseed import __main__, cli, store\n"
+        "def run(argv=None):\n"
+        "    with store.writing(pathlib.Path('t.csv')) as path:\n"
+        "        path.write_text('half')\n"
+        "        print('ready', flush=True)\n"
+        "        time.sleep(60)\n"
+        "__main__.main = run\n"
+        "__main__.entry()\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"ready\n"
+    assert len(list(tmp_path.iterdir())) == 1
+    child.terminate()
+    assert child.wait(timeout=60) == 128 + 15
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_unknown_table_is_told(tmp_path):

@@ -3,11 +3,13 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import save_file
 from test_port import latents
 
+from crossseed.cli import main
 from crossseed.errors import UserError
 from crossseed.sae import formats
 
@@ -243,3 +245,38 @@ def test_other_refusals(tmp_path):
         formats.read(transcoder)
     with pytest.raises(UserError, match="neither a folder nor a name on the hub"):
         formats.fetch("no such name")
+
+
+def test_two_dictionaries_of_any_tool_are_compared(tmp_path, capsys):
+    """Planted: the same latents in another order, one from sparsify, one from SAELens."""
+    state = tensors(**{"encoder.weight": (LATENTS, D), "encoder.bias": (LATENTS,)})
+    state |= tensors(1, W_dec=(LATENTS, D), b_dec=(D,))
+    cfg = {"d_in": D, "k": K, "num_latents": LATENTS, "activation": "topk"}
+    first = write(tmp_path / "layers.2", cfg, state, "sae.safetensors")
+    order = torch.randperm(LATENTS, generator=torch.Generator().manual_seed(5))
+    other = {
+        "W_enc": state["encoder.weight"][order].T.contiguous(),
+        "b_enc": state["encoder.bias"][order].contiguous(),
+        "W_dec": state["W_dec"][order].contiguous(),
+        "b_dec": state["b_dec"],
+    }
+    saelens = {"architecture": "topk", "k": K, "apply_b_dec_to_input": True, "d_in": D}
+    second = write(tmp_path / "other", saelens, other, "sae_weights.safetensors")
+    table, pairs = tmp_path / "found.csv", tmp_path / "pairs.csv"
+    files = ["--out", str(table), "--pairs", str(pairs)]
+    assert main(["compare", str(first), str(second), *files]) == 0
+    assert "strict       1.0000" in capsys.readouterr().out
+    found = pd.read_csv(table).set_index(["quantity", "part"])
+    assert found.value["strict", "all"] == 1
+    assert found.null["strict", "all"] < 0.1
+    partner = pd.read_csv(pairs).second.to_numpy()
+    assert np.array_equal(order.numpy()[partner], np.arange(LATENTS))
+    state["W_dec"], state["encoder.weight"] = state["W_dec"][:-1], state["encoder.weight"][:-1]
+    state["encoder.bias"] = state["encoder.bias"][:-1]
+    smaller = write(
+        tmp_path / "smaller", {**cfg, "num_latents": LATENTS - 1}, state, "sae.safetensors"
+    )
+    assert main(["compare", str(first), str(smaller)]) == 2
+    assert "only dictionaries of one shape" in capsys.readouterr().err
+    assert main(["compare", str(first), str(second), "--threshold", "1.5"]) == 2
+    assert "--threshold 1.5 is no cosine" in capsys.readouterr().err

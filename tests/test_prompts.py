@@ -109,7 +109,7 @@ def test_other_files_are_refused_by_name(tmp_path, change, said):
 def test_unreadable_files_are_refused(tmp_path):
     path = tmp_path / "x.yaml"
     path.write_text("a: [", encoding="utf-8")
-    with pytest.raises(UserError, match="not a readable prompt file"):
+    with pytest.raises(UserError, match="not a readable YAML file"):
         prompts.read(path)
 
 

@@ -1,5 +1,9 @@
 """Artefacts: whole or absent, equal bytes for equal content, and refused by name when damaged."""
 
+import os
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
@@ -53,6 +57,48 @@ def test_failed_write_leaves_nothing_and_keeps_what_was_there(tmp_path):
         raise RuntimeError
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.h5"]
+
+
+def ended_process():
+    """The number of a process that is no more."""
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    return child.pid
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(tmp_path, folder):
+    path = tmp_path / "a.csv"
+    ours = f"{os.getpid()}.tmp"
+    beside = store._temporary(path).name.removesuffix(ours)
+    dead, alive = f"{ended_process()}.tmp", f"{os.getppid()}.tmp"
+    names = {
+        "dead": beside + dead,
+        "alive": beside + alive,
+        "another machine": f".a.csv.elsewhere-{dead}",
+        "another file": beside.replace("a.csv", "b.csv") + dead,
+    }
+    for name in names.values():
+        if folder:
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "part").write_text("half")
+        else:
+            (tmp_path / name).write_text("half")
+    store.write_table(path, ("a",), [{"a": 1}])
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"a.csv", *names.values()} - {names["dead"]}
+
+
+def test_a_job_says_what_it_wrote(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "WRITTEN", [])
+    store.write_table(tmp_path / "a.csv", ("a",), [{"a": 1}])
+    with store.move_into_place([tmp_path / "x.json", tmp_path / "y.json"]) as folder:
+        for name in ("x.json", "y.json", "z.json"):
+            (folder / name).write_text("{}")
+    with pytest.raises(RuntimeError), store.writing(tmp_path / "b.csv"):
+        raise RuntimeError
+    assert [path.name for path in store.WRITTEN] == ["a.csv", "x.json", "y.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "x.json", "y.json"}
 
 
 def truncate(path):

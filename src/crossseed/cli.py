@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 import shlex
 import sys
+from pathlib import Path
 
-from crossseed import __version__
+from crossseed import __version__, failures
 from crossseed.errors import UserError
 
 VERBS = {
@@ -28,6 +30,8 @@ VERBS = {
     "transfer": "try a member's dictionaries on another member",
     "splice": "run a member with another's carried activations in place of its own",
     "calibrate": "find the penalty with which an SAE has a wanted number of active latents",
+    "match": "match two SAEs of one member and site that were trained from different seeds",
+    "compare": "say what two dictionaries share, by their directions alone",
     "bridge": "match the SAEs of two members after each map, beside two SAEs of one member",
     "stability": "compare SAEs of one member and site that were trained from different seeds",
     "absorption": "look for first letters in SAEs of several seeds, and for latents that take them over",
@@ -65,8 +69,9 @@ VERBS = {
     "report": "draw the figures and write the page of a run",
     "plan": "say what a configuration will run, and what it takes",
     "reference": "print the reference of all config keys",
+    "verify": "check that results are as they were written, and say what to make again",
 }
-JOB_VERBS = tuple(verb for verb in VERBS if verb not in {"plan", "reference"})
+JOB_VERBS = tuple(verb for verb in VERBS if verb not in {"plan", "reference", "verify"})
 
 # Fixed, never taken from --cores: results must not depend on how many cores a run was given.
 NUMERIC_THREADS = "1"
@@ -91,9 +96,40 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.verb in JOB_VERBS:
         print("$ " + shlex.join(["crossseed", *argv]), flush=True)
+    before = len(_written())
     try:
         module.run(args)
     except UserError as error:
         print(f"crossseed {args.verb}: {error}", file=sys.stderr)
         return 2
+    except Exception as error:
+        said = failures.sentence(error, args.verb)
+        if said is None:
+            raise
+        print(f"crossseed {args.verb}: {said}", file=sys.stderr)
+        return 2
+    if args.verb in JOB_VERBS:
+        _say_what_was_written(_written()[before:])
+        _say_what_was_used()
     return 0
+
+
+def _written() -> list[Path]:
+    """What this process has written so far; nothing where no module that writes was imported."""
+    store = sys.modules.get("crossseed.store")
+    return store.WRITTEN if store else []
+
+
+def _say_what_was_written(paths: list[Path]) -> None:
+    """The digest of each file, for the log: tables hold none of their own (see `crossseed verify`)."""
+    for path in dict.fromkeys(paths):
+        if not path.name.startswith(".") and path.is_file():
+            print(f"wrote {sys.modules['crossseed.store'].digest_of(path)} {path}")
+
+
+def _say_what_was_used() -> None:
+    """Device, device-seconds and peak memory of a job on a GPU, for the log (see `crossseed.usage`)."""
+    devices = sys.modules.get("crossseed.devices")
+    used = devices.usage() if devices else None
+    if used is not None:
+        print(f"used {json.dumps(used._asdict())}")

@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = "crossseed"
+# Where files lie decides none of their content: a job is told its paths, and a new path retrains no model.
+NO_CONTENT = f"{PACKAGE}.layout"
 ROOT = Path(__file__).parent
 
 
@@ -72,7 +74,7 @@ def closure(modules: Iterable[str]) -> dict[str, Path]:
     while queue:
         module = queue.pop()
         path = path_of(module)
-        if path is None or module in found:
+        if path is None or module in found or module == NO_CONTENT:
             continue
         found[module] = path
         queue += _parsed(path)[0]

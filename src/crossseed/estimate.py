@@ -70,6 +70,8 @@ LATENT_BYTES = 220
 LETTERS, ACTIVE, ENCODING_BYTES = 26, 512, 5 * (4 << 24)
 # A latent in the tables of SAE seeds.
 STABILITY_BYTES = 400
+# A latent in a file of two SAEs matched: of three matchings partner, cosine and the highest cosine.
+MATCHED_BYTES = 3 * (4 + 4 + 4)
 # A latent in the tables and files of explanations; of a local scorer, arithmetic a token and main memory: a model of some
 # ten billion parameters.
 INTERPRET_BYTES = 20_000
@@ -180,6 +182,8 @@ def stages(run: RunConfig) -> list[Stage]:
                     short = float(runs * SAE_FLOP * width * n * steps * variant.batch_tokens)
                     least = runs * steps * SAE_STEP_SECONDS
                     add(_stage("calibrate", compared, 0.0, short, SAE_RATE, least))
+                two = compared * len(plan.matched_pairs(run, cohort, whole))
+                add(_stage("match", two, two * n * MATCHED_BYTES))
                 add(_stage("stability", compared, compared * n * STABILITY_BYTES))
         bridges = [of for of in plan.bridges(run) if of.cohort == cohort]
         add(_stage("bridge", len(bridges), 0.0))

@@ -1,7 +1,31 @@
 """Where artefacts lie below the working directory: one template a noun, one folder a level."""
 
+# What stands for a wildcard of the templates, as a regular expression.
+WILDCARDS = {
+    "run": r"[a-z0-9_-]+",
+    "cohort": r"[a-z0-9_-]+",
+    "seed": r"\d+",
+    "source": r"\d+",
+    "target": r"\d+",
+    "checkpoint": r"final|step\d+",
+    "site": r"[a-z0-9_.]+",
+    "table": r"(?!claims|over_seeds|joint_pooled|joint_regression)[a-z_]+",
+    "number": r"\d+",
+    "width": r"\d+",
+    "draws": r"\d+",
+    "power_draws": r"\d+",
+    "dictionary": r"[a-z0-9-]+-x\d+",
+    "first": r"(?:seed|shuffled|random)\d+",
+    "second": r"(?:seed|shuffled|random)\d+",
+    "init": r"shared|independent|(?:seed|shuffled)\d+",
+    "condition": r"[a-z0-9]+(?:-(?:shared|distinct|lambda[0-9.e+-]+))?",
+    "training": r"[a-z0-9]+(?:-(?:shared|distinct|lambda[0-9.e+-]+))?(?:-[ab])?",
+    "null": r"[a-z]+\d*",
+}
+
 MODEL = "results/{cohort}/models/seed{seed}"
 MODEL_TABLE = f"{MODEL}/{{table}}.csv"
+MODEL_FOLDER = f"{MODEL}/{{checkpoint}}"
 TOKENIZER = "results/{cohort}/tokenizer"
 CHECK = "results/{cohort}/checks/{number}.csv"
 CHECK_PASSES = "results/{cohort}/checks/passes.json"
@@ -25,6 +49,7 @@ SPLICE_EVIDENCE = f"results/{{cohort}}/splice/{PAIR}-evidence.csv"
 PUBLISHED = f"results/{{cohort}}/published/{PAIR}.csv"
 DICTIONARY_OF_SOURCE = DICTIONARY_WEIGHTS.replace("{seed}", "{source}")
 PORT = f"results/{{cohort}}/ports/{PAIR}/{{dictionary}}-{{init}}"
+PORT_FILES = ("cfg.json", "sae_weights.safetensors", "card.csv", "card-evidence.csv")
 STEERING = f"results/{{cohort}}/steering/{PAIR}.csv"
 FEATURES = f"results/{{cohort}}/features/{PAIR}.csv"
 ATTRIBUTION = "results/{cohort}/attribution/seed{seed}/{checkpoint}.csv"
@@ -33,6 +58,7 @@ SEED_METRICS = f"{DICTIONARY_SITE}/{{dictionary}}-{{init}}.csv"
 STABILITY_CELL = "seed{seed}/{checkpoint}/{site}/{dictionary}"
 STABILITY = f"results/{{cohort}}/stability/{STABILITY_CELL}.csv"
 STABILITY_LATENTS = f"results/{{cohort}}/stability/{STABILITY_CELL}-latents.csv"
+MATCHED = f"results/{{cohort}}/stability/{STABILITY_CELL}-matched/{{first}}-{{second}}.safetensors"
 BRIDGE = f"results/{{cohort}}/stability/{PAIR}/{{dictionary}}.csv"
 ABSORPTION = f"results/{{cohort}}/stability/{STABILITY_CELL}-absorption.csv"
 CALIBRATION = f"results/{{cohort}}/stability/{STABILITY_CELL}-calibration.csv"
@@ -80,3 +106,5 @@ JOINT_ITEMS = f"{JOINT_PAIR}/counterfactual_items.csv"
 JOINT_CONTEXTS = f"{JOINT_PAIR}/contexts.csv"
 JOINT_POOLED = f"{REPORT}/tables/joint_pooled.csv"
 JOINT_REGRESSION = f"{REPORT}/tables/joint_regression.csv"
+TABLE = f"{REPORT}/tables/{{table}}.csv"
+PAGE = f"{REPORT}/index.html"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from crossseed.config.schema import RunConfig
 from crossseed.joint.arms import Arm, groups
 from crossseed.joint.conditions import MODELS, OF_INDEPENDENT, Condition
+from crossseed.stability import RANDOM
 from crossseed.stability.sweeps import sweeps
 
 
@@ -106,6 +107,19 @@ def seeded_cells(run: RunConfig) -> list[Cell]:
         or member.seed == run.cohorts[member.cohort].anchor
         or bridged(run, dictionary)
     ]
+
+
+# Latents above which each two SAEs of a cell are matched by a job of their own.
+MATCHED_ALONE_ABOVE = 8192
+
+
+def matched_pairs(run: RunConfig, cohort: str, dictionary: str) -> list[tuple[str, str]]:
+    """SAEs of a cell, two by two, that are matched one job a pair; none of small dictionaries."""
+    latents = int(dictionary.rpartition("-x")[2]) * (run.cohorts[cohort].width or 0)
+    if latents <= MATCHED_ALONE_ABOVE:
+        return []
+    groups = (sae_seeds(run), shuffled_seeds(run), RANDOM)
+    return [pair for names in groups for pair in itertools.combinations(names, 2)]
 
 
 def bridged(run: RunConfig, dictionary: str) -> bool:
@@ -567,7 +581,12 @@ def figures(run: RunConfig) -> list[str]:
     if run.stability:
         recipes = {name: variant.model_dump() for name, variant in run.dictionaries.items()}
         swept = sweeps(recipes, seeded(run))
-        found += ["stability", *(["stability-sweeps"] if swept else []), "stability-decay"]
+        found += [
+            "stability",
+            *(["stability-sweeps"] if swept else []),
+            "stability-decay",
+            "stability-latents",
+        ]
     found += ["bridge"] if run.stability and run.stability.bridge else []
     found += ["interpret"] if interpreted(run) else []
     found += ["weights", "weights-joint"] if run.weights else []

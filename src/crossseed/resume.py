@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from crossseed.errors import UserError
-from crossseed.store import read_tensors, write_tensors
+from crossseed.store import read_tensors, sweep, write_tensors
 
 SCHEMA = "resume/1"
 SAVE_SECONDS = 60.0
@@ -65,3 +65,5 @@ class Resume:
 
     def discard(self) -> None:
         self.path.unlink(missing_ok=True)
+        # Of a job that was killed while it saved.
+        sweep(self.path)

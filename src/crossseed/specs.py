@@ -12,6 +12,7 @@ rests on activations of another model or of other tokens.
 from __future__ import annotations
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from crossseed.closure import code_digest
 from crossseed.cohorts import base
 from crossseed.config.joint import JointStudy
 from crossseed.config.schema import RunConfig
+from crossseed.errors import UserError
 from crossseed.joint.arms import plain, settings_of
 from crossseed.joint.conditions import MATCHED, Condition, of_condition
 from crossseed.joint.config import MUTUAL, JointTraining
@@ -150,7 +152,16 @@ def sae(
 ) -> Spec:
     """Of all inits of a variant, or of one SAE seed."""
     variant, expansion = split_dictionary(run, dictionary)
-    config = run.dictionaries[variant].model_dump(exclude=set(SELECTION))
+    of = run.dictionaries[variant]
+    config = of.model_dump(exclude={*SELECTION, "lr_latents"})
+    if of.lr_latents is not None:
+        width = run.cohorts[cohort].width
+        if width is None:
+            raise UserError(
+                f"dictionaries.{variant}.lr_latents: the width of cohort {cohort} is not known before its models are; say it "
+                "in the cohort's model.width, or set lr_latents to null"
+            )
+        config["lr"] = of.lr * math.sqrt(of.lr_latents / (expansion * width))
     return {
         "inits": list(run.dictionaries[variant].inits) if init is None else [init],
         "cohort": cohort,
@@ -418,6 +429,22 @@ def stability(
         "threshold": run.stability.threshold,
         "activations": activations(run, cohort, seed, checkpoint, site),
     }
+
+
+def match(
+    run: RunConfig,
+    cohort: str,
+    seed: int,
+    checkpoint: str,
+    site: str,
+    dictionary: str,
+    first: str,
+    second: str,
+) -> Spec:
+    cell = stability(run, cohort, seed, checkpoint, site, dictionary)
+    for name in ("seeds", "shuffled", "threshold"):
+        del cell[name]
+    return {**cell, "first": first, "second": second}
 
 
 def bridge(

@@ -3,7 +3,8 @@
 Arrays go to HDF5, weights to safetensors, tables to CSV. Each HDF5 and safetensors file
 carries its schema, the spec that made it, the digests of its inputs, the tool's version
 and a digest of its content. Files are written under a temporary name in the same folder
-and renamed, so that a killed job leaves nothing that looks finished.
+and renamed, so that a killed job leaves nothing that looks finished; what it leaves under
+that name goes when the file is written again.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import csv
 import hashlib
 import json
 import os
-import tempfile
+import re
+import shutil
+import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,19 +42,81 @@ def canonical_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+# Of a file or folder being written: its name, the machine and the process that writes it.
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<host>[^.]*)-(?P<pid>\d+)\.tmp")
+# Where this process wrote something, in order.
+WRITTEN: list[Path] = []
+
+
+def _host() -> str:
+    return socket.gethostname().replace(".", "_")
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{_host()}-{os.getpid()}.tmp")
+
+
+def sweep(path: Path) -> None:
+    """Deletes what processes of this machine that are no more left half written under temporary names
+    of `path`."""
+    for other in path.parent.glob(".*.tmp"):
+        found = TEMPORARY.fullmatch(other.name)
+        if found is None or (found["name"], found["host"]) != (path.name, _host()):
+            continue
+        if not alive(_host(), int(found["pid"])):
+            if other.is_dir():
+                shutil.rmtree(other, ignore_errors=True)
+            else:
+                other.unlink(missing_ok=True)
+
+
+def alive(host: str, pid: int) -> bool:
+    """Whether a process is there; of other machines' that is not known, and taken as no."""
+    if host != _host():
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it to `path` if the block succeeds."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    sweep(path)
+    temporary = _temporary(path)
     try:
         yield temporary
-        with open(temporary, "rb") as handle:
-            os.fsync(handle.fileno())
+        _onto_disk(temporary)
         os.replace(temporary, path)
+        WRITTEN.append(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _onto_disk(path: Path) -> None:
+    with open(path, "rb") as handle:
+        os.fsync(handle.fileno())
+
+
+@contextmanager
+def writing_folder(path: Path) -> Iterator[Path]:
+    """Yields an empty folder beside `path`, under a temporary name; deletes it afterwards."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path)
+    temporary = _temporary(path)
+    # Of a killed job that had the number of this process.
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -64,17 +129,19 @@ def move_into_place(paths: Sequence[Path]) -> Iterator[Path]:
         RuntimeError: the block did not write one of them.
     """
     home = Path(paths[0]).parent
-    home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home, prefix=".", suffix=".tmp") as folder:
-        yield Path(folder)
-        written = {path.name for path in Path(folder).iterdir()}
+    with writing_folder(Path(paths[0])) as folder:
+        yield folder
+        written = {path.name for path in folder.iterdir()}
         missing = {path.name for path in paths} - written
         if missing:
             raise RuntimeError(
                 f"{home}: {sorted(missing)} were not written, only {sorted(written)}"
             )
         for path in paths:
-            os.replace(Path(folder) / path.name, path)
+            _onto_disk(folder / path.name)
+        for path in paths:
+            os.replace(folder / path.name, path)
+            WRITTEN.append(path)
 
 
 def file_digest(path: Path) -> str:
@@ -83,6 +150,22 @@ def file_digest(path: Path) -> str:
         return ""
     with open(path, "rb") as handle:
         return hashlib.file_digest(handle, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def digest_of(path: Path) -> str:
+    """What an artefact says its digest is, unchecked; of any other file, that of its bytes."""
+    try:
+        if path.suffix == ".h5":
+            with h5py.File(path, "r") as file:
+                return str(file.attrs["digest"])
+        if path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            with safe_open(path, framework="numpy") as file:
+                return str(json.loads(file.metadata()[METADATA])["digest"])
+    except (OSError, KeyError, TypeError, ValueError):
+        pass
+    return file_digest(path)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -187,7 +270,7 @@ def create_h5(
     """
     with writing(path) as temporary, h5py.File(temporary, "w", track_order=False) as file:
         yield file
-        groups = {name: arrays_digest(_group_arrays(file, name)) for name in sorted(file)}
+        groups = {name: arrays_digest(group_arrays(file, name)) for name in sorted(file)}
         for name, digest in groups.items():
             file[name].attrs["digest"] = digest
         attributes = {
@@ -200,7 +283,8 @@ def create_h5(
         file.attrs["digest"] = _seal(schema, attributes["spec"], attributes["inputs"], groups)
 
 
-def _group_arrays(file: h5py.File, name: str) -> dict[str, h5py.Dataset]:
+def group_arrays(file: h5py.File, name: str) -> dict[str, h5py.Dataset]:
+    """The arrays below a top-level name, of which its digest is."""
     item = file[name]
     return _datasets(item) if isinstance(item, h5py.Group) else {name: item}
 
@@ -253,7 +337,7 @@ def _check_content(
     if seal != file.attrs["digest"]:
         raise UserError(f"{path}: its header was edited after it was written; {REMEDY}")
     for name in groups if verify is None else verify:
-        arrays = _group_arrays(file, name)
+        arrays = group_arrays(file, name)
         if arrays_digest(arrays) != groups[name]:
             raise UserError(f"{path}: the content of {name!r} was edited or damaged; {REMEDY}")
 
@@ -303,6 +387,46 @@ def _content(header: Mapping[str, str]) -> dict[str, str]:
     return {"tensors": header["content"]}
 
 
+@contextmanager
+def open_tensors(path: Path, schema: str) -> Iterator[tuple[Any, Header, str]]:
+    """A safetensors artefact for reading, its header checked.
+
+    Yields:
+        The open file, the header, and the digest that the tensors must have.
+
+    Raises:
+        UserError: missing, truncated, foreign, of another schema, or its header edited.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
+            header = _header_of_tensors(path, metadata, schema)
+            yield file, header, metadata["content"]
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = "does not exist" if not path.exists() else "is truncated or not safetensors"
+        raise UserError(f"{path}: {reason}; {REMEDY}") from error
+
+
+def _header_of_tensors(path: Path, metadata: Mapping[str, str], schema: str) -> Header:
+    if not {"schema", "spec", "inputs", "content", "digest", "version"} <= set(metadata):
+        raise UserError(f"{path}: not written by crossseed (no schema, spec or digest); {REMEDY}")
+    if metadata["schema"] != schema:
+        raise UserError(f"{path}: schema is {metadata['schema']!r}, expected {schema!r}; {REMEDY}")
+    seal = _seal(metadata["schema"], metadata["spec"], metadata["inputs"], _content(metadata))
+    if seal != metadata["digest"]:
+        raise UserError(f"{path}: edited or damaged after it was written; {REMEDY}")
+    return Header(
+        schema=metadata["schema"],
+        spec=json.loads(metadata["spec"]),
+        inputs=json.loads(metadata["inputs"]),
+        version=metadata["version"],
+        digest=metadata["digest"],
+    )
+
+
 def read_tensors(path: Path, schema: str, prefix: str = "") -> tuple[dict[str, np.ndarray], Header]:
     """Arrays of a safetensors artefact and its header.
 
@@ -314,35 +438,15 @@ def read_tensors(path: Path, schema: str, prefix: str = "") -> tuple[dict[str, n
     Raises:
         UserError: missing, truncated, foreign, of another schema, edited or non-finite.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = json.loads((file.metadata() or {}).get(METADATA, "{}"))
-            names = file.keys()
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (OSError, SafetensorError, ValueError) as error:
-        reason = "does not exist" if not path.exists() else "is truncated or not safetensors"
-        raise UserError(f"{path}: {reason}; {REMEDY}") from error
-    if not {"schema", "spec", "inputs", "content", "digest", "version"} <= set(metadata):
-        raise UserError(f"{path}: not written by crossseed (no schema, spec or digest); {REMEDY}")
-    if metadata["schema"] != schema:
-        raise UserError(f"{path}: schema is {metadata['schema']!r}, expected {schema!r}; {REMEDY}")
-    seal = _seal(metadata["schema"], metadata["spec"], metadata["inputs"], _content(metadata))
-    if seal != metadata["digest"] or arrays_digest(tensors) != metadata["content"]:
+    with open_tensors(path, schema) as (file, header, content):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if arrays_digest(tensors) != content:
         raise UserError(f"{path}: edited or damaged after it was written; {REMEDY}")
     for name, array in tensors.items():
         check_finite(array, f"{path}: tensor {name!r}")
-    found = Header(
-        schema=metadata["schema"],
-        spec=json.loads(metadata["spec"]),
-        inputs=json.loads(metadata["inputs"]),
-        version=metadata["version"],
-        digest=metadata["digest"],
-    )
     kept = {name[len(prefix) :]: a for name, a in tensors.items() if name.startswith(prefix)}
-    return kept, found
+    return kept, header
 
 
 def source_of(origin: str, site: str) -> str:

@@ -3,17 +3,20 @@
 #
 # Needs: common.smk. Makes: nothing.
 
-PORTED_FILES = (
-    "cfg.json",
-    "sae_weights.safetensors",
-    "card.csv",
-    "card-evidence.csv",
-)
-# By name, the files of contrastive prompts.
-PROMPTS = {
-    name: workflow.source_path(f"../../resources/prompts/{name}.yaml")
-    for name in (RUN.steering.prompts if RUN.steering else [])
-}
+# By name, the files of contrastive prompts; read now, since no job that takes long should wait for a mistake in them.
+try:
+    PROMPTS = {
+        name: workflow.source_path(f"../../resources/prompts/{name}.yaml")
+        for name in (RUN.steering.prompts if RUN.steering else [])
+    }
+    for path in PROMPTS.values():
+        prompts.read(path)
+except FileNotFoundError as error:
+    raise WorkflowError(
+        f"steering.prompts: {error.filename} does not exist; write it, or name others of resources/prompts/"
+    )
+except UserError as error:
+    raise WorkflowError(f"steering.prompts:\n{error}")
 
 # Of the scorers of latents only language models on this machine compute on a GPU.
 SCORER_GPU = GPU if plan.scores_locally(RUN) else 0

@@ -8,6 +8,7 @@ import functools
 from snakemake.exceptions import WorkflowError
 
 from crossseed import devices, environment, estimate, layout, passes, plan, specs
+from crossseed.cohorts.text import prompts
 from crossseed.config.load import load_run
 from crossseed.errors import UserError
 from crossseed.haar.sizes import sizes as haar_sizes
@@ -23,6 +24,7 @@ DEVICE = devices.resolve(RUN.device)
 GPU = 1 if DEVICE == "cuda" else 0
 
 environment.use_this_installation()
+environment.share_gpus(RUN.slots_per_gpu)
 
 # Snakemake 9 never retires the timers of its job rate limit: each finished job leaves one
 # behind that wakes the scheduler every second, and a hundred of them fill a core.
@@ -31,23 +33,7 @@ if workflow.scheduling_settings is not None:
 
 
 wildcard_constraints:
-    run=r"[a-z0-9_-]+",
-    cohort=r"[a-z0-9_-]+",
-    seed=r"\d+",
-    source=r"\d+",
-    target=r"\d+",
-    checkpoint=r"final|step\d+",
-    site=r"[a-z0-9_.]+",
-    table=r"(?!claims|over_seeds|joint_pooled|joint_regression)[a-z_]+",
-    number=r"\d+",
-    width=r"\d+",
-    draws=r"\d+",
-    power_draws=r"\d+",
-    dictionary=r"[a-z0-9-]+-x\d+",
-    init=r"shared|independent|(?:seed|shuffled)\d+",
-    condition=r"[a-z0-9]+(?:-(?:shared|distinct|lambda[0-9.e+-]+))?",
-    training=r"[a-z0-9]+(?:-(?:shared|distinct|lambda[0-9.e+-]+))?(?:-[ab])?",
-    null=r"[a-z]+\d*",
+    **layout.WILDCARDS,
 
 
 INTEGERS = {"seed", "source", "target"}

@@ -16,7 +16,7 @@ rule port:
         whole=trained_with(role="target"),
         tokens=layout.TOKENS,
     output:
-        expand(f"{layout.PORT}/{{file}}", file=PORTED_FILES, allow_missing=True),
+        expand(f"{layout.PORT}/{{file}}", file=layout.PORT_FILES, allow_missing=True),
     log:
         f"results/{{cohort}}/logs/port/{layout.PAIR}/{{dictionary}}-{{init}}.log",
     benchmark:

@@ -8,6 +8,28 @@ def seeds_of_cell(inits):
     return lambda wildcards: expand(layout.DICTIONARY_WEIGHTS, **wildcards, init=inits)
 
 
+def two_of_cell(wildcards):
+    """Weights of the two SAEs of a job; of the first seed, for their shape, where both are of random directions."""
+    of_seeds = [
+        name
+        for name in (wildcards.first, wildcards.second)
+        if not name.startswith("random")
+    ]
+    return expand(
+        layout.DICTIONARY_WEIGHTS, **wildcards, init=of_seeds or plan.sae_seeds(RUN)[:1]
+    )
+
+
+def matched_of_cell(wildcards):
+    """Of large dictionaries, how each two of a cell's SAEs are matched."""
+    pairs = plan.matched_pairs(RUN, wildcards.cohort, wildcards.dictionary)
+    return [
+        path
+        for first, second in pairs
+        for path in expand(layout.MATCHED, **wildcards, first=first, second=second)
+    ]
+
+
 def bridged_seeds_of(role):
     """Weights of the SAEs of a pair's source or target that are matched with the other's."""
     seeds = RUN.stability.bridge.seeds if RUN.stability and RUN.stability.bridge else 0
@@ -31,6 +53,13 @@ def memory_of_matching(wildcards):
     config = RUN.cohorts[wildcards.cohort]
     expansion = int(wildcards.dictionary.rpartition("-x")[2])
     return estimate.matching_mb(RUN.stability.seeds, config.width, expansion)
+
+
+def memory_of_two(wildcards):
+    """Main memory of a job that matches two SAEs, in MB."""
+    config = RUN.cohorts[wildcards.cohort]
+    expansion = int(wildcards.dictionary.rpartition("-x")[2])
+    return estimate.matching_mb(2, config.width, expansion)
 
 
 def memory_of_absorption(wildcards):

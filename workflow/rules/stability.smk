@@ -1,8 +1,8 @@
 # Stability: SAEs of one member and site that differ in nothing but their seed.
 #
 # Needs: activations, dictionaries of several seeds.
-# Makes: the penalty of a cell whose L0 is matched; a table per cell, and one of its latents; a
-#        table per pair of members.
+# Makes: the penalty of a cell whose L0 is matched; how two large SAEs match; a table per cell, and
+#        one of its latents; a table per pair of members.
 
 
 rule calibrate:
@@ -35,11 +35,41 @@ rule calibrate:
         " &> {log:q}"
 
 
+rule match:
+    """Two SAEs of one member and site matched, where they are so large that this is a job."""
+    input:
+        dictionaries=two_of_cell,
+        activations=layout.ACTIVATIONS,
+    output:
+        layout.MATCHED,
+    log:
+        f"results/{{cohort}}/logs/match/{layout.STABILITY_CELL}/{{first}}-{{second}}.log",
+    benchmark:
+        f"results/{{cohort}}/benchmarks/match/{layout.STABILITY_CELL}/{{first}}-{{second}}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
+    threads: 1
+    resources:
+        mem_mb=memory_of_two,
+        runtime=240,
+    params:
+        spec=spec("match"),
+        code=code("match"),
+    shell:
+        "python -m crossseed match"
+        " --spec {params.spec:q}"
+        " --dictionaries {input.dictionaries:q}"
+        " --activations {input.activations:q}"
+        " --out {output:q}"
+        " &> {log:q}"
+
+
 rule stability:
     """SAEs of several seeds matched, two by two and all together."""
     input:
         dictionaries=seeds_of_cell(plan.sae_seeds(RUN)),
         shuffled=seeds_of_cell(plan.shuffled_seeds(RUN)),
+        matched=matched_of_cell,
         activations=layout.ACTIVATIONS,
     output:
         table=layout.STABILITY,
@@ -62,6 +92,7 @@ rule stability:
         " --spec {params.spec:q}"
         " --dictionaries {input.dictionaries:q}"
         " --shuffled {input.shuffled:q}"
+        " --matched {input.matched:q}"
         " --activations {input.activations:q}"
         " --latents {output.latents:q}"
         " --out {output.table:q}"

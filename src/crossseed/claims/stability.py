@@ -43,14 +43,20 @@ def _of_two(quantity: str, variant: str) -> Wiring:
     )
 
 
-def _together(quantity: str, part: str, rigorous: str) -> Wiring:
-    """Of all SAE seeds, with dead latents as published, and without."""
+def _together(quantity: str, part: str) -> Wiring:
+    """Of all SAE seeds: of all latents with a partner for the decoder and one for the encoder, as published; and of latents
+    that fire, with one partner for both, encoders on data.
+
+    Args:
+        quantity: with braces where its name says which of the two it is.
+    """
+    published, rigorous = quantity.format("_published"), quantity.format("")
     return Wiring(
-        lambda c: c.of_all_sae_seeds(c.dictionary, quantity=quantity, part=part),
+        lambda c: c.of_all_sae_seeds(c.dictionary, quantity=published, part=part),
         lambda c: c.of_all_sae_seeds(c.dictionary, quantity=rigorous, part=part),
         none,
         "never",
-        "membership by explicit pairs, of latents that fire",
+        "membership by explicit pairs, of latents that fire, encoders weighed by the covariance of activations",
         "as many SAE seeds",
     )
 
@@ -81,15 +87,9 @@ WIRED: dict[str, Wiring] = {
         for variant, quantities in PRINTED.items()
         for quantity in quantities
     },
-    **{f"sae-seeds-alone-{k}": _together("alone_all", str(k), "alone") for k in range(2, 10)},
-    **{
-        f"sae-seeds-in-exactly-{k}": _together("in_exactly_all", str(k), "in_exactly")
-        for k in range(1, 10)
-    },
-    **{
-        f"sae-seeds-decay-{name}": _together("decay_all_offset", name, "decay_offset")
-        for name in ("a", "b", "c")
-    },
-    "sae-seeds-cycle": _together("cycle", "decoder", "cycle"),
-    "sae-seeds-cycle-agree": _together("cycle", "agree", "cycle"),
+    **{f"sae-seeds-alone-{k}": _together("alone{}", str(k)) for k in range(2, 10)},
+    **{f"sae-seeds-in-exactly-{k}": _together("in_exactly{}", str(k)) for k in range(1, 10)},
+    **{f"sae-seeds-decay-{name}": _together("decay{}_offset", name) for name in ("a", "b", "c")},
+    "sae-seeds-cycle": _together("cycle{}", "decoder"),
+    "sae-seeds-cycle-agree": _together("cycle{}", "agree"),
 }

@@ -50,6 +50,8 @@ MEMBER = ("cohort", "seed", "checkpoint")
 JOURNEY = ("cohort", "source_seed", "target_seed", "checkpoint")
 # Tokens that a model is run on at once.
 FORWARD_TOKENS = 4096
+# That one range may stand for.
+MOST_CHECKPOINTS = 100_000
 RANGE = re.compile(r"step(\d+) to step(\d+) by (\d+)")
 
 
@@ -68,6 +70,11 @@ def expand_checkpoints(value: Any) -> Any:
             raise ValueError(
                 f"{name!r} does not lead from the first step to the last; expected e.g. "
                 "'step1000 to step9000 by 1000'"
+            )
+        if (last - first) // by >= MOST_CHECKPOINTS:
+            raise ValueError(
+                f"{name!r} stands for {(last - first) // by + 1:,} checkpoints, expected {MOST_CHECKPOINTS:,} at most; take "
+                "larger steps"
             )
         found += [f"step{step}" for step in range(first, last + 1, by)]
     return found
@@ -95,6 +102,9 @@ Checkpoints = Annotated[
     Distinct,
     NonEmpty,
 ]
+
+
+Checkpoint = Annotated[str, AfterValidator(lambda name: _checkpoint_names([name])[0])]
 
 
 class CohortConfig(Model):

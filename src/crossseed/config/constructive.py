@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from crossseed.cohorts.base import Checkpoint
 from crossseed.config.fields import Count, Distinct, Model, NonEmpty, NotNegative, Positive
 
 
@@ -24,7 +25,7 @@ class WeightStudy(Model):
     draws: Annotated[int, Field(ge=2)] = Field(
         description="Random elements, the null of the alignment."
     )
-    untrained: str | None = Field(
+    untrained: Checkpoint | None = Field(
         description="Checkpoint that counts as untrained, e.g. `step0`: aligned likewise, it says how close "
         "the search brings anything. null leaves it out."
     )

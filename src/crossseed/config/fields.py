@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 RESERVED = {"reports", "nulls"}
+LONGEST_NAME = 60
 
 
 class Model(BaseModel):
@@ -25,6 +27,10 @@ def _number(value: Any) -> Any:
 
 
 def _name(value: str) -> str:
+    if len(value) > LONGEST_NAME:
+        raise ValueError(
+            f"{len(value)} characters, expected {LONGEST_NAME} at most; shorten it (the name becomes a folder)"
+        )
     if not NAME.fullmatch(value) or value in RESERVED:
         raise ValueError(
             "expected lower-case letters and digits, joined by single '-', and not 'reports' or 'nulls' "
@@ -34,7 +40,7 @@ def _name(value: str) -> str:
 
 
 def _distinct(values: list[Any]) -> list[Any]:
-    repeated = sorted({value for value in values if values.count(value) > 1}, key=str)
+    repeated = sorted((value for value, n in Counter(values).items() if n > 1), key=str)
     if repeated:
         raise ValueError(f"{', '.join(map(str, repeated))} listed twice; list each once")
     return values
@@ -43,6 +49,8 @@ def _distinct(values: list[Any]) -> list[Any]:
 Name = Annotated[str, AfterValidator(_name)]
 Count = Annotated[int, Field(ge=1)]
 CountOrZero = Annotated[int, Field(ge=0)]
+# Sequences of a split: their numbers are stored in 32 bits.
+Sequences = Annotated[int, Field(ge=1, le=2_000_000_000)]
 Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NotNegative = Annotated[Number, Field(ge=0)]

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
+from crossseed.config import documents
 from crossseed.config.schema import RunConfig
 from crossseed.errors import UserError
 
@@ -20,15 +20,17 @@ def load_run(config: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Run
     Args:
         config: the merged configuration.
         files: config files it was merged from, later ones over earlier ones; they are read
-            only to say in which of them a bad value stands.
+            to say in which of them a bad value stands, and whether a key stands twice in one.
 
     Raises:
         UserError: every problem found, one a line.
     """
+    paths = [str(path) for path in files]
+    # Snakemake, which merged them, takes the last of two equal keys.
+    sources = [(path, documents.read(path)) for path in paths]
     try:
-        return RunConfig.model_validate(_plain(config))
+        return RunConfig.model_validate(documents.plain(config, ", ".join(paths) or "config"))
     except ValidationError as error:
-        sources = [(str(path), _read(path)) for path in files]
         lines = [_sentence(problem, config, sources) for problem in error.errors()]
         raise UserError("\n".join(dict.fromkeys(lines))) from None
 
@@ -37,27 +39,17 @@ def load_files(*files: str | Path) -> RunConfig:
     """The typed configuration of one or more YAML files, later ones over earlier ones."""
     merged: dict[str, Any] = {}
     for path in files:
-        found = _read(path)
+        found = documents.read(path)
         if not isinstance(found, dict):
-            raise UserError(f"{path}: expected a mapping of keys to values at the top level")
+            raise UserError(
+                f"{path}: holds {_kind(found)}, expected a mapping of keys to values at the top level; see config/"
+            )
         merged.update(found)
     return load_run(merged, files)
 
 
-def _read(path: str | Path) -> Any:
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a readable YAML file ({error})") from error
-
-
-def _plain(value: Any) -> Any:
-    """Ordinary dicts and lists, as the workflow engine may hand over its own."""
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
 
 
 def _sentence(problem: Any, config: Mapping[str, Any], sources: list[tuple[str, Any]]) -> str:
@@ -75,6 +67,8 @@ def _sentence(problem: Any, config: Mapping[str, Any], sources: list[tuple[str, 
         said = f"is missing; add it ({_expected(problem['loc'])})"
     elif problem["type"] == "extra_forbidden":
         said = _unknown_key(problem["loc"])
+    elif problem["type"] == "invalid_key":
+        said = "keys are text; write this one in quotes, or remove it"
     elif problem["type"] == "value_error":
         said = str(problem["ctx"]["error"])
     else:

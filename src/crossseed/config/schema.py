@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from crossseed.cohorts.base import Checkpoints, CohortConfig
+from crossseed.cohorts.base import Checkpoint, Checkpoints, CohortConfig
 from crossseed.cohorts.classifier.config import ClassifierCohort
 from crossseed.cohorts.dyck.config import DyckCohort
 from crossseed.cohorts.hub.config import HubCohort
@@ -38,6 +38,10 @@ else:
     AnyDictionary = architectures.config_union()
 
 
+# The most that were ever published of one SAE (arXiv 2406.04093).
+MOST_LATENTS = 1 << 24
+
+
 class TransferStudy(Model):
     """How dictionaries of one member are tried on another."""
 
@@ -45,7 +49,7 @@ class TransferStudy(Model):
         description="`anchor`: the anchor's dictionaries on every other seed; `all`: every "
         "ordered pair of seeds."
     )
-    resamples: Annotated[int, Field(ge=100)] = Field(
+    resamples: Annotated[int, Field(ge=100, le=1_000_000)] = Field(
         description="Bootstrap resamples of the `eval` documents behind 95 % intervals."
     )
     directions: Annotated[
@@ -57,7 +61,7 @@ class TransferStudy(Model):
             "not below a site's width are left out."
         ),
     ]
-    untrained: str | None = Field(
+    untrained: Checkpoint | None = Field(
         description="Checkpoint that counts as untrained, e.g. `step0`: the target as it was there "
         "is one more null. null leaves it out."
     )
@@ -74,7 +78,7 @@ class SpliceStudy(Model):
 class HaarStudy(Model):
     """Whether the rotations between members are Haar draws, by calibrated tests."""
 
-    draws: Annotated[int, Field(ge=600)] = Field(
+    draws: Annotated[int, Field(ge=600, le=10_000_000)] = Field(
         description="Null draws of each statistic; at least 40 for each test of a matrix, or Holm's "
         "correction leaves nothing that can reject, and 9,999 for a result to report. Kept in "
         "`results/nulls/`, shared by all cohorts."
@@ -87,7 +91,7 @@ class HaarStudy(Model):
 class DriftStudy(Model):
     """How each member moves over training, and away from its siblings."""
 
-    reference: str = Field(
+    reference: Checkpoint = Field(
         description="Checkpoint that every other checkpoint of the same seed is compared with."
     )
     checkpoints: Annotated[
@@ -134,6 +138,11 @@ class RunConfig(Model):
         default="auto",
         description="Where GPU-capable jobs run; `auto` takes a GPU where one is visible. "
         "Never part of a spec: changing it reruns nothing.",
+    )
+    slots_per_gpu: Count = Field(
+        default=1,
+        description="Jobs that may hold one GPU at a time, on one machine; the variable CROSSSEED_SLOTS_PER_GPU wins over it. "
+        "With 2, say `--resources gpu=2` for one GPU. Never part of a spec.",
     )
     keep_activations: bool = Field(
         default=True,
@@ -214,6 +223,11 @@ class RunConfig(Model):
         for name, variant in self.dictionaries.items():
             for cohort, config in self.cohorts.items():
                 for expansion in variant.expansions if config.width else ():
+                    if expansion * (config.width or 0) > MOST_LATENTS:
+                        raise ValueError(
+                            f"dictionaries.{name}.expansions: x{expansion} on {cohort} is "
+                            f"{expansion * (config.width or 0):,} latents, expected {MOST_LATENTS:,} at most; lower it"
+                        )
                     said = variant.misfit(expansion * (config.width or 0))
                     if said:
                         raise ValueError(f"dictionaries.{name}: {said} (x{expansion} on {cohort})")

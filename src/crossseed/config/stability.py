@@ -140,7 +140,7 @@ class StabilityStudy(Model):
         NonEmpty,
         Field(description="SAE variants that are trained from several seeds, in every size."),
     ]
-    seeds: Annotated[int, Field(ge=2)] = Field(
+    seeds: Annotated[int, Field(ge=2, le=1000)] = Field(
         description="SAEs of each, from starts `seed1`, `seed2`, … (published: 9). More train only what is new. "
         "The curve over seeds has an asymptote from 5 on."
     )

@@ -235,13 +235,14 @@ class Remembered:
         self.scorer, self.path = scorer, path
         self._identity = identity
         self._known: dict[str, str] = {}
-        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+        for line in text.splitlines():
             # Of a killed job the last line may be cut off.
             try:
                 key, answer = json.loads(line)
-            except ValueError:
+            except (ValueError, TypeError):
                 continue
-            self._known[key] = answer
+            self._known[str(key)] = str(answer)
 
     def _key(self, prompt: str) -> str:
         text = f"{self._identity}\n{prompt}"

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from crossseed.interpret.contexts import Firings
+from crossseed.store import writing_folder
 
 # Activations that delphi counts as firing.
 LEAST = 1e-5
@@ -77,9 +77,8 @@ def write(
         "n_splits": 1,
         "model_name": about["model_name"],
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".", suffix=".tmp") as made:
-        cache, texts = Path(made) / "out/latents" / site, Path(made) / "out/explanations"
+    with writing_folder(folder) as made:
+        cache, texts = made / "out/latents" / site, made / "out/explanations"
         cache.mkdir(parents=True)
         texts.mkdir()
         save_file(arrays, cache / f"0_{n_latents - 1}.safetensors")
@@ -88,4 +87,4 @@ def write(
             path = texts / f"{site}_latent{number}.txt"
             path.write_text(json.dumps(text), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
-        os.replace(Path(made) / "out", folder)
+        os.replace(made / "out", folder)

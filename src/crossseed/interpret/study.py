@@ -286,7 +286,9 @@ def _by_model(
     lost = ""
     texts: dict[int, str] = {}
     rows: list[Row] = []
-    latents = {number: shown.candidates[number] for number in chosen}
+    # In random order, so that a scorer lost midway leaves some of every class.
+    asked_for = generator("interpret-order", *cell).permutation(np.array(chosen, dtype=int))
+    latents = {int(number): shown.candidates[number] for number in asked_for}
     said: dict[int, str | None] = {}
     try:
         answers = model.ask_all(
@@ -324,7 +326,8 @@ def _by_model(
                     print(f"{name}: {lost}; what it has said so far stands", flush=True)
             rows.append(_row(latent, name, quantity, value, null, n, note))
     progress.close()
-    return rows, texts
+    place = {latents[number].number: chosen.index(number) for number in latents}
+    return sorted(rows, key=lambda row: place[row["latent"]]), texts
 
 
 def _asked(

@@ -43,6 +43,11 @@ class Matching(NamedTuple):
     gap: float
     rounds: int
 
+    def turned(self) -> Matching:
+        """The same, seen from the columns."""
+        back = np.argsort(self.partner)
+        return self._replace(partner=back, cosine=self.cosine[back])
+
 
 def match(a_nd: np.ndarray, b_nd: np.ndarray, dense_up_to: int = DENSE_UP_TO) -> Matching:
     """The matching of the rows of two arrays with the largest sum of cosines.

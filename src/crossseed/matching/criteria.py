@@ -50,22 +50,14 @@ class Compared(NamedTuple):
 
     def agree(self) -> np.ndarray:
         """True where both matchings give the same partner, (latents,)."""
-        found: np.ndarray = self.decoder.partner == self.encoder.partner
-        return found
+        return matched(self.decoder, self.encoder, AGREE)
 
     def shared(self, criterion: str, threshold: float = THRESHOLD) -> np.ndarray:
         """True where a latent of the first is shared by a criterion of `AT_A_THRESHOLD`, or agrees, (latents,)."""
-        if criterion == AGREE:
-            return self.agree()
         if criterion == MAX_COS:
             found: np.ndarray = np.minimum(self.highest_decoder, self.highest_encoder) > threshold
             return found
-        above: np.ndarray = self.decoder.cosine > threshold
-        if criterion in (DUAL, STRICT):
-            above = above & (self.encoder.cosine > threshold)
-        if criterion == STRICT:
-            above = above & self.agree()
-        return above
+        return matched(self.decoder, self.encoder, criterion, threshold)
 
     def pairs(self, criterion: str, threshold: float = THRESHOLD) -> np.ndarray:
         """Explicit pairs (latent of the first, of the second) that are shared, (pairs, 2).
@@ -74,6 +66,19 @@ class Compared(NamedTuple):
         """
         first = np.flatnonzero(self.shared(criterion, threshold))
         return np.stack([first, self.decoder.partner[first]], axis=1)
+
+
+def matched(
+    decoder: Matching, encoder: Matching, criterion: str, threshold: float = THRESHOLD
+) -> np.ndarray:
+    """True where a latent is shared by a criterion that needs a matching, (latents,)."""
+    agree: np.ndarray = decoder.partner == encoder.partner
+    if criterion == AGREE:
+        return agree
+    above: np.ndarray = decoder.cosine > threshold
+    if criterion in (DUAL, STRICT):
+        above = above & (encoder.cosine > threshold)
+    return above & agree if criterion == STRICT else above
 
 
 def directions(decoder_fd: np.ndarray, encoder_df: np.ndarray) -> Directions:
@@ -98,18 +103,11 @@ def random_directions(rng: np.random.Generator, n: int, width: int) -> Direction
 def compare(first: Directions, second: Directions) -> Compared:
     """Both matchings of two dictionaries of the same shape."""
     decoder, encoder = (assignment.match(a, b) for a, b in zip(first, second, strict=True))
-    highest = [_highest(a, b) for a, b in zip(first, second, strict=True)]
-    return Compared(decoder, encoder, *highest)
+    return Compared(decoder, encoder, *(highest(a, b) for a, b in zip(first, second, strict=True)))
 
 
-def compare_encoders(found: Compared, first: Directions, second: Directions) -> Compared:
-    """The same comparison with other encoders: decoders are not matched again."""
-    encoder = assignment.match(first.encoder, second.encoder)
-    highest = _highest(first.encoder, second.encoder)
-    return found._replace(encoder=encoder, highest_encoder=highest)
-
-
-def _highest(a_nd: np.ndarray, b_nd: np.ndarray) -> np.ndarray:
+def highest(a_nd: np.ndarray, b_nd: np.ndarray) -> np.ndarray:
+    """The largest cosine of each row of the first with any of the second, (n,)."""
     blocks = range(0, len(a_nd), BLOCK_ROWS)
     return np.concatenate([(a_nd[i : i + BLOCK_ROWS] @ b_nd.T).max(axis=1) for i in blocks])
 

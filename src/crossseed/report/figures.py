@@ -310,6 +310,7 @@ def draw_all(
         if sweeps(recipes, list(pd.unique(tables.stability.dictionary))):
             draw("stability-sweeps", partial(stability.swept, tables, info, recipes))
         draw("stability-decay", partial(stability.decay, tables, info))
+        draw("stability-latents", partial(stability.of_latents, tables, info))
     if len(tables.bridge):
         draw("bridge", partial(stability.bridged, tables, info))
     if len(tables.interpret_steps):

@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from crossseed import __version__
+from crossseed import __version__, usage
 from crossseed.errors import UserError
 from crossseed.report import answer, figures, joint
 from crossseed.report import tables as t
@@ -146,7 +146,7 @@ CAPTIONS = {
     "that fire and to which both matchings give the same partner, with both cosines above the threshold (strict), encoders weighed by the covariance of "
     "activations. "
     "Right: the mean cosine of matched decoder directions. Means over pairs of SAE seeds with 95 % intervals by leaving "
-    "out one seed at a time (from four seeds on). Hollow: SAEs of the model before training, where the run has them; crosses: "
+    "out one seed at a time (from four seeds on); where several members have such SAEs, means over these, of interval ends too. Hollow: SAEs of the model before training, where the run has them; crosses: "
     "two SAEs on activations whose principal components are dealt out to other tokens; grey ticks: random directions of the "
     "same number and width.",
     "stability-sweeps": "The same over what is varied about one dictionary; lines and points are sites, marks as above.",
@@ -155,8 +155,12 @@ CAPTIONS = {
     "the ceiling. On grey: maps that match no token to its own. Hollow: before training. Grey line: random directions. "
     "Encoders are compared through orthogonal maps alone: the inverse of a regression amplifies what it predicts worst.",
     "stability-decay": "Latents of one SAE that none of k − 1 others has, of those that fire; mean over "
-    "which SAE it is, over sets of others, and over sites, whose range the bars are. Published for 32,768 "
-    "latents of Pythia-160m: .58 at two, .35 at nine.",
+    "which SAE it is, over sets of others, and over sites, whose range the bars are. Dotted: as two SAEs on shuffled features "
+    "share, were any latent as likely to be found again as any other; grey: random directions, likewise. Published for 32,768 "
+    "latents of Pythia-160m, by another criterion: .58 at two, .35 at nine.",
+    "stability-latents": "Left: share of all latents whose matched decoder cosine is above a threshold, over the threshold; dotted, SAEs on shuffled features; grey, random directions. Middle: "
+    "strict share, on data, of latents by how often they fire, from the rarest quarter to the densest. Right: how "
+    "often latents fire that are found in exactly so many SAEs (median; bars: 95 % intervals by leaving out one SAE). Means over sites.",
     "interpret": "How well the firing of a latent of the first SAE is told by its explanation, over the number of SAEs in "
     "which it is found. Detection: whether it fires in a window of held-out text; fuzzing: whether the marked tokens are "
     "those it fires at. Means over the latents drawn of each class and over sites, with 95 % intervals by leaving out one latent "
@@ -204,8 +208,9 @@ def caption(name: str) -> str:
 
 
 def stage_times(results: Path, cohorts: list[str]) -> list[dict[str, Any]]:
-    """Jobs, wall seconds and largest memory of each stage, from the workflow's benchmarks."""
+    """Jobs, wall seconds and largest memory of each stage, from the workflow's benchmarks; and what they took of GPUs."""
     found: dict[str, list[tuple[float, float]]] = {}
+    spent = usage.of_stages(results, cohorts)
     for cohort in cohorts:
         root = results / cohort / "benchmarks"
         for path in sorted(root.rglob("*.tsv")):
@@ -223,6 +228,7 @@ def stage_times(results: Path, cohorts: list[str]) -> list[dict[str, Any]]:
             "jobs": len(rows),
             "seconds": sum(s for s, _ in rows),
             "memory": pd.Series([memory for _, memory in rows]).max(),
+            "gpu": spent.get(stage, usage.NOTHING),
         }
         for stage, rows in sorted(found.items(), key=lambda item: list(STAGES).index(item[0]))
     ]

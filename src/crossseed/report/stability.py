@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from crossseed.report import tables as t
-from crossseed.stability import ITSELF, NULLS
+from crossseed.stability import ITSELF, NULLS, decay
 
 # Before the first step, in any cohort: SAEs of a model that learned nothing are the null of trained ones.
 UNTRAINED = "step0"
@@ -81,6 +81,11 @@ def _wanted(tables: t.Tables, dictionary: str) -> str:
     return f" (wanted {found.iloc[0]:g})" if len(found) else ""
 
 
+def _recipe(of: Sequence[float], wanted: str = "") -> str:
+    ev, l0, dead = of
+    return f"EV {ev:.2f}, L0 {l0:.1f}{wanted}, dead {dead:.0%}"
+
+
 def _line(
     tables: t.Tables,
     rows: pd.DataFrame,
@@ -97,9 +102,14 @@ def _line(
         & (saes.seed == seed)
         & (saes.checkpoint == checkpoint)
         & (saes.site == site)
-        & saes.init.str.startswith("seed")
     ]
-    ev, l0, dead = (saes[saes.metric == name].value.median() for name in ("ev", "l0", "dead_share"))
+    own, shuffled = (
+        [
+            saes[(saes.metric == name) & saes.init.str.startswith(of)].value.median()
+            for name in ("ev", "l0", "dead_share")
+        ]
+        for of in ("seed", "shuffled")
+    )
     alone = rows[rows.quantity == "alone"]
     last = alone.iloc[alone.part.astype(int).argmax()] if len(alone) else None
     cells = [_cell(_one(rows, name), _one(before, name)) for name in SHOWN]
@@ -107,10 +117,11 @@ def _line(
     found = _cell(last, None if last is None else _one(before, "alone", last.part))
     if last is not None:
         found["more"] = "; ".join(filter(None, (f"of {int(last.part)}", found["more"])))
+    beside = f"; on shuffled features {_recipe(shuffled)}" if pd.notna(shuffled[0]) else ""
     return {
         "dictionary": dictionary,
         "site": f"seed {seed}, {checkpoint}, {site}",
-        "recipe": f"EV {ev:.2f}, L0 {l0:.1f}{_wanted(tables, dictionary)}, dead {dead:.0%}",
+        "recipe": _recipe(own, _wanted(tables, dictionary)) + beside,
         "cells": [*cells, found],
     }
 
@@ -151,30 +162,38 @@ def _sentences(rows: pd.DataFrame) -> list[str]:
 
 def _ends(rows: pd.DataFrame) -> list[str]:
     """Where the share found in one SAE only goes, if that can be told."""
-    fits = rows[rows.quantity.isin(["decay_offset", "decay_power"])]
-    if fits.empty:
+    criteria = rows[rows.quantity.str.startswith("decay_") & (rows.part == "aicc")]
+    criteria = criteria[~criteria.quantity.str.startswith("decay_published_")]
+    if criteria.empty:
         return []
-    ends, told = [], 0
-    for _, cell in fits.groupby(["dictionary", "seed", "checkpoint", "site"]):
-        by = cell.set_index(["quantity", "part"]).value
-        if ("decay_offset", "c") not in by.index:
-            continue
-        told += 1
-        # Too few points to weigh three parameters against two, or two do as well.
-        if np.isfinite(by["decay_offset", "aicc"]) and (
-            by["decay_offset", "aicc"] < by["decay_power", "aicc"]
-        ):
-            ends.append(by["decay_offset", "c"])
-    if not told:
-        return []
-    if not ends:
+    ends: dict[str, list[float]] = {form: [] for form in decay.ABOVE}
+    said = []
+    key = ["dictionary", "seed", "checkpoint", "site"]
+    cells = rows.set_index([*key, "quantity", "part"]).value.sort_index()
+    for cell, of in criteria.groupby(key):
+        aicc = dict(zip(of.quantity.str.removeprefix("decay_"), of.value, strict=True))
+        said.append(decay.told(aicc))
+        if said[-1]:
+            for form, values in ends.items():
+                if (*cell, f"decay_{form}", "c") in cells.index:
+                    values.append(cells[(*cell, f"decay_{form}", "c")])
+    if not any(said):
+        to_zero = said.count(False)
         return [
-            "Where the share that is in one SAE only ends as SAEs are added cannot be told from so few of them."
+            "Where the share that is in one SAE only ends as SAEs are added cannot be told from so few of them"
+            + (
+                f"; at {to_zero} of {len(said)} dictionaries and sites a form to zero does best."
+                if to_zero
+                else "."
+            )
         ]
+    by_form = ", ".join(
+        f"{_range(pd.Series(values))} by {form}" for form, values in ends.items() if values
+    )
     return [
-        f"Extended by a kᵇ + c, the share that is in one SAE only would end at {_range(pd.Series(ends))} at {len(ends)} of "
-        f"{told} dictionaries and sites, where that form beats a kᵇ; elsewhere one to zero does as well. A slower decay to zero, as of latents "
-        "that are each shared with a probability of their own, looks the same over so few SAEs."
+        f"The share that is in one SAE only does not go to zero at {said.count(True)} of {len(said)} dictionaries and sites, "
+        f"as far as forms of few parameters tell it: it would end at {by_form}. What is found again in one SAE of "
+        "hundreds looks, over these, as what never is."
     ]
 
 

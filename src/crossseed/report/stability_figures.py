@@ -103,6 +103,9 @@ def decay(tables: t.Tables, info: dict[str, Any]) -> Figure:
             curve = of.groupby("k").value.agg(["mean", "min", "max"])
             axis.plot(curve.index, curve["mean"], "o-", color=colour, ms=3, lw=1.2)
             axis.vlines(curve.index, curve["min"], curve["max"], color=colour, lw=0.7)
+            chance = of.groupby("k")[["shuffled", "null"]].mean()
+            axis.plot(chance.index, chance.shuffled, ":", color=colour, lw=0.9)
+            axis.plot(chance.index, chance.null, "-", color=GREY, lw=0.7, zorder=0)
             ends.append((float(curve["mean"].iloc[-1]), str(dictionary), colour))
         last = int(part.k.max())
         heights = spread_labels([value for value, *_ in ends], 0.035)
@@ -116,6 +119,82 @@ def decay(tables: t.Tables, info: dict[str, Any]) -> Figure:
         sns.despine(ax=axis)
     axes[0].set_ylabel("share of latents in one SAE only")
     return figure
+
+
+def of_latents(tables: t.Tables, info: dict[str, Any]) -> Figure:
+    """A row a cohort: sharing over the threshold, by how often latents fire, and how often those fire that are in exactly
+    so many SAEs."""
+    rows = trained(tables.stability)
+    rows = rows[rows["first"].isna()]
+    cohorts = [cohort for cohort in info if cohort in set(rows.cohort)]
+    names = list(pd.unique(rows.dictionary))
+    sns.set_theme(style="ticks", rc=STYLE)
+    figure = Figure(figsize=(14.0, 0.6 + 3.9 * len(cohorts)), layout="constrained")
+    axes = figure.subplots(len(cohorts), 3, squeeze=False)
+    palette = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
+    for line, cohort in zip(axes, cohorts, strict=True):
+        part = rows[rows.cohort == cohort].astype({"part": str})
+        of_density = part[part.part.str.startswith("density ")]
+        panels = (
+            part[part.quantity == "dec_above"].assign(x=lambda r: r.part.astype(float)),
+            of_density[of_density.quantity == "strict_on_data"].assign(
+                x=lambda r: r.part.str.removeprefix("density ").astype(int)
+            ),
+            part[part.quantity == "density_in_exactly"].assign(
+                x=lambda r: r.part.astype(float).astype(int)
+            ),
+        )
+        labels = (
+            ("cosine above", "share of latents, decoders alone"),
+            ("quarter by density, rarest first", "share of latents, strict, on data"),
+            ("SAEs in which a latent is found", "density (share of tokens)"),
+        )
+        for axis, panel, (x_label, y_label) in zip(line, panels, labels, strict=True):
+            # Curves that end at 0 leave no room for names; they have their colours beside.
+            _lines(axis, panel, palette, named=axis is not line[0])
+            axis.set_xlabel(x_label)
+            axis.set_ylabel(y_label)
+            sns.despine(ax=axis)
+        for axis in line[:2]:
+            axis.set_ylim(-0.03, 1.03)
+        for axis, panel in zip(line[1:], panels[1:], strict=True):
+            axis.set_xticks(sorted(panel.x.unique()))
+        line[2].set_yscale("log")
+        line[0].set_title(cohort)
+    return figure
+
+
+def _lines(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], named: bool) -> None:
+    """A line a dictionary, mean over sites, with its name at its end."""
+    logarithmic = bool((rows.quantity == "density_in_exactly").any())
+    ends = []
+    for dictionary, of in rows.groupby("dictionary", sort=False):
+        colour = palette[str(dictionary)]
+        curve = of.groupby("x")[["value", "low", "high", "null", "shuffled"]].mean()
+        curve = curve.dropna(subset=["value"])
+        if curve.empty:
+            continue
+        # An interval that reaches zero ends a tenth below on an axis that has none.
+        low = curve.low.clip(lower=curve.value / 10) if logarithmic else curve.low
+        axis.plot(curve.index, curve.value, "o-", color=colour, ms=3, lw=1.2)
+        axis.vlines(curve.index, low, curve.high, color=colour, lw=0.8)
+        axis.plot(curve.index, curve.shuffled, ":", color=colour, lw=0.9)
+        axis.plot(curve.index, curve.null, "-", color=GREY, lw=0.7, zorder=0)
+        ends.append((float(curve.value.iloc[-1]), str(dictionary), colour))
+    if not ends or not named:
+        return
+    first, last = float(rows.x.min()), float(rows.x.max())
+    axis.set_xlim(first - 0.05 * (last - first), last + 0.4 * (last - first))
+    heights = np.array([height for height, *_ in ends])
+    scale = np.log10(heights) if logarithmic else heights
+    span = np.log10(rows.value.max() / rows.value[rows.value > 0].min()) if logarithmic else 1.0
+    placed = np.array(spread_labels(list(scale), 0.045 * float(span)))
+    for height, (_, dictionary, colour) in zip(
+        10**placed if logarithmic else placed, ends, strict=True
+    ):
+        axis.text(
+            last + 0.03 * (last - first), height, dictionary, color=colour, fontsize=7, va="center"
+        )
 
 
 def swept(tables: t.Tables, info: dict[str, Any], recipes: Mapping[str, Any]) -> Figure:

@@ -10,6 +10,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from crossseed.store import writing
+
 # Okabe and Ito's palette: told apart under all common forms of colour blindness.
 BLUE, ORANGE, GREEN, PINK, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
 BLACK, GREY = "#000000", "#999999"
@@ -27,9 +29,9 @@ STYLE = {
 
 def save(figure: Figure, stem: Path) -> None:
     """Writes `stem`.svg and `stem`.png, without dates, so that equal figures are equal bytes."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(stem.with_suffix(".svg"), metadata={"Date": None}, bbox_inches="tight")
-    figure.savefig(stem.with_suffix(".png"), metadata={"Software": None}, bbox_inches="tight")
+    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+        with writing(stem.with_suffix(f".{kind}")) as temporary:
+            figure.savefig(temporary, format=kind, metadata=metadata, bbox_inches="tight")
 
 
 def panels(n: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:

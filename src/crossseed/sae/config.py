@@ -38,6 +38,11 @@ class DictionaryConfig(Model):
     steps: Count = Field(description="Adam steps.")
     batch_tokens: Count = Field(description="Tokens a step.")
     lr: Positive = Field(description="Adam's learning rate.")
+    lr_latents: Count | None = Field(
+        default=None,
+        description="Latents that `lr` is for: other sizes take it times the square root of this over theirs (arXiv 2501.16615: "
+        "2e-4 at 16,384). null: one rate for all sizes.",
+    )
     warmup_steps: CountOrZero = Field(description="Linear warm-up steps; published: 0.")
     decay_steps: CountOrZero = Field(
         description="Steps at the end over which the rate falls linearly to 0; published: 0."

@@ -9,6 +9,7 @@ these is refused, not approximated.
 from __future__ import annotations
 
 import json
+import pickle
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -67,7 +68,7 @@ def read(folder: Path) -> Foreign:
         ("config.json", "ae.pt", _dictionary_learning),
     ):
         if (folder / config).is_file() and (folder / weights).is_file():
-            found = reader(folder, _json(folder / config), _arrays(folder / weights))
+            found = reader(folder, _json(folder / config))
             return _checked(folder / weights, found)
     what = "does not exist" if not folder.is_dir() else "holds no dictionary of a known tool"
     raise UserError(
@@ -99,6 +100,8 @@ def fetch(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository, revision, inside = found.groups()
+    if any(".." in (part or "").split("/") for part in (revision, inside)):
+        raise UserError(f"{name!r} leads out of the repository by '..'; name a folder in it")
     try:
         root = snapshot_download(
             repository,
@@ -166,7 +169,7 @@ def save(
 # --- one function a tool ------------------------------------------------------------------
 
 
-def _saelens(folder: Path, cfg: dict[str, Any], arrays: Arrays) -> Foreign:
+def _saelens(folder: Path, cfg: dict[str, Any]) -> Foreign:
     path = folder / "cfg.json"
     metadata = cfg.get("metadata") or {}
     architecture = cfg.get("architecture", "standard")
@@ -194,7 +197,7 @@ def _saelens(folder: Path, cfg: dict[str, Any], arrays: Arrays) -> Foreign:
     if "reshape_activations" not in cfg and "hook_z" in (site or ""):
         raise _unknown(path, f"a dictionary of {site}, whose heads SAELens puts side by side,")
     names = ("W_enc", "W_dec", "b_dec", *PER_LATENT[architecture])
-    _need(folder / "sae_weights.safetensors", arrays, names)
+    arrays = _arrays(folder / "sae_weights.safetensors", names)
     kept = {name: arrays[name] for name in names}
     if cfg.get("rescale_acts_by_decoder_norm") and architecture == "topk":
         # Latents are picked by their share of the output: the same with decoder rows of length 1.
@@ -220,14 +223,15 @@ _PLACES = {
 }
 
 
-def _sparsify(folder: Path, cfg: dict[str, Any], arrays: Arrays) -> Foreign:
+def _sparsify(folder: Path, cfg: dict[str, Any]) -> Foreign:
     path = folder / "cfg.json"
     for key, fine in (("transcode", False), ("skip_connection", False), ("signed", False)):
         if cfg.get(key, fine) != fine:
             raise _unknown(path, f"{key} = {cfg[key]!r}")
     if cfg.get("activation", "topk") != "topk":
         raise _unknown(path, f"activation {cfg['activation']!r}")
-    _need(folder / "sae.safetensors", arrays, ("encoder.weight", "encoder.bias", "W_dec", "b_dec"))
+    names = ("encoder.weight", "encoder.bias", "W_dec", "b_dec")
+    arrays = _arrays(folder / "sae.safetensors", names)
     found = {
         "W_enc": arrays["encoder.weight"].T,
         "b_enc": arrays["encoder.bias"],
@@ -240,14 +244,14 @@ def _sparsify(folder: Path, cfg: dict[str, Any], arrays: Arrays) -> Foreign:
     return Foreign(found, "topk", True, cfg.get("k"), site, "sparsify")
 
 
-def _dictionary_learning(folder: Path, cfg: dict[str, Any], arrays: Arrays) -> Foreign:
+def _dictionary_learning(folder: Path, cfg: dict[str, Any]) -> Foreign:
     path, weights = folder / "config.json", folder / "ae.pt"
     trainer = cfg.get("trainer") or {}
     kind = trainer.get("dict_class")
     if not isinstance(kind, str) or kind not in _CLASSES:
         raise _unknown(path, f"dict_class {kind!r}")
     needs, convert = _CLASSES[kind]
-    _need(weights, arrays, needs)
+    arrays = _arrays(weights, needs)
     found, architecture, apply_b_dec = convert(arrays)
     k = None
     if architecture == "topk":
@@ -355,8 +359,8 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _arrays(path: Path) -> Arrays:
-    """Tensors by name, floating ones in float32."""
+def _arrays(path: Path, needed: tuple[str, ...]) -> Arrays:
+    """Tensors by name, floating ones in float32; those that are needed must be there."""
     import torch
 
     try:
@@ -366,25 +370,30 @@ def _arrays(path: Path) -> Arrays:
             from safetensors.torch import load_file
 
             tensors = load_file(path)
-    # Whatever these raise is about the file.
+    except pickle.UnpicklingError as error:
+        # What PyTorch says here ends with how to run the code.
+        said = " ".join(str(error).split("\n", 1)[0].split())[:150]
+        raise UserError(
+            f"{path}: cannot be read as tensors alone, and no code in it is run ({said}); fetch it again, or convert it "
+            "to safetensors where you trust it"
+        ) from error
+    # Whatever else these raise is about the file.
     except Exception as error:
         raise UserError(f"{path}: cannot be read ({error}); fetch it again") from error
     if not isinstance(tensors, dict):
         raise UserError(f"{path}: holds a {type(tensors).__name__}, expected tensors by name")
-    return {
+    arrays = {
         name: (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()
         for name, tensor in tensors.items()
         if isinstance(tensor, torch.Tensor)
     }
-
-
-def _need(path: Path, arrays: Arrays, names: tuple[str, ...]) -> None:
-    missing = [name for name in names if name not in arrays]
+    missing = [name for name in needed if name not in arrays]
     if missing:
         raise UserError(
             f"{path}: lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}. Fetch it again, or "
             "check that the config beside it is its own"
         )
+    return arrays
 
 
 def _unknown(path: Path, what: str) -> UserError:
@@ -408,7 +417,8 @@ def _checked(path: Path, found: Foreign) -> Foreign:
             )
         if not np.isfinite(found.arrays[name]).all():
             raise UserError(f"{path}: {name} holds NaN or infinite values; fetch it again")
-    if found.architecture == "topk" and not (isinstance(found.k, int) and 1 <= found.k <= latents):
+    # A truth value is an int to Python.
+    if found.architecture == "topk" and not (type(found.k) is int and 1 <= found.k <= latents):
         raise UserError(f"{path}: k is {found.k!r}, expected 1 to {latents}; mend its config")
     arrays = {name: np.ascontiguousarray(found.arrays[name], dtype=np.float32) for name in shapes}
     return found._replace(arrays=arrays)

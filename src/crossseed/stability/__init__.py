@@ -25,6 +25,8 @@ COLUMNS = (
 LATENT_COLUMNS = (
     *CELL, "init", "latent", "density", "reappears", "decoder_cosine", "partner", "shared",
 )  # fmt: skip
+# Dictionaries of random directions, matched beside those of SAE seeds.
+RANDOM = ("random1", "random2", "random3")
 # Arms of two members matched (`crossseed.stability.bridge`): two SAEs of one member, maps, and those that match no token.
 ITSELF = "itself"
 RUNGS = ("raw", "permutation", "signed_permutation", "procrustes", "ridge")

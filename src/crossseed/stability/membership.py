@@ -43,10 +43,6 @@ class Members(NamedTuple):
         rest = {key: value for key, value in self.live.items() if key != name}
         return self._replace(live=rest)
 
-    def all_live(self) -> Members:
-        """Dead latents counted too, as published."""
-        return self._replace(live={key: np.ones_like(value) for key, value in self.live.items()})
-
     def others(self, base: int) -> list[int]:
         return [other for other in self.live if other != base]
 
@@ -62,10 +58,15 @@ class Members(NamedTuple):
         )
         return found
 
+    def counts(self, base: int) -> np.ndarray:
+        """In how many SAEs each latent of one that is counted is found, its own among them, (latents counted,)."""
+        found: np.ndarray = 1 + self.in_others(base).sum(axis=0)
+        return found
+
     def exactly(self) -> np.ndarray:
         """Share of latents that are in exactly 1, 2, … SAEs, their own among them, from each, (SAEs, n)."""
         n = len(self.live)
-        counts = [1 + self.in_others(base).sum(axis=0) for base in self.live]
+        counts = [self.counts(base) for base in self.live]
         return np.stack([np.bincount(c, minlength=n + 1)[1:] / len(c) for c in counts])
 
     def alone(self, rng: np.random.Generator) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 from crossseed.stability import decay, subspace
 from crossseed.stability.firing import ALL_PAIRS_UP_TO, Correlations
+from crossseed.stability.matched import Both, Pair, both, compare, random
 from crossseed.stability.membership import Members
 
 BLOCK_ROWS = 8192
@@ -36,22 +38,22 @@ class Seed(NamedTuple):
     """One SAE.
 
     Attributes:
-        name: of its init. directions: of its latents, as they stand.
-        on_data: the same with encoders times the square root of the activations' covariance, so that their
-            cosines are correlations of what latents see on data; where activations do not vary an encoder is
-            what it was before training.
+        name: of its init. both: directions of its latents.
         density: share of `eval` tokens on which each fires.
     """
 
     name: str
-    directions: m.Directions
-    on_data: m.Directions
+    both: Both
     density: np.ndarray
 
     @property
     def live(self) -> np.ndarray:
         found: np.ndarray = self.density > 0
         return found
+
+
+# Of two SAEs, by name, how they are matched.
+Matched = Mapping[tuple[str, str], Pair]
 
 
 def study(
@@ -61,6 +63,7 @@ def study(
     *cell: object,
     shuffled: Mapping[str, Dictionary] = MappingProxyType({}),
     shuffled_split: SplitReader | None = None,
+    matched: Matched = MappingProxyType({}),
 ) -> tuple[list[Row], list[Row]]:
     """Rows of `crossseed.stability.COLUMNS` and of `LATENT_COLUMNS`, without the cell's.
 
@@ -70,45 +73,49 @@ def study(
         shuffled: two SAEs that were trained on shuffled features, or none. shuffled_split: those features.
         threshold: cosine above which latents are shared.
         cell: names the cell.
+        matched: two SAEs each that were matched before, those of `matched.random` among them; others are matched here.
     """
     shapes = {name: found.W_dec.shape for name, found in {**dictionaries, **shuffled}.items()}
     if len(set(shapes.values())) > 1:
         raise UserError(f"SAEs of different shapes cannot be matched: {shapes}")
-    seeds, correlations, covariance_root = _seeds(dictionaries, split)
-    compared, rows = _pairs(seeds, correlations, threshold)
-    n, width = seeds[0].directions.decoder.shape
-    rng = generator("stability-random", n, width)
-    drawn = [m.random_directions(rng, n, width) for _ in range(3)]
-    seen = [m.Directions(of.decoder, m.unit(of.encoder @ covariance_root)) for of in drawn]
-    floor = m.compare(*drawn[:2])
+    seeds, correlations, root_dd = _seeds(dictionaries, split)
+    _all_fire(seeds, split)
+    n, width = seeds[0].both.standing.decoder.shape
+    compared = _compared(seeds, matched)
+    rows = _pairs(compared, seeds, correlations, threshold)
     # The nulls of all pairs are one: of random directions, and of firings on other tokens.
-    everything = np.ones(n, dtype=bool)
+    drawn = [Seed(name, of, np.ones(n)) for name, of in random(n, width, root_dd).items()]
+    floors = _compared(drawn, matched)
+    floor = floors[0, 1]
     nulls = _by_key(
-        _pair(floor, everything, np.arange(n), threshold)
-        + _on_data(m.compare_encoders(floor, *seen[:2]), everything, threshold)
+        _pair(floor.standing, drawn[0].live, np.arange(n), threshold)
+        + _on_data(floor.on_data, drawn[0].live, np.arange(n), threshold)
     )
     if correlations is not None:
-        by_chance = assignment.dense(correlations.null()).cosine
-        nulls["firing_r", ""] = _mean(by_chance[by_chance != 0])
-        nulls["firing_same_partner", ""] = 1 / n
-    nulls |= _cycles_of_random(seen, threshold)
+        nulls |= _by_key(_by_firing(compared[0, 1].on_data, seeds[0].live, correlations.null()))
+    nulls |= _cycles(_members(floors, drawn, threshold))
     learned = {}
     if shuffled_split is not None:
         of_shuffled, their_firing, _ = _seeds(shuffled, shuffled_split)
-        learned = _by_key(_pairs(of_shuffled, their_firing, threshold)[1])
+        pair = _compared(of_shuffled, matched)
+        learned = _by_key(_pairs(pair, of_shuffled, their_firing, threshold))
     for row in rows:
         key = row["quantity"], row["part"]
         row |= {"null": nulls.get(key, NONE), "shuffled": learned.get(key, NONE)}
     members = _members(compared, seeds, threshold)
     rows += _over_seeds(rows)
+    chances = _chances(rows)
     # Of two SAEs alone: it takes as long as all else.
-    if len(floor.decoder.partner) <= TRANSPORT_UP_TO:
-        one, other = (seed.directions.decoder for seed in seeds[:2])
-        soft = transport.cosine(one @ other.T)
-        exact = float(compared[0, 1].decoder.cosine.mean())
-        rows.append(_row("transport_cosine", soft, null=float(floor.decoder.cosine.mean()), n=1))
-        rows.append(_row("assignment_cosine", exact, null=float(floor.decoder.cosine.mean()), n=1))
-    rows += _together(members, seeds, nulls, *cell)
+    if n <= TRANSPORT_UP_TO:
+        of_two = {
+            name: float(transport.cosine(one.both.standing.decoder @ other.both.standing.decoder.T))
+            for name, (one, other) in (("value", seeds[:2]), ("null", drawn[:2]))
+        }
+        rows.append(_row("transport_cosine", **of_two, n=1))
+        exact, chance = (float(of.standing.decoder.cosine.mean()) for of in (compared[0, 1], floor))
+        rows.append(_row("assignment_cosine", exact, null=chance, n=1))
+    rows += _together(members, seeds, nulls, chances, *cell)
+    strict = members[ON_DATA]
     latents = [
         {
             "init": seed.name,
@@ -116,36 +123,48 @@ def study(
             "density": float(seed.density[latent]),
             "reappears": float(reappears[latent]),
             "decoder_cosine": float(cosine[latent]),
-            "partner": int(members.partner[first][latent]),
-            "shared": int(members.found[first][latent]),
+            "partner": int(strict.partner[first][latent]),
+            "shared": int(strict.found[first][latent]),
         }
         for number, seed in enumerate(seeds)
-        for first in [(number, members.others(number)[0])]
-        for reappears in [members.reappears(number)]
+        for first in [(number, strict.others(number)[0])]
+        for reappears in [strict.reappears(number)]
         for cosine in [_mean_cosine(compared, number, len(seeds))]
         for latent in range(n)
     ]
     return rows, latents
 
 
-def _pairs(
-    seeds: Sequence[Seed], correlations: Correlations | None, threshold: float
-) -> tuple[dict[tuple[int, int], m.Compared], list[Row]]:
-    """Every two SAEs: the comparison of decoders, and of encoders on data, and rows without nulls."""
-    compared, rows = {}, []
+Compared = Mapping[tuple[int, int], Pair]
+
+
+def _compared(seeds: Sequence[Seed], matched: Matched) -> Compared:
+    """Every two SAEs, by number."""
+    found = {}
     for i, j in itertools.combinations(range(len(seeds)), 2):
         one, other = seeds[i], seeds[j]
-        as_they_stand = m.compare(one.directions, other.directions)
-        found = m.compare_encoders(as_they_stand, one.on_data, other.on_data)
-        of_pair = _pair(as_they_stand, one.live, one.density, threshold)
-        of_pair += _on_data(found, one.live, threshold)
-        gap = as_they_stand.decoder.gap + as_they_stand.encoder.gap
+        found[i, j] = matched.get((one.name, other.name)) or compare(one.both, other.both)
+    return found
+
+
+def _pairs(
+    compared: Compared,
+    seeds: Sequence[Seed],
+    correlations: Correlations | None,
+    threshold: float,
+) -> list[Row]:
+    """Rows of every two SAEs, without nulls."""
+    rows = []
+    for (i, j), of in compared.items():
+        one = seeds[i]
+        of_pair = _pair(of.standing, one.live, one.density, threshold)
+        of_pair += _on_data(of.on_data, one.live, one.density, threshold)
+        gap = of.standing.decoder.gap + of.standing.encoder.gap
         of_pair.append(_row("matching_gap", gap, n=len(one.density)))
         if correlations is not None:
-            of_pair += _by_firing(found, correlations.between(i, j))
-        rows += [{**row, "first": one.name, "second": other.name} for row in of_pair]
-        compared[i, j] = found
-    return compared, rows
+            of_pair += _by_firing(of.on_data, one.live, correlations.between(i, j))
+        rows += [{**row, "first": one.name, "second": seeds[j].name} for row in of_pair]
+    return rows
 
 
 def _seeds(
@@ -168,23 +187,36 @@ def _seeds(
         if sums is not None:
             sums.add(h)
     density = fired / split.n_tokens
-    mean = total / split.n_tokens
-    on_data = root(squares / split.n_tokens - np.outer(mean, mean))
+    on_data = root(_covariance(total, squares, split.n_tokens))
     seeds = [
-        Seed(
-            name,
-            m.directions(of.W_dec, of.W_enc),
-            m.directions(of.W_dec, (on_data @ of.W_enc).astype(np.float32)),
-            density[number],
-        )
+        Seed(name, both(of.W_dec, of.W_enc, on_data), density[number])
         for number, (name, of) in enumerate(dictionaries.items())
     ]
+    return seeds, sums, on_data
+
+
+def _all_fire(seeds: Sequence[Seed], split: SplitReader) -> None:
     dead = [seed.name for seed in seeds if not seed.live.any()]
     if dead:
         raise UserError(
             f"no latent of {', '.join(dead)} fires on {split.path}; train longer, or with a smaller penalty"
         )
-    return seeds, sums, on_data.astype(np.float32)
+
+
+def covariance_root(split: SplitReader) -> np.ndarray:
+    """Symmetric square root of the covariance of a split's activations, (d, d)."""
+    total, squares = np.zeros(split.width), np.zeros((split.width, split.width))
+    for _, rows, _ in unit_blocks(unit_starts(split.document_n), split.n_tokens, BLOCK_ROWS):
+        x = split.rows(rows)
+        total += x.sum(axis=0, dtype=np.float64)
+        squares += x.astype(np.float64).T @ x
+    return root(_covariance(total, squares, split.n_tokens))
+
+
+def _covariance(total_d: np.ndarray, squares_dd: np.ndarray, n: int) -> np.ndarray:
+    mean = total_d / n
+    found: np.ndarray = squares_dd / n - np.outer(mean, mean)
+    return found
 
 
 def root(covariance: np.ndarray) -> np.ndarray:
@@ -223,22 +255,41 @@ def _by_key(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
     return {(row["quantity"], row["part"]): row["value"] for row in rows}
 
 
+def standing_alone(found: m.Compared, width: int, threshold: float) -> list[Row]:
+    """What two dictionaries share by their directions alone, beside random ones of their shape: of all latents, over
+    thresholds, and the modes of matched cosines."""
+    n = len(found.decoder.partner)
+    every = np.ones(n, dtype=bool)
+    drawn = [of.standing for of in random(n, width, np.eye(width)).values()]
+    nulls, rows = (
+        _shares(of, {"all": every}, threshold) + _over_thresholds(of, every)
+        for of in (m.compare(*drawn[:2]), found)
+    )
+    null = _by_key(nulls)
+    return [{**row, "null": null[row["quantity"], row["part"]]} for row in rows]
+
+
 def _pair(found: m.Compared, live: np.ndarray, density: np.ndarray, threshold: float) -> list[Row]:
     """What two SAEs share: of all latents, of those of the first that fire, by how often they do, over thresholds.
 
     Args:
         live: latents of the first that fire. density: how often.
     """
-    edges = np.quantile(density[live], np.linspace(0, 1, STRATA + 1)[1:-1])
-    stratum = np.searchsorted(edges, density, side="right")
-    parts = {"all": np.ones(len(live), dtype=bool), "live": live}
-    parts |= {f"density {k + 1}": live & (stratum == k) for k in range(STRATA)}
-    rows = [
+    parts = {"all": np.ones(len(live), dtype=bool), **_strata(live, density)}
+    return _shares(found, parts, threshold) + _over_thresholds(found, live)
+
+
+def _shares(found: m.Compared, parts: Mapping[str, np.ndarray], threshold: float) -> list[Row]:
+    return [
         _row(quantity, value, part, n=int(among.sum()))
         for part, among in parts.items()
         for quantity, value in m.summary(found, among, threshold).items()
     ]
-    rows += [
+
+
+def _over_thresholds(found: m.Compared, live: np.ndarray) -> list[Row]:
+    """Shares of all latents above each threshold, and the modes of the matched cosines of those that fire."""
+    rows = [
         _row(f"{criterion}_above", found.shared(criterion, t).mean(), t, n=len(live))
         for criterion in m.AT_A_THRESHOLD
         for t in THRESHOLDS
@@ -251,69 +302,90 @@ def _pair(found: m.Compared, live: np.ndarray, density: np.ndarray, threshold: f
     return rows
 
 
-def _on_data(found: m.Compared, live: np.ndarray, threshold: float) -> list[Row]:
+def _strata(live: np.ndarray, density: np.ndarray) -> dict[str, np.ndarray]:
+    """Latents that fire: all, and quarters of these by how often they do."""
+    # SAEs on shuffled features may all be dead: a null that says nothing, and no reason to end.
+    edges = np.quantile(density[live], np.linspace(0, 1, STRATA + 1)[1:-1]) if live.any() else []
+    stratum = np.searchsorted(edges, density, side="right")
+    return {"live": live, **{f"density {k + 1}": live & (stratum == k) for k in range(STRATA)}}
+
+
+def _on_data(
+    found: m.Compared, live: np.ndarray, density: np.ndarray, threshold: float
+) -> list[Row]:
     """What depends on encoders, as they are on data; of latents of the first SAE that fire."""
-    values = m.summary(found, live, threshold)
-    return [
-        _row(f"{name}_on_data", values[name], "live", n=int(live.sum()))
-        for name in (m.AGREE, m.DUAL, m.STRICT, "encoder_mcc")
-    ]
+    rows = []
+    for part, among in _strata(live, density).items():
+        values = m.summary(found, among, threshold)
+        rows += [
+            _row(f"{name}_on_data", values[name], part, n=int(among.sum()))
+            for name in (m.AGREE, m.DUAL, m.STRICT, "encoder_mcc")
+        ]
+    return rows
 
 
-def _by_firing(found: m.Compared, r: np.ndarray) -> list[Row]:
-    """Latents matched by when they fire, r, instead of where they point. (The null matches them by when they fire on
-    other tokens, since the best of many matchings is never 0.)"""
+def _by_firing(found: m.Compared, live: np.ndarray, r: np.ndarray) -> list[Row]:
+    """Latents matched by when they fire, r, instead of where they point; of latents of the first that fire. One whose
+    partner is constant has r = 0. (The null matches them by when they fire on other tokens: the best of many matchings
+    is never 0.)"""
     matched = assignment.dense(r)
-    latents = np.arange(len(r))
-    counts = np.isfinite(r[latents, matched.partner])
-    along = r[latents, found.decoder.partner]
-    same = (matched.partner == found.decoder.partner)[counts]
+    along = np.nan_to_num(r[np.arange(len(r)), found.decoder.partner])
+    same = matched.partner == found.decoder.partner
+    n = int(live.sum())
     return [
-        _row("firing_r", _mean(matched.cosine[counts]), n=int(counts.sum())),
-        _row("firing_r_of_decoder_partner", _mean(along), n=int(np.isfinite(along).sum())),
-        _row("firing_same_partner", _mean(same), n=int(counts.sum())),
+        _row("firing_r", _mean(matched.cosine[live]), n=n),
+        _row("firing_r_of_decoder_partner", _mean(along[live]), n=n),
+        _row("firing_same_partner", _mean(same[live]), n=n),
     ]
 
 
-def _members(
-    compared: Mapping[tuple[int, int], m.Compared], seeds: Sequence[Seed], threshold: float
-) -> Members:
-    """Both directions of every pair."""
+# Memberships by how they are told, with the suffix of their quantities: strict with encoders on data, of latents that
+# fire; and as published, by two cosines, of encoders as they stand, dead latents counted too.
+ON_DATA, PUBLISHED = "", "_published"
+# The share of two SAEs that each of them extends to several.
+SHARE_OF = {ON_DATA: ("strict_on_data", "live"), PUBLISHED: (m.DUAL, "all")}
+
+
+def _members(compared: Compared, seeds: Sequence[Seed], threshold: float) -> dict[str, Members]:
+    """Both directions of every pair, by `ON_DATA` and `PUBLISHED`."""
     live = {number: seed.live for number, seed in enumerate(seeds)}
-    return _members_of(compared, live, threshold)
+    return {
+        ON_DATA: _members_of(
+            {pair: of.on_data for pair, of in compared.items()}, live, m.STRICT, threshold
+        ),
+        PUBLISHED: _members_of(
+            {pair: of.standing for pair, of in compared.items()},
+            {number: np.ones_like(of) for number, of in live.items()},
+            m.DUAL,
+            threshold,
+        ),
+    }
 
 
 def _members_of(
     compared: Mapping[tuple[int, int], m.Compared],
-    live: dict[int, np.ndarray],
+    live: Mapping[int, np.ndarray],
+    criterion: str,
     threshold: float,
 ) -> Members:
     found, partner, agree = {}, {}, {}
     for (i, j), of in compared.items():
-        shared = of.shared(m.STRICT, threshold)
-        forward, same = of.decoder.partner, of.agree()
-        back = np.empty_like(forward)
-        back[forward] = np.arange(len(forward))
-        found[i, j], partner[i, j], agree[i, j] = shared, forward, same
-        found[j, i], partner[j, i], agree[j, i] = shared[back], back, same[back]
+        turned = of.decoder.turned(), of.encoder.turned()
+        for pair, two in (((i, j), (of.decoder, of.encoder)), ((j, i), turned)):
+            found[pair] = m.matched(*two, criterion, threshold)
+            agree[pair] = m.matched(*two, m.AGREE)
+            partner[pair] = two[0].partner
     return Members(live, found, partner, agree)
 
 
-def _mean_cosine(
-    compared: Mapping[tuple[int, int], m.Compared], base: int, n_seeds: int
-) -> np.ndarray:
+def _mean_cosine(compared: Compared, base: int, n_seeds: int) -> np.ndarray:
     """Cosine with the decoder's partner, mean over the other SAEs, (latents,)."""
     cosines = []
     for other in range(n_seeds):
         if other == base:
             continue
-        of = compared[min(base, other), max(base, other)].decoder
-        if base < other:
-            cosines.append(of.cosine)
-        else:
-            mine = np.empty_like(of.cosine)
-            mine[of.partner] = of.cosine
-            cosines.append(mine)
+        of = compared[min(base, other), max(base, other)].standing.decoder
+        cosines.append(of.cosine if base < other else of.turned().cosine)
     found: np.ndarray = np.mean(cosines, axis=0)
     return found
 
@@ -350,41 +422,96 @@ def _interval(value: float, without_n: np.ndarray) -> Estimate:
     return jackknife(value, without_n) if len(without_n) >= LEAST_SEEDS else Estimate(value)
 
 
-def _cycles_of_random(
-    drawn: Sequence[m.Directions], threshold: float
-) -> dict[tuple[str, str], float]:
-    """How often latents come back to themselves along three dictionaries that share nothing: more often than by blind
-    chance, since what is nearest is so in both directions."""
-    compared = {
-        (i, j): m.compare(drawn[i], drawn[j]) for i, j in itertools.combinations(range(3), 2)
+def _cycles(members: Mapping[str, Members]) -> dict[tuple[str, str], float]:
+    """How often latents come back to themselves along three dictionaries. (Where these share nothing it is more often
+    than by blind chance, since what is nearest is so in both directions.)"""
+    return {
+        (f"cycle{suffix}", name): value
+        for suffix, of in members.items()
+        for name, value in of.cycles().items()
     }
-    live = np.ones(len(drawn[0].decoder), dtype=bool)
-    closed = _members_of(compared, dict.fromkeys(range(3), live), threshold).cycles()
-    return {("cycle", name): value for name, value in closed.items()}
+
+
+class Chance(NamedTuple):
+    """The share of latents that two SAEs have in common, of the nulls: ``null`` of random directions, ``shuffled`` of
+    SAEs on shuffled features, NaN where there are none."""
+
+    null: float
+    shuffled: float
+
+    def alone(self, k: int) -> dict[str, float]:
+        """Share found in one of k SAEs only, were any latent as likely to reappear as any other."""
+        return {name: (1 - p) ** (k - 1) for name, p in self._asdict().items()}
+
+    def exactly(self, k: int, n: int) -> dict[str, float]:
+        """Likewise, in exactly k of n."""
+        times = math.comb(n - 1, k - 1)
+        return {
+            name: times * p ** (k - 1) * (1 - p) ** (n - k) for name, p in self._asdict().items()
+        }
+
+
+def _chances(rows: Sequence[Row]) -> dict[str, Chance]:
+    """From the rows over all pairs."""
+    by = {(row["quantity"], row["part"]): row for row in rows if not row["first"]}
+    found = {}
+    for suffix, key in SHARE_OF.items():
+        found[suffix] = Chance(by[key]["null"], by[key]["shuffled"])
+    return found
 
 
 def _together(
-    members: Members,
+    members: Mapping[str, Members],
     seeds: Sequence[Seed],
     nulls: Mapping[tuple[str, str], float],
+    chances: Mapping[str, Chance],
     *cell: object,
 ) -> list[Row]:
     """Of all SAEs: how many share a latent, how that decays, cycles, and what the unshared span."""
-    n_latents = len(seeds[0].density)
+    n_latents, n = len(seeds[0].density), len(seeds)
     rows = []
-    for suffix, counted in (("", members), ("_all", members.all_live())):
+    for suffix, counted in members.items():
         shares = counted.exactly().mean(axis=0)
         rows += [
-            _row(f"in_exactly{suffix}", share, k + 1, n=n_latents) for k, share in enumerate(shares)
+            _row(
+                f"in_exactly{suffix}",
+                share,
+                k + 1,
+                n=n_latents,
+                **chances[suffix].exactly(k + 1, n),
+            )
+            for k, share in enumerate(shares)
         ]
-        rows += _decays(counted, suffix, n_latents, *cell)
-    for name, value in members.cycles().items():
-        rows.append(_row("cycle", value, name, null=nulls["cycle", name], n=n_latents))
-    rows += _spanned(members, seeds, generator("stability-subspace", *cell))
+        rows += _decays(counted, suffix, chances[suffix], n_latents, *cell)
+    rows += _densities(members[ON_DATA], seeds)
+    for key, value in _cycles(members).items():
+        rows.append(_row(key[0], value, key[1], null=nulls[key], n=n_latents))
+    rows += _spanned(members[ON_DATA], seeds, generator("stability-subspace", *cell))
     return rows
 
 
-def _decays(members: Members, suffix: str, n_latents: int, *cell: object) -> list[Row]:
+def _densities(members: Members, seeds: Sequence[Seed]) -> list[Row]:
+    """How often latents fire that are in exactly 1, 2, … SAEs: medians over those of all, with intervals by leaving out one
+    SAE at a time as the one that they are of."""
+    counts = {base: members.counts(base) for base in members.names}
+    density = {base: seeds[base].density[members.live[base]] for base in members.names}
+    rows = []
+    for k in range(1, len(seeds) + 1):
+        of = {base: density[base][counts[base] == k] for base in members.names}
+        without = [
+            _median(np.concatenate([x for other, x in of.items() if other != base])) for base in of
+        ]
+        every = np.concatenate(list(of.values()))
+        value = _interval(_median(every), np.array(without))
+        rows.append(
+            _row("density_in_exactly", value.value, k, low=value.low, high=value.high, n=len(every))
+        )
+    return rows
+
+
+def _decays(
+    members: Members, suffix: str, chance: Chance, n_latents: int, *cell: object
+) -> list[Row]:
     """The share of latents in one of k SAEs only, and its fits, with intervals by leaving out one SAE at a time, as
     base and as other."""
 
@@ -404,7 +531,15 @@ def _decays(members: Members, suffix: str, n_latents: int, *cell: object) -> lis
         without = np.array([of[number] for of in rest if number < len(of)])
         of = _interval(float(share), without)
         rows.append(
-            _row(f"alone{suffix}", of.value, number + 2, low=of.low, high=of.high, n=n_latents)
+            _row(
+                f"alone{suffix}",
+                of.value,
+                number + 2,
+                low=of.low,
+                high=of.high,
+                n=n_latents,
+                **chance.alone(number + 2),
+            )
         )
     again = [fitted(of) for of in rest]
     for form, best in fitted(whole).items():
@@ -434,9 +569,9 @@ def _spanned(members: Members, seeds: Sequence[Seed], rng: np.random.Generator) 
         for number in (i, j):
             seed = seeds[number]
             chosen = np.flatnonzero(seed.live & (members.reappears(number) == 0))
-            alone.append(seed.directions.decoder[chosen])
+            alone.append(seed.both.standing.decoder[chosen])
             others = rng.choice(np.flatnonzero(seed.live), len(chosen), replace=False)
-            some.append(seed.directions.decoder[others])
+            some.append(seed.both.standing.decoder[others])
         found.append(subspace.overlap(alone[0], alone[1]))
         drawn.append(subspace.overlap(some[0], some[1], found[-1].rank or None).value)
     values, chances, ranks = (np.array(of, dtype=float) for of in zip(*found, strict=True))
@@ -445,6 +580,10 @@ def _spanned(members: Members, seeds: Sequence[Seed], rng: np.random.Generator) 
         _row("subspace_overlap", _mean(np.array(drawn)), "any", null=_mean(chances), n=len(found)),
         _row("subspace_rank", _mean(ranks), "unshared", n=len(found)),
     ]
+
+
+def _median(values: np.ndarray) -> float:
+    return float(np.median(values)) if len(values) else NONE
 
 
 def _mean(values: np.ndarray) -> float:

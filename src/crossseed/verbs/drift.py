@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "kind", "cohort", "sites", "members", "origin")
     told: dict[str, dict[str, Any]] = spec["members"]
     paths = {"member": args.member, "checkpoint": args.reference, "seed": args.anchor}
-    device = usable(args.device)
+    device = usable(args.device, options.spread(args))
     loaded: dict[tuple[int, str], Member] = {}
     for role, member in told.items():
         key = (member["seed"], member["checkpoint"])

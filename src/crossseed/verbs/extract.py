@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(
         args, "kind", "cohort", "seed", "checkpoint", "dtype", "origin", "splits"
     )
-    device = usable(args.device)
+    device = usable(args.device, options.spread(args))
     out = {options.site_of(path): path for path in args.out}
     told = {**spec, **options.device_map_of(args)}
     member = module_of(spec["kind"], "members").load(told, args.model, list(out), device)

@@ -82,5 +82,6 @@ def subject_of(
 ) -> Subject:
     """One member, whole."""
     told = {**member, **options.device_map_of(args)}
-    found: Subject = module_of(kind, "interventions").load(told, files, usable(args.device))
+    device = usable(args.device, options.spread(args))
+    found: Subject = module_of(kind, "interventions").load(told, files, device)
     return found

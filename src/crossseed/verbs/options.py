@@ -66,6 +66,11 @@ def data_of(args: argparse.Namespace) -> dict[str, list[Path]]:
     return {"data": args.data} if args.data else {}
 
 
+def spread(args: argparse.Namespace) -> bool:
+    """Whether a job takes all GPUs that it sees."""
+    return str(args.device_map) == "auto"
+
+
 def spec_of(args: argparse.Namespace, *keys: str) -> dict[str, Any]:
     """The parsed ``--spec``, which must hold `keys`."""
     try:

@@ -8,6 +8,7 @@ from pathlib import Path
 from crossseed.activations import open_split, shuffling
 from crossseed.sae.study import split_of
 from crossseed.stability import CELL, COLUMNS, LATENT_COLUMNS
+from crossseed.stability.matched import load
 from crossseed.stability.study import study
 from crossseed.store import write_table
 from crossseed.verbs import options
@@ -24,6 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         default=[],
         help="SAE folders of the starts that were trained on shuffled features",
+    )
+    parser.add_argument(
+        "--matched",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="files of `crossseed match`, of every two SAEs; those that are not given are matched here",
     )
     parser.add_argument(
         "--activations", type=Path, required=True, help="activation file of the member and site"
@@ -49,6 +57,7 @@ def run(args: argparse.Namespace) -> None:
             *cell.values(),
             shuffled=shuffled,
             shuffled_split=other,
+            matched=dict(load(path, {**cell, "activations": source}) for path in args.matched),
         )
     write_table(args.latents, LATENT_COLUMNS, [{**cell, **row} for row in latents])
     write_table(args.out, COLUMNS, [{**cell, **row} for row in rows])

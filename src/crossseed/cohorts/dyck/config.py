@@ -17,11 +17,13 @@ from crossseed.config.fields import (
     Distinct,
     Fraction,
     Model,
+    Sequences,
 )
 from crossseed.layout import MODEL
 
 # One file holds all checkpoints of a seed.
 CHECKPOINTS = f"{MODEL}/checkpoints.safetensors"
+CHECKPOINTS_SCHEMA = "dyck-checkpoints/1"
 Shareable = Literal["W_E", "W_U_tok", "W_U_depth", "W_U_valid"]
 Range = Annotated[list[CountOrZero], Field(min_length=2, max_length=2)]
 
@@ -79,7 +81,7 @@ class Tokens(Model):
     """The sequences on which activations are read."""
 
     seed: CountOrZero = Field(description="Seed of the sequences, common to all members.")
-    sequences: Count = Field(description="Distinct sequences drawn.")
+    sequences: Sequences = Field(description="Distinct sequences drawn.")
     lengths: Range = Field(description="Smallest and largest content length.")
     fit: Range = Field(description="[first, end) of the sequences that rotations are fitted on.")
     train: Range = Field(description="[first, end) of the sequences that SAEs are trained on.")

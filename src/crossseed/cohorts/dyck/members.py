@@ -10,12 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossseed.cohorts.dyck.config import CHECKPOINTS_SCHEMA
 from crossseed.cohorts.dyck.model import DyckTransformer
 from crossseed.cohorts.dyck.sites import D_MODEL
 from crossseed.errors import UserError
 from crossseed.store import read_tensors
-
-CHECKPOINTS_SCHEMA = "dyck-checkpoints/1"
 
 
 class DyckMember:

@@ -21,8 +21,7 @@ from torch.nn import functional as F
 from crossseed.adam import Adam
 from crossseed.cohorts.base import CURVE_COLUMNS, QUALITY_COLUMNS
 from crossseed.cohorts.dyck import task
-from crossseed.cohorts.dyck.config import Training
-from crossseed.cohorts.dyck.members import CHECKPOINTS_SCHEMA
+from crossseed.cohorts.dyck.config import CHECKPOINTS_SCHEMA, Training
 from crossseed.cohorts.dyck.model import DyckTransformer
 from crossseed.cohorts.optimisation import BETAS, CURVE_EVERY_STEPS, learning_rate
 from crossseed.errors import TrainingDiverged, UserError

@@ -15,7 +15,10 @@ from crossseed.cohorts.text.cohort import TextCohort, block_flop
 from crossseed.config.fields import Count, Model
 
 # org/name or org/name@revision
-MODEL_ID = re.compile(r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@([A-Za-z0-9][\w./-]*))?")
+# No part of a revision is `..`: below a folder of models it would lead out of it.
+MODEL_ID = re.compile(
+    r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@((?!(?:.*/)?\.\.(?:/|$))[A-Za-z0-9][\w./-]*))?"
+)
 # Rows of an embedding, about the most there are: the configuration does not say.
 VOCABULARY = 131_072
 PRECISION_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}

@@ -147,6 +147,10 @@ def load_config(source: Source) -> PretrainedConfig:
     where, revision = resolve(source)
     with _sentences(source):
         fields, _ = PretrainedConfig.get_config_dict(where, revision=revision)
+        if not isinstance(fields, dict):
+            raise UserError(
+                f"{_where(source)}: its config.json holds no mapping of keys to values; {_fetch_again(source)}"
+            )
         model_type = fields.get("model_type")
         if model_type not in FAMILIES:
             raise UserError(
@@ -421,8 +425,11 @@ def why_no_weights(source: Source) -> str | None:
             return None
         try:
             parts = set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             return f"{path} is damaged ({type(error).__name__}: {error}); {remedy}"
+        outside = sorted(part for part in parts if Path(str(part)).name != part)
+        if outside:
+            return f"{path} names {_listed(outside, len(outside))}, outside its folder; {remedy}"
         lacking = sorted(part for part in parts if local_file(source, part) is None)
         if lacking:
             return f"{place} lacks {_listed(lacking, len(lacking))} of its weights; {remedy}"

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crossseed.config.fields import Count, CountOrZero, Model, NonEmpty
+from crossseed.config.fields import Count, CountOrZero, Model, NonEmpty, Sequences
 
 Text = Annotated[str, NonEmpty]
 
@@ -86,6 +86,6 @@ class TextTokens(Model):
         description="Whether the tokenizer adds its own special tokens to a document, such as "
         "BERT's [CLS] and [SEP]; they count towards `context`."
     )
-    fit: Count = Field(description="Sequences that rotations are fitted on.")
-    train: Count = Field(description="Sequences that SAEs are trained on.")
-    eval: Count = Field(description="Sequences behind every reported number.")
+    fit: Sequences = Field(description="Sequences that rotations are fitted on.")
+    train: Sequences = Field(description="Sequences that SAEs are trained on.")
+    eval: Sequences = Field(description="Sequences behind every reported number.")

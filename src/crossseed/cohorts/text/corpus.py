@@ -201,6 +201,11 @@ def _file(path: Path, text_field: str) -> Iterator[str]:
 
 def _decoded(path: Path, data: bytes, start: int = 0) -> str:
     """Text of bytes that begin at byte `start` of a file, without a byte order mark."""
+    if b"\0" in data:
+        raise UserError(
+            f"{path}: holds a NUL byte at byte {start + data.index(0)}, as no text does; convert it to UTF-8 text, or "
+            "move it out of the folder"
+        )
     try:
         return data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -231,7 +236,7 @@ def jsonl_rows(path: Path, text_field: str) -> Iterator[tuple[str, dict[str, Any
             where = f"{path}: line {number}"
             try:
                 row = json.loads(text)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise UserError(
                     f"{where} is not JSON ({error}); a .jsonl file has one JSON object a line"
                 ) from error

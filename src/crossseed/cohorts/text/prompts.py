@@ -8,16 +8,17 @@ the one class or the other (``targets``).
 from __future__ import annotations
 
 import itertools
+import math
 import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import numpy as np
-import yaml
 from pydantic import Field, ValidationError
 
 from crossseed.cohorts.base import Concept, Examples, Published, Subject, Trials
+from crossseed.config import documents
 from crossseed.config.fields import Distinct, Model, NonEmpty
 from crossseed.errors import UserError
 from crossseed.seeding import generator
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 # Distinct prompts a class, at least: fewer would make a vector of their fillers.
 LEAST = 40
+# Prompts that one template makes of a class, at most.
+MOST = 100_000
 Words = Annotated[list[Annotated[str, NonEmpty]], Distinct, NonEmpty]
 
 
@@ -73,12 +76,10 @@ def read(path: Path) -> Prompts:
             a filler; a placeholder has no filler.
     """
     try:
-        file = PromptFile.model_validate(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: not a readable prompt file ({error})") from error
+        file = PromptFile.model_validate(documents.plain(documents.read(path), str(path)))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = ".".join(str(part) for part in first["loc"]) or "top level"
         raise UserError(f"{path}: {where}: {first['msg']}; see resources/prompts/") from error
     classes = (file.toward, file.away)
     for where, named in (
@@ -140,12 +141,22 @@ def _filled(path: Path, split: str, prompts: PromptSet, name: str) -> list[str]:
                 "{{ for a brace"
             ) from error
         wanted = [field for _, field, _, _ in parts if field is not None]
+        if any(form or turned for _, field, form, turned in parts if field is not None):
+            raise UserError(
+                f"{path}: {split}: {template!r} formats a filler; write {{name}} alone, without : or !"
+            )
         missing = sorted(set(wanted) - set(fillers))
         if missing:
             raise UserError(
                 f"{path}: {split}: {template!r} names {{{missing[0]}}}, which has no filler for {name}"
             )
         names = list(dict.fromkeys(wanted))
+        n = math.prod(len(fillers[field]) for field in names)
+        if n > MOST:
+            raise UserError(
+                f"{path}: {split}: {template!r} makes {n:,} prompts of {name}, expected {MOST:,} at most; take fewer "
+                "fillers"
+            )
         for values in itertools.product(*(fillers[field] for field in names)):
             found.append(template.format(**dict(zip(names, values, strict=True))))
     return list(dict.fromkeys(found))

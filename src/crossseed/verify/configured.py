@@ -1,0 +1,104 @@
+"""Whether an artefact is what a configuration asks for: its spec against the one that the run would give."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from crossseed import layout, plan, specs
+from crossseed.cohorts.dyck.config import CHECKPOINTS
+from crossseed.config.schema import RunConfig
+from crossseed.store import Header, canonical_json, source_of
+from crossseed.verify.contents import own_part
+from crossseed.verify.places import Place
+
+Spec = dict[str, Any]
+_ROLES = ("source", "target")
+
+
+def why_not_configured(run: RunConfig, place: Place, header: Header) -> str | None:
+    """In what an artefact is not that of a run; None if it is, or if the run has no such cell.
+
+    Artefacts whose spec is not kept, such as tables, are not looked at.
+    """
+    expect = _EXPECTED.get(place.kind.template)
+    if expect is None:
+        return None
+    cell: dict[str, Any] = dict(place.cell)
+    for name in ("seed", *_ROLES):
+        if name in cell:
+            cell[name] = int(cell[name])
+    if not _has(run, cell):
+        return None
+    made = header.spec
+    if "cfg" in made:
+        made = own_part(made["cfg"])["spec"]
+    wanted = json.loads(canonical_json(expect(run, cell)))
+    if "variant" in wanted and plan.matched(run, wanted["dictionary"]):
+        # Its penalty is that of the calibration.
+        wanted = {**wanted, "variant": made.get("variant")}
+    different = _first_difference(made, wanted)
+    if different is None:
+        return None
+    key, found, asked = different
+    if key in {"origin", "source"} or key.startswith("activations"):
+        key += " (a digest of model, tokens, and the code that made both)"
+    return f"was made with {key} = {found}, but the configuration says {asked}"
+
+
+def _has(run: RunConfig, cell: Mapping[str, Any]) -> bool:
+    """Whether a run has the cohort, members and site of a cell."""
+    if "cohort" not in cell:
+        return True
+    config = run.cohorts.get(cell["cohort"])
+    if config is None:
+        return False
+    seeds = [cell[name] for name in ("seed", *_ROLES) if name in cell]
+    dictionary = cell.get("dictionary")
+    if dictionary is not None:
+        variant, _, expansion = dictionary.rpartition("-x")
+        of = run.dictionaries.get(variant)
+        if of is None or int(expansion) not in of.expansions:
+            return False
+    return (
+        all(seed in config.seeds for seed in seeds)
+        and cell.get("site", config.sites[0]) in config.sites
+        and cell.get("checkpoint", "final") in (*plan.checkpoints(run, cell["cohort"]), "final")
+    )
+
+
+def _first_difference(
+    made: Any, wanted: Any, at: tuple[str, ...] = ()
+) -> tuple[str, Any, Any] | None:
+    if isinstance(made, dict) and isinstance(wanted, dict):
+        for key in sorted({*made, *wanted}):
+            found = _first_difference(made.get(key), wanted.get(key), (*at, key))
+            if found is not None:
+                return found
+        return None
+    return None if made == wanted else (".".join(at), made, wanted)
+
+
+def _activations(run: RunConfig, cell: dict[str, Any]) -> Spec:
+    site = cell.pop("site")
+    spec = specs.extract(run, **cell)
+    return {**spec, "site": site, "source": source_of(spec["origin"], site)}
+
+
+def _dictionary(run: RunConfig, cell: dict[str, Any]) -> Spec:
+    init = cell.pop("init")
+    spec = specs.sae(run, **cell)
+    del spec["inits"]
+    return {**spec, "init": init}
+
+
+# By template: what the spec of a cell would be. Cells that this run does not have are left to `_has`.
+_EXPECTED: Mapping[str, Callable[[RunConfig, dict[str, Any]], Spec]] = {
+    layout.TOKENS: lambda run, cell: specs.tokens(run, **cell),
+    layout.ACTIVATIONS: _activations,
+    CHECKPOINTS: lambda run, cell: specs.train(run, **cell),
+    layout.DICTIONARY_WEIGHTS: _dictionary,
+    layout.MAPS: lambda run, cell: specs.align(run, **cell),
+    layout.NULL: lambda run, cell: specs.null(run, **cell),
+}
