@@ -220,6 +220,11 @@ def out_of_gpu_memory():
             OSError("Can't write (errno = 28, error message)"),
             ["disk is full", "free space"],
         ),
+        (
+            "extract",
+            RuntimeError("failed, filename = '/r/.a.h5.host-12.tmp', errno = 28, message"),
+            ["disk is full", "(/r/a.h5)"],
+        ),
     ],
 )
 def test_what_ran_out_is_said_with_the_setting_to_change(verb, error, said, monkeypatch, capsys):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import re
 import sys
+from collections.abc import Iterator
 
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # By verb: what decides how much memory it takes, in words of the configuration.
@@ -46,11 +48,10 @@ def sentence(error: BaseException, verb: str) -> str | None:
         )
     if isinstance(error, MemoryError):
         return f"main memory ran out ({text or 'no more is given'}); lower {lower}, or give the job more"
-    if _disk(error):
-        named = getattr(error, "filename", None)
+    if is_disk(error):
         return (
-            f"the disk is full, or a limit on file sizes or a quota is reached ({named or text}); free space, and run again: "
-            "nothing half written was left"
+            f"the disk is full, or a limit on file sizes or a quota is reached ({_file(error) or text}); free space, and run "
+            "again: nothing half written was left"
         )
     return None
 
@@ -64,15 +65,33 @@ def _gpu_memory(error: BaseException, text: str) -> bool:
     return isinstance(error, RuntimeError) and any(word in text for word in words)
 
 
-def _disk(error: BaseException | None) -> bool:
+def is_disk(error: BaseException | None) -> bool:
     """Whether an error, or what led to it, is that nothing more can be written."""
+    for cause in _chain(error):
+        if isinstance(cause, OSError) and cause.errno in FULL:
+            return True
+        # HDF5 and safetensors raise errors of their own, which name the number.
+        if any(f"errno = {n}" in str(cause) or f"os error {n}" in str(cause) for n in FULL):
+            return True
+    return False
+
+
+def _file(error: BaseException) -> str | None:
+    """The file that was being written, as far as an error names it."""
+    for cause in _chain(error):
+        told = re.search(r"filename = '([^']+)'", str(cause))
+        name = told[1] if told else getattr(cause, "filename", None)
+        if name:
+            folder, _, last = str(name).rpartition("/")
+            half = re.fullmatch(r"\.(.+)\.[^.]*-\d+\.tmp", last)
+            return str(name) if half is None else f"{folder}/{half[1]}" if folder else half[1]
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that led to it."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, OSError) and error.errno in FULL:
-            return True
-        # HDF5 and safetensors raise errors of their own, which name the number.
-        if any(f"errno = {n}" in str(error) or f"os error {n}" in str(error) for n in FULL):
-            return True
+        yield error
         error = error.__cause__ or error.__context__
-    return False
