@@ -35,6 +35,7 @@ from crossseed.joint.conditions import of_condition
 from crossseed.joint.config import JointEvaluation, JointTraining
 from crossseed.joint.maps import Pairs
 from crossseed.joint.model import Codes, JointSAE
+from crossseed.joint.tables import CELL, HALF_COLUMNS, SIZE_COLUMNS, TEST_COLUMNS
 from crossseed.joint.upper import Cache
 from crossseed.resume import Resume
 
@@ -990,14 +991,27 @@ def test_the_distance_of_random_maps_is_that_of_haar_draws():
 
 def test_halves_of_models_that_have_nothing_in_common_are_as_far_apart_as_chance():
     """A null: activations without means that have nothing to do with each other."""
-    a, b = np.random.default_rng(15).standard_normal((2, 4000, 32))
-    pairs = Pairs(a, b, np.arange(4000) // 10)
-    within = samplesize.axes(maps.cross_product(maps.moments(pairs)), 5)
-    apart = samplesize.halves(pairs, within, False, 20)
-    assert apart.of_random == pytest.approx(1, abs=0.1)
-    assert apart.outside_of_random == pytest.approx(1, abs=0.1)
-    # The directions are of both halves together, so that these share a little of them.
-    assert apart.inside_of_random == pytest.approx(1, abs=0.4)
+    rng = np.random.default_rng(15)
+    a, b = rng.standard_normal((2, 4000, 32))
+    # Planted beside it: two strong directions in common.
+    scale = np.r_[20, 10, np.full(30, 0.5)]
+    shared = a * scale @ haar_orthogonal(rng, 32)
+    for planted, other in ((False, b), (True, shared + rng.standard_normal(b.shape))):
+        pairs = Pairs(a * scale if planted else a, other, np.arange(4000) // 10)
+        (one,) = fits.halves({"fit": pairs}, False, 10, "t")
+        *_, size, _ = fits.sizes(pairs, pairs, [50, 100, 200, 400], False, "t")
+        assert {*CELL, *one} == set(HALF_COLUMNS)
+        assert {*CELL, *size} == set(SIZE_COLUMNS)
+        if planted:
+            assert one["inside_mean"] < one["null_inside"] / 5
+            assert size["inside"] < size["null_inside"] / 5
+            assert size["nre"] < size["null_nre"] / 2
+        else:
+            assert one["of_random"] == pytest.approx(1, abs=0.1)
+            for own, null in (("mean", "null_mean"), ("inside_mean", "null_inside")):
+                assert one[own] == pytest.approx(one[null], rel=0.15)
+            assert size["inside"] == pytest.approx(size["null_inside"], rel=0.3)
+            assert size["nre"] == pytest.approx(size["null_nre"], rel=0.1)
 
 
 def test_how_much_is_in_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
@@ -1020,7 +1034,8 @@ def test_how_much_is_in_memory_does_not_grow_with_the_tokens(tmp_path, monkeypat
         halves = list(fits.halves({"train": train}, False, 2, "t"))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    assert peaks[1] < 1.3 * peaks[0]
+    # Eight times the tokens: masks and sums of sequences alone are more.
+    assert peaks[1] < 2 * peaks[0] < 2 * n * length * width
     # What lies in memory as a whole says the same.
     pairs = cache.pairs(np.arange(n))
     assert [row["tokens"] for row in rows] == [160, 800, 1600]
@@ -1035,7 +1050,7 @@ def test_how_much_is_in_memory_does_not_grow_with_the_tokens(tmp_path, monkeypat
 # Maps against others
 
 
-def test_nulls_are_centred_where_w_is(monkeypatch):
+def test_nulls_are_centred_where_w_is():
     """Planted: B is A turned, and each has a mean of its own; what a map does not carry of it is no fault of its matrix."""
     rng = np.random.default_rng(17)
     h, mask = sparse_states(60, seed=17)
@@ -1065,28 +1080,29 @@ def test_nulls_are_centred_where_w_is(monkeypatch):
         )
     }  # fmt: skip
     assert {key[0] for key in rows} == {"true", "identity", "permutation"}
+    assert all({*CELL, *row} == set(TEST_COLUMNS) for row in rows.values())
     for against in ("random", "mismatched"):
         one = rows["true", against, "nre"]
         assert one["value"] == pytest.approx(errors["true", True], abs=1e-6)
         assert one["null_best"] < 1.8 * spread
         # What encoders read of the two is the same, for each token by its own scale.
         assert rows["true", against, "encoder_r"]["value"] == pytest.approx(
-            np.mean(correlations_of(sae, true, pairs)), abs=1e-5
+            np.mean(correlations_of(sae, cache, true, pairs)), abs=1e-5
         )
         assert rows["true", against, "encoder_r"]["p"] == 0.01
     assert rows["identity", "random", "nre"]["value"] == pytest.approx(errors["identity", True])
-    # Of shuffled tokens W has the mean and no more.
-    assert (
-        rows["true", "mismatched", "nre"]["null_mean"] < rows["true", "random", "nre"]["null_mean"]
+    # Of shuffled tokens W has the mean and no more: with it, as far off as a random rotation.
+    assert rows["true", "mismatched", "nre"]["null_mean"] == pytest.approx(
+        rows["true", "random", "nre"]["null_mean"], rel=0.1
     )
 
 
-def correlations_of(sae, carried, pairs):
+def correlations_of(sae, cache, carried, pairs):
     """Of what each encoder reads in A, and in B through a map, token by token."""
     a, b = (sae.own_frame(torch.from_numpy(x)) for x in (pairs.a_nd, pairs.b_nd))
     shift = carried.shift_out_d - carried.shift_in_d @ carried.matrix_dd
     u = b.u_nd.double().numpy() @ carried.matrix_dd + shift / b.scale_n1.double().numpy()
-    rows = sae.arrays()["W_enc/0"].astype(float)
+    rows = nulls.active_encoder(sae, cache, 1)
     pre = [x @ rows.T for x in (a.u_nd.double().numpy(), u)]
     return [np.corrcoef(x, y)[0, 1] for x, y in zip(pre[0].T, pre[1].T, strict=True)]
 
@@ -1267,7 +1283,7 @@ def test_mixed_precision_compares_passes_of_one_precision(cache, monkeypatch):
     trainer = training.Trainer(config, sae, TWINS, training.plan_of(config, cache))
     terms, _ = trainer.terms(cache.batch(np.arange(32), True, "cpu"), None, training=True)
     assert float(terms["ds"].detach()) < 1e-10
-    assert float(terms["kl"].detach()) < 1e-10
+    assert float(terms["kl"].detach()) < 1e-7
     assert float(terms["local"].detach()) > 0.01
 
 

@@ -14,7 +14,7 @@ from crossseed.cohorts.base import DEVELOPMENT, TokenSet
 from crossseed.config.joint import JointStudy
 from crossseed.counterfactuals import Item
 from crossseed.errors import UserError
-from crossseed.joint import arms, cache, conditions, effects, nulls, pooled
+from crossseed.joint import arms, cache, conditions, effects, nulls, pooled, tables
 from crossseed.joint.conditions import Condition
 from crossseed.joint.nulls import Alike
 
@@ -148,6 +148,7 @@ def test_retrainings_are_held_against_each_other_kind():
     rows += [row for d in range(19) for row in retraining("random", d, 1.4, d / 10)]
     found = {(r["map"], r["against"], r["statistic"]): r for r in nulls.retrained_rows(rows)}
     one = found["true", "random", "universal"]
+    assert {*tables.CELL, *one} == set(tables.TEST_COLUMNS)
     assert (one["as_good"], one["draws"], one["p"]) == (0, 19, 0.05)
     assert one["null_best"] == pytest.approx(1.8)
     assert found["true", "random", "nre"]["as_good"] == 0
@@ -192,6 +193,7 @@ def test_w_is_held_against_what_another_start_does(planted):
             if (row["how"], row["statistic"]) == ("replicated", "universal")
         )
         p.append(one["p"])
+        assert {*tables.CELL, *one} == set(tables.TEST_COLUMNS)
         assert one["p_least"] == 1 / 32
         assert one["null_sd"] > 5
     if planted:
@@ -320,6 +322,9 @@ def test_an_edit_that_lowers_a_latent_is_found_and_one_that_does_not_is_not():
     assert {row["class"] for row in rows} == {"polite"}
     found = {(r["latent"], r["model"]): r for r in effects.summaries(latents, rows)}
     one = found[1, "A"]
+    about = {*tables.CELL, *tables.ROW}
+    assert about | one.keys() == set(tables.COUNTERFACTUAL_COLUMNS)
+    assert about | rows[0].keys() - {"after"} == set(tables.ITEM_COLUMNS)
     assert one["effect"] == pytest.approx(-0.7, abs=0.03)
     assert one["effect_low"] < one["effect"] < one["effect_high"] < one["control_low"]
     assert abs(one["control"]) < 0.05

@@ -177,13 +177,13 @@ def summaries(latents: Sequence[Latent], rows: Sequence[Mapping[str, Any]]) -> l
     Args:
         rows: of `tried`.
     """
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    tests: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for one in rows:
-        group = tuple(one[key] for key in ("class", "latent", "edit", "after", "model"))
-        groups.setdefault(group, []).append(one)
+        test = tuple(one[key] for key in ("class", "latent", "edit", "after", "model"))
+        tests.setdefault(test, []).append(one)
     by_latent = {(latent.label, latent.latent): latent for latent in latents}
     found = []
-    for (label, number, edit, after, model), part in groups.items():
+    for (label, number, edit, after, model), part in tests.items():
         latent = by_latent[label, number]
         loud = [one for one in part if one["effect"] is not None]
         values = {

@@ -70,11 +70,20 @@ def rows(
 def sizes(
     train: Tokens, held_out: Tokens, sequences: Sequence[int], center: bool, *name: object
 ) -> Iterator[dict[str, Any]]:
-    """W of growing parts of `train`, against W of all of it."""
+    """W of growing parts of `train`, against W of all of it; the same where A's tokens are paired with others of B."""
     cross = maps.cross_product(maps.moments(train, cross_only=True), center)
-    within = samplesize.axes(cross, samplesize.shared_components(cross)["k99"])
-    for one in samplesize.curve(train, held_out, sequences, within, center, *name):
+    r = samplesize.shared_components(cross)["k99"]
+    by_chance = maps.Elsewhere(train)
+    own, null = (
+        samplesize.curve(tokens, held_out, sequences, _axes(tokens, r, center), center, *name)
+        for tokens in (train, by_chance)
+    )
+    for one, other in zip(own, null, strict=True):
         yield {
+            "null_distance": other.distance.whole,
+            "null_inside": other.distance.inside,
+            "null_outside": other.distance.outside,
+            "null_nre": other.nre,
             "sequences": one.sequences,
             "tokens": one.tokens,
             "distance": one.distance.whole,
@@ -91,21 +100,34 @@ def sizes(
         }
 
 
+def _axes(tokens: Tokens, r: int, center: bool) -> samplesize.Axes:
+    """The leading singular directions of these tokens."""
+    cross = maps.cross_product(maps.moments(tokens, cross_only=True), center)
+    return samplesize.axes(cross, r)
+
+
 def halves(
     by_split: Mapping[str, Tokens], center: bool, splits: int, *name: object
 ) -> Iterator[dict[str, Any]]:
-    """W of random halves of each split."""
+    """W of random halves of each split; the same where A's tokens are paired with others of B."""
     for split, tokens in by_split.items():
         of = maps.moments(tokens, cross_only=True)
         cross = maps.cross_product(of, center)
         counts = samplesize.shared_components(cross)
-        within = samplesize.axes(cross, counts["k99"])
-        apart = samplesize.halves(tokens, within, center, splits, *name, split)
+        apart, null = (
+            samplesize.halves(
+                both, _axes(both, counts["k99"], center), center, splits, *name, split
+            )
+            for both in (tokens, maps.Elsewhere(tokens))
+        )
         yield {
             "split": split,
             "sequences": tokens.n_sequences,
             "tokens": of.n,
             "splits": splits,
             **apart._asdict(),
+            "null_mean": null.mean,
+            "null_inside": null.inside_mean,
+            "null_outside": null.outside_mean,
             **counts,
         }

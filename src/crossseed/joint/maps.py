@@ -69,6 +69,29 @@ class Tokens(Protocol):
         ...
 
 
+class Elsewhere(NamedTuple):
+    """The same tokens, A's paired with other tokens of B, half a block away: what is left in common are means."""
+
+    tokens: Tokens
+
+    @property
+    def where(self) -> str:
+        return self.tokens.where
+
+    @property
+    def width(self) -> int:
+        return self.tokens.width
+
+    @property
+    def n_sequences(self) -> int:
+        return self.tokens.n_sequences
+
+    def blocks(self) -> Iterator[Pairs]:
+        """All of them, some at a time, in the order of A's sequences."""
+        for part in self.tokens.blocks():
+            yield part._replace(b_nd=np.roll(part.b_nd, len(part.b_nd) // 2, axis=0))
+
+
 def checked(tokens: Tokens) -> Iterator[Pairs]:
     """The tokens' blocks.
 

@@ -35,7 +35,8 @@ class Distance(NamedTuple):
             independent Haar draws, √(2d).
         inside: of the part that takes the r leading left singular directions to the leading right ones; of_most_inside:
             as a share of 2√r; inside_of_random: of that of independent Haar draws, √(2r²/d), which is small where r is:
-            any two rotations are near each other there.
+            any two rotations are near each other there. (Directions that are those of the data that both maps are
+            fitted on have less, whatever the data: `crossseed.joint.maps.Elsewhere` says how much.)
         outside: of the rest; inside² + outside² = whole². outside_of_random: as a share of √(2d − 2r²/d); NaN where r is
             d, and there is no rest.
     """

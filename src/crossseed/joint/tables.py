@@ -48,16 +48,16 @@ TEST_COLUMNS = (
         "p_least",
     ),
 )
-# ``…_of_random``: as a share of the distance of two Haar draws.
+# ``…_of_random``: as a share of the distance of two Haar draws; ``null_…``: where A's tokens are paired with others of B.
 SIZE_COLUMNS = (
     *(*CELL, "sequences", "tokens", "distance", "distance_of_most", "distance_of_random"),
     *("inside", "inside_of_most", "inside_of_random", "outside", "outside_of_random", "nre"),
-    *("gain", "flat"),
+    *("gain", "flat", "null_distance", "null_inside", "null_outside", "null_nre"),
 )
 HALF_COLUMNS = (
     *(*CELL, "split", "sequences", "tokens", "splits", "mean", "sd", "inside_mean", "inside_sd"),
-    *("outside_mean", "outside_sd", "of_random", "inside_of_random", "outside_of_random", "k95"),
-    *("k99", "k95_squared", "k99_squared"),
+    *("outside_mean", "outside_sd", "of_random", "inside_of_random", "outside_of_random"),
+    *("null_mean", "null_inside", "null_outside", "k95", "k99", "k95_squared", "k99_squared"),
 )
 _LATENT = (*ROW, "class", "latent", "r", "universal", "tells_a", "tells_b")
 # ``groups``: of sentences that are one template about one thing, over which intervals and ``p`` are; ``difference``: of
