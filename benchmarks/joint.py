@@ -1,15 +1,15 @@
-"""Benchmark of the joint SAE's training: a step, against what it cannot do without in the same run.
+"""Benchmark of the joint SAE's training: a step, against what it cannot do without in the same run, and its parts.
 
-The floor is both models' passes above the site, forward and backward, and an SAE, forward and backward: `dense`, as
-linear layers around TopK give it by autograd, and `own`, with this project's sums over kept latents; neither has AuxK. A
-step has besides all losses and the optimiser, and AuxK where latents are dead. On a CPU, of one core, seconds are the
+The floor is both models' passes above the site and the SAE, with AuxK where latents are dead, forward and backward in one
+graph. A step has besides all losses, the optimiser, and the count of silent latents. Each part is also run by itself, on what
+the others gave; AuxK is what the SAE takes more with dead latents than without. On a CPU, of one core, seconds are the
 process's own, so that what else runs there counts for little.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
@@ -17,8 +17,11 @@ import numpy as np
 
 COLUMNS = (
     *("what", "device", "precision", "d", "latents", "k", "dead", "tokens", "milliseconds"),
-    *("lowest", "ratio_to_dense_floor", "ratio_to_own_floor", "repeats", "machine"),
+    *("lowest", "ratio_to_floor", "share_of_step", "repeats", "machine"),
 )
+FLOOR, STEP = "floor: passes above the site, SAE with AuxK", "joint step"
+ABOVE, SAE, AUXK = "passes above the site", "SAE with AuxK", "of this AuxK"
+LOSSES, ADAM, SILENT = "losses", "Adam", "silent latents"
 EXAMPLES, LENGTH, CLASSES = 16, 32, 3
 # Width, heads, and latents as a multiple; the published size is the last.
 SIZES = ((256, 4, 8), (768, 12, 8))
@@ -63,101 +66,179 @@ def cache_of(width: int, uppers: Any, device: str) -> Any:
     )  # fmt: skip
 
 
+class Bench:
+    """A training at one size.
+
+    Args:
+        d, heads: of the models. expansion: latents as a multiple of d.
+    """
+
+    def __init__(self, d: int, heads: int, expansion: int, precision: Any, device: str) -> None:
+        from crossseed.alignment.maps import AffineMap, haar_orthogonal
+        from crossseed.joint import training
+        from crossseed.joint.config import JointTraining
+        from crossseed.joint.model import JointSAE
+
+        self.config = JointTraining(expansion=expansion, precision=precision)
+        self.uppers = [upper(d, heads, device) for _ in range(2)]
+        cache = cache_of(d, self.uppers, device)
+        turn = haar_orthogonal(np.random.default_rng(1), d)
+        carried = AffineMap(turn, np.zeros(d), np.zeros(d))
+        self.sae = JointSAE(self.config, d, carried, device=device)
+        plan = training.plan_of(self.config, cache)
+        self.trainer = training.Trainer(self.config, self.sae, self.uppers, plan)
+        self.batch = cache.batch(np.arange(EXAMPLES), True, device)
+
+    def kill(self, dead: int) -> None:
+        """So many latents are dead, until a step."""
+        self.trainer.silent[:, :dead] = self.trainer.dead_after
+        self.trainer.silent[:, dead:] = 0
+
+    def prepare(self, dead: int) -> None:
+        """Makes what a part needs of the others."""
+        import torch
+
+        self.kill(dead)
+        with torch.no_grad():
+            self.passed = self._coded()
+            self.outputs = self._above(self.passed.native)
+        self.gradients = [torch.zeros_like(weight) for weight in self.sae.parameters()]
+
+    def _coded(self) -> Any:
+        with self.trainer.mixed():
+            return self.sae([self.batch.coded(m) for m in (0, 1)], self.trainer.dead(), True)
+
+    def _above(self, natives: Sequence[Any]) -> list[Any]:
+        """Next states and logits of A, then of B."""
+        return [
+            found
+            for m, native in enumerate(natives)
+            for found in self.uppers[m](self.batch.hijacked(m, native), self.batch.mask_bl)
+        ]
+
+    def step(self) -> None:
+        self.trainer.step(self.batch, 1)
+
+    def floor(self) -> None:
+        passed = self._coded()
+        backward([*self._above(passed.native), *(passed.aux or ())], self.sae.parameters())
+
+    def above(self) -> None:
+        natives = leaves(self.passed.native)
+        backward(self._above(natives), natives)
+
+    def coded(self) -> None:
+        passed = self._coded()
+        backward([*passed.native, *(passed.aux or ())], self.sae.parameters())
+
+    def losses(self) -> None:
+        import torch
+
+        from crossseed.joint import losses
+
+        config, batch, passed = self.config, self.batch, self.passed
+        states = leaves(self.outputs[::2])
+        logits, errors = leaves(self.outputs[1::2]), leaves(passed.error)
+        values, auxiliary = (
+            leaves([one.values_nk for one in passed.codes]),
+            leaves(passed.aux or ()),
+        )
+        codes = [own._replace(values_nk=v) for own, v in zip(passed.codes, values, strict=True)]
+        terms = {
+            "kl": [losses.kl(batch.logits_mbc[m], logits[m]) for m in (0, 1)],
+            "ds": [
+                losses.downstream(states[m], batch.next_mbld[m], batch.mask_bl, batch.n_real)
+                for m in (0, 1)
+            ],
+            "local": [losses.local(error) for error in errors],
+            "cross": [losses.cross(*codes, config.cross_reduction)],
+            "aux": [
+                losses.aux(r, error, n, config.aux_k)
+                for r, error, n in zip(auxiliary, errors, passed.dead, strict=False)
+            ],
+        }
+        total = losses.total(
+            {name: torch.stack(found).mean() for name, found in terms.items() if found},
+            self.trainer.by,
+        )
+        torch.autograd.grad(total, [*states, *logits, *errors, *values, *auxiliary])
+
+    def adam(self) -> None:
+        self.trainer.adam.step(self.gradients, self.config.lr, self.config.grad_clip)
+
+    def silent(self) -> None:
+        self.trainer._remember(self.passed)
+
+
+def leaves(tensors: Sequence[Any]) -> list[Any]:
+    """What a gradient stops at."""
+    return [tensor.detach().requires_grad_() for tensor in tensors]
+
+
+def backward(outputs: Sequence[Any], inputs: Sequence[Any]) -> None:
+    """A backward pass that no loss precedes."""
+    import torch
+
+    ones = [torch.ones_like(output) for output in outputs]
+    torch.autograd.grad(outputs, inputs, ones, allow_unused=True)
+
+
+def seconds_of(bench: Bench, dead: int, device: str, repeats: int) -> dict[str, list[float]]:
+    """By part, of each repeat."""
+    import torch
+
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    bench.prepare(dead)
+    ways = {
+        FLOOR: bench.floor, STEP: bench.step, ABOVE: bench.above, SAE: bench.coded,
+        LOSSES: bench.losses, ADAM: bench.adam, SILENT: bench.silent,
+    }  # fmt: skip
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    alive: list[float] = []
+    for repeat in range(repeats + 1):
+        for name, work in (*ways.items(), (AUXK, bench.coded)):
+            bench.kill(0 if name == AUXK else dead)
+            if device == "cuda":
+                torch.cuda.synchronize()
+            begun = clock()
+            work()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            # The first is for warming up.
+            if repeat:
+                (alive if name == AUXK else seconds[name]).append(clock() - begun)
+    if dead:
+        seconds[AUXK] = [both - one for both, one in zip(seconds[SAE], alive, strict=True)]
+    return seconds
+
+
 def joint(machine: str, device: str = "cpu", repeats: int = 7) -> list[dict[str, Any]]:
     """Rows of `COLUMNS`; ratios are medians of those within a repeat."""
     import torch
 
-    from crossseed.alignment.maps import AffineMap, haar_orthogonal
-    from crossseed.joint import training
-    from crossseed.joint.config import JointTraining
-    from crossseed.joint.model import JointSAE
-
     torch.set_num_threads(1)
-    clock = time.process_time if device == "cpu" else time.perf_counter
     precisions = ("float32",) if device == "cpu" else ("float32", "bf16-mixed")
     rows = []
     for precision in precisions:
         for d, heads, expansion in SIZES:
-            config = JointTraining(expansion=expansion, precision=precision)
-            uppers = [upper(d, heads, device) for _ in range(2)]
-            cache = cache_of(d, uppers, device)
-            turn = haar_orthogonal(np.random.default_rng(1), d)
-            sae = JointSAE(config, d, AffineMap(turn, np.zeros(d), np.zeros(d)), device=device)
-            trainer = training.Trainer(config, sae, uppers, training.plan_of(config, cache))
-            batch = cache.batch(np.arange(EXAMPLES), True, device)
+            bench = Bench(d, heads, expansion, precision, device)
             # Seven in ten latents are dead, as published (71 to 88 %).
-            dead = round(0.7 * sae.n_latents)
-
-            def step(dead: int, trainer: Any = trainer, batch: Any = batch) -> None:
-                trainer.silent[:, :dead] = trainer.dead_after
-                trainer.silent[:, dead:] = 0
-                trainer.step(batch, 1)
-
-            def passes(
-                natives: Any, trainer: Any = trainer, batch: Any = batch, uppers: Any = uppers
-            ) -> Any:
-                total = torch.zeros((), device=device)
-                for m, native in enumerate(natives):
-                    states, logits = uppers[m](batch.hijacked(m, native), batch.mask_bl)
-                    total = total + states.sum() + logits.sum()
-                return total
-
-            def own(
-                sae: Any = sae, batch: Any = batch, passes: Any = passes, trainer: Any = trainer
-            ) -> None:
-                with trainer.mixed():
-                    total = passes(sae([batch.coded(0), batch.coded(1)]).native)
-                torch.autograd.grad(total, sae.parameters())
-
-            encoder, decoder = (
-                torch.nn.Linear(*shape).to(device)
-                for shape in ((d, sae.n_latents), (sae.n_latents, d))
-            )
-
-            def dense(
-                encoder: Any = encoder, decoder: Any = decoder, batch: Any = batch,
-                passes: Any = passes, trainer: Any = trainer, k: int = config.k,
-            ) -> None:  # fmt: skip
-                with trainer.mixed():
-                    natives = []
-                    for m in (0, 1):
-                        pre = encoder(batch.coded(m))
-                        kept = pre.topk(k, dim=1, sorted=False)
-                        code = torch.zeros_like(pre).scatter(1, kept.indices, kept.values.relu())
-                        natives.append(decoder(code))
-                    total = passes(natives)
-                torch.autograd.grad(total, [*encoder.parameters(), *decoder.parameters()])
-
-            ways: dict[str, Callable[[], None]] = {
-                "floor with dense products": dense, "floor with kept latents": own,
-                "joint step": lambda step=step: step(0),
-                "joint step with AuxK": lambda step=step, dead=dead: step(dead),
-            }  # fmt: skip
-            seconds: dict[str, list[float]] = {name: [] for name in ways}
-            for repeat in range(repeats + 1):
-                for name, work in ways.items():
-                    begun = clock()
-                    work()
-                    if device == "cuda":
-                        torch.cuda.synchronize()
-                    # The first is for warming up.
-                    if repeat:
-                        seconds[name].append(clock() - begun)
-            floors = [seconds["floor with dense products"], seconds["floor with kept latents"]]
-            for name, found in seconds.items():
-                ratios = [
-                    round(median(x / y for x, y in zip(found, floor, strict=True)), 2)
-                    for floor in floors
-                ]
-                rows.append(
-                    {
-                        "what": name, "device": device, "precision": precision, "d": d,
-                        "latents": sae.n_latents, "k": config.k,
-                        "dead": dead if name.endswith("AuxK") else 0,
-                        "tokens": len(batch.coded_n), "milliseconds": round(1e3 * median(found), 1),
-                        "lowest": round(1e3 * min(found), 1), "ratio_to_dense_floor": ratios[0],
-                        "ratio_to_own_floor": ratios[1], "repeats": repeats, "machine": machine,
-                    }
-                )  # fmt: skip
-                print(rows[-1], flush=True)
+            for dead in (0, round(0.7 * bench.sae.n_latents)):
+                seconds = seconds_of(bench, dead, device, repeats)
+                for name, found in seconds.items():
+                    of_floor, of_step = (
+                        round(median(x / y for x, y in zip(found, seconds[of], strict=True)), 2)
+                        for of in (FLOOR, STEP)
+                    )
+                    rows.append(
+                        {
+                            "what": name, "device": device, "precision": precision, "d": d,
+                            "latents": bench.sae.n_latents, "k": bench.config.k, "dead": dead,
+                            "tokens": len(bench.batch.coded_n),
+                            "milliseconds": round(1e3 * median(found), 1),
+                            "lowest": round(1e3 * min(found), 1), "ratio_to_floor": of_floor,
+                            "share_of_step": of_step, "repeats": repeats, "machine": machine,
+                        }
+                    )  # fmt: skip
+                    print(rows[-1], flush=True)
     return rows

@@ -528,9 +528,9 @@ def _joint_cases() -> Iterator[Case]:
     yield _joint(
         "evaluation.resamples",
         101,
-        (FITS, MEASURED, EDITS),
-        f"{OF_CONDITIONS}|{OF_EDITS}|joint_fits",
-        "every table of joint SAEs with intervals; no joint SAE",
+        (FITS, MEASURED),
+        f"{OF_CONDITIONS}|joint_fits",
+        "tables of conditions and of maps; no joint SAE",
     )
     for key, value, some in (
         ("shifts", 3, ".*"),
@@ -550,6 +550,7 @@ def _joint_cases() -> Iterator[Case]:
     for key, value, some in (
         ("batches", 5, ".*"),
         ("lambda_cross", 1.0, ".*"),
+        ("replicates", 3, "fitted2"),
         ("random", 3, "random0"),
         ("mismatched", 2, "mismatched"),
         ("shares", [0.4], "partial"),
@@ -563,7 +564,8 @@ def _joint_cases() -> Iterator[Case]:
             OF_NULLS,
             "the retrainings it is about, and tests of the map",
         )
-    yield _joint("nulls.post_hoc", 100, (TESTS,), "joint_tests", "tests of the map")
+    for key in ("post_hoc", "shuffled"):
+        yield _joint(f"nulls.{key}", 100, (TESTS,), "joint_tests", "tests of the map")
     for key, value in (("sequences", [10, 20]), ("splits", 4)):
         yield _joint(
             f"sizes.{key}",

@@ -98,6 +98,7 @@ def test_items_are_every_combination_in_order(tmp_path):
         "negative",
         1,
         1,
+        "0: film",
     )
 
 

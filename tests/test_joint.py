@@ -3,8 +3,12 @@ and a killed training ends as if it had not been."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib.util
 import math
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +16,26 @@ import torch
 from pydantic import ValidationError
 
 from crossseed.alignment.maps import AffineMap, haar_orthogonal, identity
+from crossseed.cohorts.base import Scored
 from crossseed.errors import TrainingDiverged, UserError
-from crossseed.joint import evaluation, losses, maps, model, samplesize, training
+from crossseed.joint import cache as caches
+from crossseed.joint import (
+    effects,
+    evaluation,
+    fits,
+    losses,
+    maps,
+    model,
+    nulls,
+    samplesize,
+    training,
+)
+from crossseed.joint.arms import Arm
 from crossseed.joint.conditions import of_condition
 from crossseed.joint.config import JointEvaluation, JointTraining
 from crossseed.joint.maps import Pairs
 from crossseed.joint.model import Codes, JointSAE
+from crossseed.joint.tables import CELL, HALF_COLUMNS, SIZE_COLUMNS, TEST_COLUMNS
 from crossseed.joint.upper import Cache
 from crossseed.resume import Resume
 
@@ -132,7 +150,7 @@ def test_the_planted_rotation_is_recovered_and_only_that_way_round(cache, held_o
     assert said.aligned < min(said.transposed, said.raw) / 100
     assert abs(said.determinant) == pytest.approx(1)
     # The published line of the singular value decomposition gives the same.
-    a, b, _ = pairs_of(cache)
+    a, b, *_ = pairs_of(cache)
     u, _, vt = np.linalg.svd(a.T.astype(float) @ b)
     assert np.allclose(vt.T @ u.T, found.matrix_dd, atol=1e-6)
     assert np.abs(maps.true(pairs_of(cache), center=True).matrix_dd - TURN).max() < 1e-5
@@ -666,12 +684,9 @@ def test_crosscoders_keep_k_on_average_and_use_a_threshold(cache, held_out, tmp_
     rows = evaluation.behaviour_rows(evaluation.behaviour(sae, TWINS, held_out), MEASURE, "t")
     assert 0.6 * config.k < rows["l0"].value < 1.6 * config.k
     assert rows["fvu"].value < 0.5
-    with pytest.raises(UserError, match="kind joint has no decoder lengths"):
-        evaluation.relative_norms(JointSAE(settings(), WIDTH, identity(WIDTH)))
     # Concatenated decoder columns have length 1, so that models share it.
     norms = np.linalg.norm(np.split(sae.coders[0].decoder().detach().numpy(), 2, axis=1), axis=2)
     assert np.allclose(np.square(norms).sum(axis=0), 1, atol=1e-5)
-    assert np.allclose(evaluation.relative_norms(sae), norms[0] / norms.sum(axis=0), atol=1e-6)
     # Encoded from one model alone, latents that were learnt on both agree a little, which chance does not.
     found = evaluation.universality(evaluation.joint_sides(sae), held_out, MEASURE, "t")
     assert found.measured["mean_r"].estimate.low > 0.05
@@ -720,28 +735,29 @@ def test_independent_saes_agree_after_matching_or_transfer_alone(independent, ca
     a, b = independent
     carried = maps.true(pairs_of(cache))
 
-    def share(condition, partner=None, pooled=False):
+    def share(condition, pairing=None, pooled=False, null=False):
         sides = evaluation.condition_sides(condition, a, b, carried)
         found = evaluation.universality(
-            sides, held_out, MEASURE, "t", partner=partner, pooled=pooled
-        )
-        return found.measured["universal_share"].estimate.value
+            sides, held_out, MEASURE, "t", pairing=pairing, pooled=pooled
+        ).measured["universal_share"]
+        return found.null if null else found.estimate.value
 
-    def partner(condition, on, null=False):
+    def pairing(condition, on):
         sides = evaluation.condition_sides(condition, a, b, carried)
-        return evaluation.matched(evaluation.correlations(sides, on), null)
+        return evaluation.matched(evaluation.correlations(sides, on))
 
     by_index = share("1")
-    by_matching = share("2", partner("2", cache))
+    by_matching = share("2", pairing("2", cache))
     assert by_index < 0.1
     assert by_matching > by_index + 0.2
-    # What is matched to other tokens is no match.
-    assert share("2", partner("2", cache, null=True)) < 0.1
+    # What is matched to other tokens is no match, on those that are scored neither.
+    assert share("2", pairing("2", cache)._replace(partner=pairing("2", cache).null)) < 0.1
+    assert share("2", pairing("2", held_out), null=True) < 0.1
     # A's SAE encodes what the planted W carries over exactly as it encodes A.
     assert share("3'") > 0.99
     # B's SAE has never seen what the third condition shows it.
-    assert share("3", partner("3", cache)) < by_matching
-    assert 0 <= share("2", partner("2", cache), pooled=True) <= 1
+    assert share("3", pairing("3", cache)) < by_matching
+    assert 0 <= share("2", pairing("2", cache), pooled=True) <= 1
     with pytest.raises(UserError, match="condition 5 has no independent SAEs"):
         evaluation.condition_sides("5", a, b, carried)
     both = evaluation.side_by_side(
@@ -787,10 +803,10 @@ class Fixed:
         )
 
 
-def numbered(n, length):
+def numbered(n, length, first=0):
     """A cache whose activations say which token they are."""
     h = np.zeros((n, length, WIDTH), np.float32)
-    h[..., 0] = np.arange(n * length).reshape(n, length)
+    h[..., 0] = first + np.arange(n * length).reshape(n, length)
     mask = np.ones((n, length), bool)
     return cache_of((h, h), mask, TWINS)
 
@@ -808,10 +824,10 @@ def test_correlations_in_blocks_are_those_of_all_tokens(monkeypatch):
     cache = numbered(40, 5)
     partner = rng.permutation(n_latents)
     for tokens in (7, 4096):
-        monkeypatch.setattr(evaluation.blocks, "__defaults__", (False, tokens))
-        for pairing in (None, partner):
-            found = evaluation.universality(sides, cache, MEASURE, "t", partner=pairing)
-            own = b if pairing is None else b[:, pairing]
+        monkeypatch.setattr(evaluation.blocks, "__defaults__", (False, tokens, False))
+        for pairing in (None, evaluation.Pairing(partner, partner)):
+            found = evaluation.universality(sides, cache, MEASURE, "t", pairing=pairing)
+            own = b if pairing is None else b[:, partner]
             with np.errstate(invalid="ignore", divide="ignore"):
                 wanted = [np.corrcoef(a[:, i], own[:, i])[0, 1] for i in range(n_latents)]
             assert np.allclose(found.r_f, np.nan_to_num(wanted), atol=1e-6)
@@ -851,28 +867,38 @@ def test_a_null_of_latents_that_share_their_density(monkeypatch):
 
 
 def test_matching_in_sample_makes_correlations_of_nothing():
-    """A null: latents that have nothing to do with each other, matched on the tokens they are scored on and on others."""
+    """A null: latents that have nothing to do with each other, matched on the tokens they are scored on and on others; what
+    matching makes of nothing is in its null too. Planted beside it: latents of which half are the same in another order."""
     rng = np.random.default_rng(14)
     cache = numbered(40, 10)
 
-    def sides():
-        codes = ((rng.random((400, 60)) < 0.2).astype(np.float32) for _ in range(2))
-        return tuple(evaluation.Side(Fixed(x), m) for m, x in enumerate(codes))
+    def sides(same=0):
+        a, b = ((rng.random((400, 60)) < 0.2).astype(np.float32) for _ in range(2))
+        b[:, :same] = a[:, :same][:, ::-1]
+        return tuple(evaluation.Side(Fixed(x), m) for m, x in enumerate((a, b)))
 
-    scored, other = sides(), sides()
-    r = {
-        name: evaluation.universality(
-            scored,
-            cache,
-            MEASURE,
-            "t",
-            partner=evaluation.matched(evaluation.correlations(on, cache)),
-        ).measured["mean_r"]
-        for name, on in (("in sample", scored), ("held out", other))
-    }
-    assert abs(r["held out"].estimate.value) < 0.03
-    assert r["in sample"].estimate.value > 0.08
-    assert abs(r["in sample"].null) < 0.03
+    def measured(scored, on, pooled=False):
+        pairing = evaluation.matched(evaluation.correlations(on, cache))
+        found = evaluation.universality(scored, cache, MEASURE, "t", pairing=pairing, pooled=pooled)
+        assert found.null_r_sf.shape == (1, 60)
+        return found.measured
+
+    scored = sides()
+    held_out = measured(scored, sides())["mean_r"]
+    assert abs(held_out.estimate.value) < 0.03
+    assert abs(held_out.null) < 0.03
+    in_sample = measured(scored, scored)
+    assert in_sample["mean_r"].estimate.value > 0.08
+    assert in_sample["mean_r"].null == pytest.approx(in_sample["mean_r"].estimate.value, abs=0.03)
+    # Tokens are pooled after they were shifted, as they were matched.
+    pooled = measured(scored, scored, pooled=True)["mean_r"]
+    assert pooled.estimate.value > 0.05
+    assert pooled.null == pytest.approx(pooled.estimate.value, abs=0.05)
+    planted = sides(30)
+    found = measured(planted, planted)
+    assert found["universal"].estimate.value == 30
+    assert found["universal"].null == 0
+    assert found["mean_r"].estimate.value > found["mean_r"].null + 0.3
 
 
 def test_geometry_has_its_floor(trained):
@@ -916,7 +942,7 @@ def test_sample_size_sees_what_is_decided():
     pairs, held_out = (
         Pairs(a[part], b[part], np.arange(1000) // 5) for part in (slice(1000), slice(1000, 2000))
     )
-    cross = maps.cross_product(pairs)
+    cross = maps.cross_product(maps.moments(pairs))
     counts = samplesize.shared_components(cross)
     assert counts["k95_squared"] == counts["k99_squared"] == 2
     assert counts["k95_squared"] <= counts["k95"] <= counts["k99"] <= WIDTH
@@ -929,8 +955,9 @@ def test_sample_size_sees_what_is_decided():
     assert first.whole**2 == pytest.approx(first.inside**2 + first.outside**2)
     assert first.of_most == pytest.approx(first.whole / 8)
     assert first.of_random == pytest.approx(first.whole / np.sqrt(32))
-    # The little that is decided soon is what counts for the error.
+    # The little that is decided soon is what counts for the error: there halves know far more of each other than chance.
     assert first.of_most_inside < 0.05 < first.of_most
+    assert first.inside_of_random < 0.2 < first.outside_of_random
     assert sizes[-1].flat is None
     assert sizes[3].flat
     doubled = (sizes[1].nre - sizes[2].nre) / sizes[1].nre / 2
@@ -939,6 +966,8 @@ def test_sample_size_sees_what_is_decided():
     # A tiny spread goes with a large distance.
     assert apart.sd < apart.mean / 5
     assert apart.inside_mean < apart.outside_mean / 10
+    assert apart.inside_of_random < 0.2 < apart.outside_of_random
+    assert apart.of_random == pytest.approx(apart.mean / np.sqrt(2 * WIDTH))
     with pytest.raises(UserError, match="not ascending"):
         samplesize.curve(pairs, held_out, [10, 5], within)
     with pytest.raises(UserError, match="not ascending"):
@@ -952,8 +981,194 @@ def test_sample_size_sees_what_is_decided():
 def test_the_distance_of_random_maps_is_that_of_haar_draws():
     rng = np.random.default_rng(13)
     q = [haar_orthogonal(rng, 128) for _ in range(2)]
-    found = samplesize.distance(*q, samplesize.axes(rng.standard_normal((128, 128)), 10))
+    within = samplesize.axes(rng.standard_normal((128, 128)), 10)
+    found = samplesize.distance(*q, within)
     assert found.of_random == pytest.approx(1, rel=0.02)
+    # Small as it is, it is what chance gives.
+    assert found.inside < found.outside / 5
+    assert found.of_most_inside < 0.3
+    assert found.inside_of_random == pytest.approx(1, abs=0.2)
+    assert found.outside_of_random == pytest.approx(1, rel=0.02)
+    all_of_it = samplesize.distance(*q, samplesize.axes(rng.standard_normal((128, 128)), 128))
+    assert all_of_it.inside_of_random == pytest.approx(found.of_random)
+    assert math.isnan(all_of_it.outside_of_random)
+
+
+def test_halves_of_models_that_have_nothing_in_common_are_as_far_apart_as_chance():
+    """A null: activations without means that have nothing to do with each other."""
+    rng = np.random.default_rng(15)
+    a, b = rng.standard_normal((2, 4000, 32))
+    # Planted beside it: two strong directions in common.
+    scale = np.r_[20, 10, np.full(30, 0.5)]
+    shared = a * scale @ haar_orthogonal(rng, 32)
+    for planted, other in ((False, b), (True, shared + rng.standard_normal(b.shape))):
+        pairs = Pairs(a * scale if planted else a, other, np.arange(4000) // 10)
+        (one,) = fits.halves({"fit": pairs}, False, 10, "t")
+        *_, size, _ = fits.sizes(pairs, pairs, [50, 100, 200, 400], False, "t")
+        assert {*CELL, *one} == set(HALF_COLUMNS)
+        assert {*CELL, *size} == set(SIZE_COLUMNS)
+        if planted:
+            assert one["inside_mean"] < one["null_inside"] / 5
+            assert size["inside"] < size["null_inside"] / 5
+            assert size["nre"] < size["null_nre"] / 2
+        else:
+            assert one["of_random"] == pytest.approx(1, abs=0.1)
+            for own, null in (("mean", "null_mean"), ("inside_mean", "null_inside")):
+                assert one[own] == pytest.approx(one[null], rel=0.15)
+            assert size["inside"] == pytest.approx(size["null_inside"], rel=0.3)
+            assert size["nre"] == pytest.approx(size["null_nre"], rel=0.1)
+
+
+def test_how_much_is_in_memory_does_not_grow_with_the_tokens(tmp_path, monkeypatch):
+    monkeypatch.setattr(maps, "BLOCK_ROWS", 256)
+    width, length = 32, 16
+    rng, peaks = np.random.default_rng(16), []
+    for n in (200, 1600):
+        shape = (n, length, width)
+        h = [np.memmap(tmp_path / f"{n}{m}", np.float16, "w+", shape=shape) for m in "ab"]
+        for x in h:
+            x[:] = rng.standard_normal(shape)
+        cache = Cache(
+            h=tuple(h), next=tuple(h), logits=(np.zeros((n, 2), np.float32),) * 2,
+            mask=np.ones((n, length), bool), special=np.zeros((n, length), bool),
+            labels=np.zeros(n, int), tokens=np.zeros((n, length), np.int8), document=np.arange(n),
+        )  # fmt: skip
+        train = cache.coded_tokens(True)
+        tracemalloc.start()
+        rows = list(fits.sizes(train, train, [10, 50, 100], False, "t"))
+        halves = list(fits.halves({"train": train}, False, 2, "t"))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Eight times the tokens: masks and sums of sequences alone are more.
+    assert peaks[1] < 2 * peaks[0] < 2 * n * length * width
+    # What lies in memory as a whole says the same.
+    pairs = cache.pairs(np.arange(n))
+    assert [row["tokens"] for row in rows] == [160, 800, 1600]
+    for one, other in zip(rows, fits.sizes(pairs, pairs, [10, 50, 100], False, "t"), strict=True):
+        assert one["distance"] == pytest.approx(other["distance"], rel=1e-6)
+        assert one["nre"] == pytest.approx(other["nre"], rel=1e-9)
+    (other,) = fits.halves({"train": pairs}, False, 2, "t")
+    assert halves[0]["tokens"] == other["tokens"] == n * length
+    assert halves[0]["mean"] == pytest.approx(other["mean"], rel=1e-6)
+
+
+# Maps against others
+
+
+def test_nulls_are_centred_where_w_is():
+    """Planted: B is A turned, and each has a mean of its own; what a map does not carry of it is no fault of its matrix."""
+    rng = np.random.default_rng(17)
+    h, mask = sparse_states(60, seed=17)
+    own = 2 * rng.standard_normal((2, WIDTH)).astype(np.float32)
+    cache = cache_of((h + own[0], h @ TURN.T.astype(np.float32) + own[1]), mask, TWINS)
+    pairs = cache.pairs(np.arange(60))
+    errors = {
+        (null, center): maps.nre(nulls.map_of(Arm(null), pairs, center, "t"), pairs)
+        for null in ("true", "identity", "random")
+        for center in (False, True)
+    }
+    assert errors["true", True] < 1e-5 < errors["true", False]
+    # Against the spread about the mean alone, not the means' distance.
+    spread = np.sqrt(
+        np.square(pairs.a_nd - pairs.a_nd.mean(axis=0)).sum() / np.square(pairs.a_nd).sum()
+    )
+    for null in ("identity", "random"):
+        assert errors[null, True] < 1.8 * spread < errors[null, False]
+    config, _ = of_condition(settings(init="distinct"), "1")
+    sae = JointSAE(config, WIDTH, identity(WIDTH), models=(0,))
+    true = maps.true(pairs, center=True)
+    rows = {
+        (row["map"], row["against"], row["statistic"]): row
+        for row in nulls.post_hoc_rows(
+            sae, cache, cache, {"true": true}, True, JointEvaluation(active_tokens=1),
+            {"random": 99, "mismatched": 99}, "t",
+        )
+    }  # fmt: skip
+    assert {key[0] for key in rows} == {"true", "identity", "permutation"}
+    assert all({*CELL, *row} == set(TEST_COLUMNS) for row in rows.values())
+    for against in ("random", "mismatched"):
+        one = rows["true", against, "nre"]
+        assert one["value"] == pytest.approx(errors["true", True], abs=1e-6)
+        assert one["null_best"] < 1.8 * spread
+        # What encoders read of the two is the same, for each token by its own scale.
+        assert rows["true", against, "encoder_r"]["value"] == pytest.approx(
+            np.mean(correlations_of(sae, cache, true, pairs)), abs=1e-5
+        )
+        assert rows["true", against, "encoder_r"]["p"] == 0.01
+    assert rows["identity", "random", "nre"]["value"] == pytest.approx(errors["identity", True])
+    # Of shuffled tokens W has the mean and no more: with it, as far off as a random rotation.
+    assert rows["true", "mismatched", "nre"]["null_mean"] == pytest.approx(
+        rows["true", "random", "nre"]["null_mean"], rel=0.1
+    )
+
+
+def correlations_of(sae, cache, carried, pairs):
+    """Of what each encoder reads in A, and in B through a map, token by token."""
+    a, b = (sae.own_frame(torch.from_numpy(x)) for x in (pairs.a_nd, pairs.b_nd))
+    shift = carried.shift_out_d - carried.shift_in_d @ carried.matrix_dd
+    u = b.u_nd.double().numpy() @ carried.matrix_dd + shift / b.scale_n1.double().numpy()
+    rows = nulls.active_encoder(sae, cache, 1)
+    pre = [x @ rows.T for x in (a.u_nd.double().numpy(), u)]
+    return [np.corrcoef(x, y)[0, 1] for x, y in zip(pre[0].T, pre[1].T, strict=True)]
+
+
+def test_tests_without_training_say_that_no_latent_is_active(cache):
+    config, _ = of_condition(settings(), "1")
+    sae = JointSAE(config, WIDTH, identity(WIDTH), models=(0,))
+    least = JointEvaluation(active_tokens=10**6)
+    found = {"true": maps.true(pairs_of(cache))}
+    rows = list(nulls.post_hoc_rows(sae, cache, cache, found, False, least, {"random": 99}, "t"))
+    assert len(rows) == 3 * 3
+    for row in rows:
+        if row["statistic"] == "nre":
+            assert row["p"] == (0.01 if row["map"] == "true" else pytest.approx(row["p"]))
+            assert row["latents"] is None
+        else:
+            assert row["latents"] == 0
+            assert math.isnan(row["value"])
+            assert math.isnan(row["p"])
+
+
+def test_latents_are_chosen_without_a_look_at_what_is_scored(monkeypatch):
+    """Planted: a latent that tells a class on `fit`, in both models, and never fires on `eval`."""
+    rng = np.random.default_rng(18)
+    fit, scored = numbered(40, 10), numbered(40, 10, first=400)
+    labels = np.arange(40) % 2
+    fit, scored = (dataclasses.replace(x, labels=labels) for x in (fit, scored))
+    codes = (rng.random((800, 3)) < 0.3).astype(np.float32)
+    codes[:400, 0] = np.repeat(labels == 0, 10)
+    codes[400:, 0] = 0
+    sides = tuple(evaluation.Side(Fixed(codes), m) for m in (0, 1))
+    first, *_ = effects.chosen(sides, fit, scored, ["x", "y"], 1, MEASURE)
+    assert (first.label, first.latent, first.universal) == ("x", 0, False)
+    assert first.tells == (1, 1)
+    # What does not fire on enough tokens of `fit` is not chosen, whatever it does elsewhere.
+    codes[:400, 0] = 0
+    codes[:5, 0] = 1
+    codes[400:, 0] = np.repeat(labels == 0, 10)
+    assert 0 not in {
+        one.latent for one in effects.chosen(sides, fit, scored, ["x", "y"], 3, MEASURE)
+    }
+
+
+# The bench
+
+
+def test_the_bench_has_every_part_of_a_step(monkeypatch, capsys):
+    path = Path(__file__).parent.parent / "benchmarks" / "joint.py"
+    spec = importlib.util.spec_from_file_location("joint_bench", path)
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    monkeypatch.setattr(bench, "SIZES", ((16, 2, 4),))
+    rows = bench.joint("here", repeats=1)
+    assert all(set(row) == set(bench.COLUMNS) for row in rows)
+    alive = {row["what"]: row for row in rows if not row["dead"]}
+    dead = {row["what"]: row for row in rows if row["dead"]}
+    parts = {"passes above the site", "SAE with AuxK", "losses", "Adam", "silent latents"}
+    assert set(alive) == parts | {bench.FLOOR, bench.STEP}
+    assert set(dead) - set(alive) == {"of this AuxK"}
+    for of in (alive, dead):
+        assert of[bench.FLOOR]["ratio_to_floor"] == of[bench.STEP]["share_of_step"] == 1
 
 
 # Refusals
@@ -1012,6 +1227,34 @@ def test_caches_refuse_what_cannot_be_scored(cache):
         next(evaluation.blocks(sides, alone))
 
 
+def test_what_cannot_be_read_is_said_with_its_file_and_split(cache):
+    where = "a.h5, b.h5: eval"
+
+    def changed(**changes):
+        return dataclasses.replace(cache, where=where, **changes)
+
+    with pytest.raises(UserError, match=f"{where}: labels from"):
+        changed(labels=cache.labels - 5)
+    with pytest.raises(UserError, match=f"{where}: cached next of B"):
+        changed(next=(cache.next[0], cache.next[1][:-1]))
+    with pytest.raises(UserError, match=f"{where}: a cached example has no tokens"):
+        changed(mask=cache.mask & False)
+    alone = changed(special=cache.mask)
+    sae = JointSAE(settings(special_tokens=False), WIDTH, identity(WIDTH))
+    with pytest.raises(UserError, match=f"{where}: an example has nothing but special"):
+        next(evaluation.blocks(evaluation.joint_sides(sae), alone))
+    broken = changed(h=(cache.h[0] * np.nan, cache.h[1]))
+    for tokens in (broken.coded_tokens(True), broken.pairs(np.arange(9))):
+        with pytest.raises(UserError, match=f"{where}: activations that W is fitted on are not"):
+            maps.true(tokens)
+    with pytest.raises(UserError, match=f"{where}: 240 sequences|{where}: sizes"):
+        samplesize.curve(changed().coded_tokens(True), changed().coded_tokens(True), [999], None)
+    nothing = np.zeros((2, 3), bool)
+    empty = Scored(nothing.astype(int), nothing, nothing, np.zeros(2, int), None, np.arange(2))
+    with pytest.raises(UserError, match=r"c\.h5: fit has no tokens"):
+        caches._trimmed(empty, "c.h5: fit")
+
+
 def test_training_refuses_a_patience_it_cannot_have(cache, held_out, tmp_path):
     config = settings(early_stopping_patience=3)
     with pytest.raises(UserError, match="early_stopping_patience 3 needs held-out"):
@@ -1035,6 +1278,48 @@ def test_half_precision_trains_as_well(cache, held_out, tmp_path):
         fvu[precision] = evaluation.behaviour_rows(found, MEASURE, "t")["fvu"].value
     assert fvu["bf16-mixed"] == pytest.approx(fvu["float32"], rel=0.1)
     assert fvu["bf16-mixed"] != fvu["float32"]
+
+
+def test_mixed_precision_compares_passes_of_one_precision(cache, monkeypatch):
+    """Planted: an SAE that gives back what it reads. What is left of the losses above would be rounding."""
+    config = settings(precision="bf16-mixed")
+    sae = JointSAE(config, WIDTH, identity(WIDTH))
+    monkeypatch.setattr(JointSAE, "_native", lambda self, y_nd, one, model: one.u_nd * one.scale_n1)
+    trainer = training.Trainer(config, sae, TWINS, training.plan_of(config, cache))
+    terms, _ = trainer.terms(cache.batch(np.arange(32), True, "cpu"), None, training=True)
+    assert float(terms["ds"].detach()) < 1e-10
+    assert float(terms["kl"].detach()) < 1e-7
+    assert float(terms["local"].detach()) > 0.01
+
+
+def test_a_gpu_is_told_to_give_the_same_bits(cache, tmp_path, monkeypatch):
+    """Flags that can be set without one."""
+    cuda, cudnn = torch.backends.cuda, torch.backends.cudnn
+
+    def flags():
+        return (
+            torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark,
+            cuda.math_sdp_enabled(), cuda.flash_sdp_enabled(), cuda.mem_efficient_sdp_enabled(),
+        )  # fmt: skip
+
+    before = flags()
+    with training.reproducible("cuda"):
+        assert flags() == (True, True, False, True, False, False)
+    assert flags() == before
+    inside, asked = [], []
+
+    @contextlib.contextmanager
+    def spied(device):
+        inside.append(device)
+        yield
+        inside.clear()
+
+    monkeypatch.setattr(training, "reproducible", spied)
+    fitted(
+        settings(batches=2), cache, identity(WIDTH), tmp_path,
+        after_step=lambda step: asked.append(list(inside)),
+    )  # fmt: skip
+    assert asked == [["cpu"], ["cpu"]]
 
 
 def test_mixed_precision_leaves_what_w_carries_exact(cache):

@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from crossseed.alignment.maps import haar_orthogonal
+from crossseed.alignment.maps import haar_orthogonal, identity
 from crossseed.cohorts.base import DEVELOPMENT, TokenSet
 from crossseed.config.joint import JointStudy
 from crossseed.counterfactuals import Item
 from crossseed.errors import UserError
-from crossseed.joint import arms, cache, conditions, effects, nulls, pooled
+from crossseed.joint import arms, cache, conditions, effects, nulls, pooled, tables
 from crossseed.joint.conditions import Condition
 from crossseed.joint.nulls import Alike
 
@@ -78,9 +78,15 @@ def test_development_is_taken_off_train_in_whole_documents():
 
 
 def moments(a, b):
+    """Of activations that are not normalised, so that what a map adds is not divided."""
+    b = np.hstack([b, np.ones((len(b), 1))])
     a0, b0 = a - a.mean(axis=0), b - b.mean(axis=0)
     n = len(a)
     return Alike(a0.T @ a0 / n, b0.T @ b0 / n, b0.T @ a0 / n, float((a**2).sum()), b.T @ b, b.T @ a)
+
+
+def rotation(matrix):
+    return identity(len(matrix))._replace(matrix_dd=matrix)
 
 
 def test_what_needs_no_training_is_what_it_says():
@@ -89,7 +95,7 @@ def test_what_needs_no_training_is_what_it_says():
     a = rng.standard_normal((500, 8)) + 1
     b = a @ turn.T + 0.1 * rng.standard_normal(a.shape)
     encoder = rng.standard_normal((30, 8))
-    found = nulls.post_hoc(turn, moments(a, b), encoder, 0.7)
+    found = nulls.post_hoc(rotation(turn), moments(a, b), encoder, 0.7)
     carried = b @ turn
     wanted = [
         np.corrcoef(x, y)[0, 1]
@@ -110,7 +116,7 @@ def test_a_haar_draw_is_one_among_others_and_the_planted_map_is_not():
     encoder = rng.standard_normal((40, 8))
 
     def statistic(matrix):
-        return nulls.post_hoc(matrix, of, encoder, 0.7).encoder_r
+        return nulls.post_hoc(rotation(matrix), of, encoder, 0.7).encoder_r
 
     null = np.array([statistic(haar_orthogonal(rng, 8)) for _ in range(199)])
     own = nulls.against_draws(statistic(turn), null, "encoder_r")
@@ -142,12 +148,76 @@ def test_retrainings_are_held_against_each_other_kind():
     rows += [row for d in range(19) for row in retraining("random", d, 1.4, d / 10)]
     found = {(r["map"], r["against"], r["statistic"]): r for r in nulls.retrained_rows(rows)}
     one = found["true", "random", "universal"]
+    assert {*tables.CELL, *one} == set(tables.TEST_COLUMNS)
     assert (one["as_good"], one["draws"], one["p"]) == (0, 19, 0.05)
     assert one["null_best"] == pytest.approx(1.8)
     assert found["true", "random", "nre"]["as_good"] == 0
     assert found["identity", "true", "universal"]["as_good"] == 1
     # More active latents are not better.
     assert not any(key[2] == "active" for key in found)
+    # One retraining of each says nothing of what another start does.
+    assert not any(row["how"] == "replicated" for row in nulls.retrained_rows(rows))
+
+
+def test_retrainings_without_a_value_stay_among_the_draws():
+    """A share of no active latents is not dropped: it is worse than any, and nothing is better than it."""
+    nan = float("nan")
+    rows = [*retraining("true", 0, 0.2, 40.0), *retraining("identity", 0, 0.9, nan)]
+    rows += [row for d in range(9) for row in retraining("random", d, 1.4, nan if d < 5 else 60.0)]
+    found = {(r["map"], r["against"], r["statistic"]): r for r in nulls.retrained_rows(rows)}
+    one = found["true", "random", "universal"]
+    assert (one["draws"], one["as_good"], one["p"], one["null_mean"]) == (9, 4, 0.5, 60)
+    none = found["identity", "random", "universal"]
+    assert (none["draws"], none["p"]) == (9, 1)
+    assert np.isnan(none["value"])
+    alone = nulls.against_draws(nan, np.array([nan, nan]), "universal_share")
+    assert np.isnan(alone["p"])
+    assert alone["draws"] == 2
+
+
+@pytest.mark.parametrize("planted", [0.0, 30.0])
+def test_w_is_held_against_what_another_start_does(planted):
+    """Planted: starts move counts by far; W adds something to each, or nothing."""
+    rng = np.random.default_rng(6)
+    p = []
+    for _ in range(60 if planted == 0 else 3):
+        rows = []
+        for start in range(5):
+            common = 50 + 20 * rng.standard_normal()
+            for null, more in (("identity", 0.0), ("true", planted)):
+                value = common + more + 3 * rng.standard_normal()
+                rows += retraining(null, start, 0.2, value)
+        (one,) = (
+            row
+            for row in nulls.retrained_rows(rows)
+            if (row["how"], row["statistic"]) == ("replicated", "universal")
+        )
+        p.append(one["p"])
+        assert {*tables.CELL, *one} == set(tables.TEST_COLUMNS)
+        assert one["p_least"] == 1 / 32
+        assert one["null_sd"] > 5
+    if planted:
+        assert one["value"] == pytest.approx(planted, abs=6)
+        assert 0 < one["low"] < one["value"] < one["high"]
+        assert p == [1 / 32] * 3
+        # Held against one draw each of the other, as published, starts decide too.
+        (alone,) = (
+            row
+            for row in nulls.retrained_rows(rows)
+            if (row["how"], row["map"], row["statistic"]) == ("retrained", "true", "universal")
+        )
+        assert alone["draws"] == 5
+    else:
+        assert np.mean(np.array(p) <= 0.1) < 0.25
+        assert np.mean(p) == pytest.approx(0.5, abs=0.12)
+
+
+def test_replicates_have_starts_of_their_own_that_both_maps_share():
+    found = arms.groups(2, 1, [], [], [], replicates=3)
+    assert list(found) == ["fitted", "fitted1", "fitted2", "mismatched", "random0"]
+    assert [one.start for one in found["fitted2"]] == [2, 2]
+    # Other draws are of maps.
+    assert [one.start for one in found["random0"]] == [0, 0]
 
 
 # Over pairs
@@ -222,11 +292,12 @@ def test_signs_are_tested_two_sided():
     assert effects.holm([0.5, 0.9]) == [1.0, 1.0]
 
 
-def edited(n, change, noise):
+def edited(n, change, noise, groups=8, after="neutral", edit="swap"):
     """Items of a latent whose peak an edit changes by a factor in A, and not in B."""
     found = []
     for number in range(n):
-        item = Item("swap", number, "x", "y", "z", "polite", "neutral", 1, 1)
+        group = f"0: {number % groups}"
+        item = Item(edit, number, "x", "y", "z", "polite", after, 1, 1, group)
         peaks = {
             "original": 1 + noise(), "edited": change * (1 + noise()), "control": 1 + noise(),
         }  # fmt: skip
@@ -249,13 +320,59 @@ def test_an_edit_that_lowers_a_latent_is_found_and_one_that_does_not_is_not():
     rows = list(effects.tried(latents, items))
     # Of the class that the edit starts from.
     assert {row["class"] for row in rows} == {"polite"}
-    found = {(r["latent"], r["model"]): r for r in effects.summaries(latents, rows, 200, "t")}
+    found = {(r["latent"], r["model"]): r for r in effects.summaries(latents, rows)}
     one = found[1, "A"]
+    about = {*tables.CELL, *tables.ROW}
+    assert about | one.keys() == set(tables.COUNTERFACTUAL_COLUMNS)
+    assert about | rows[0].keys() - {"after"} == set(tables.ITEM_COLUMNS)
     assert one["effect"] == pytest.approx(-0.7, abs=0.03)
     assert one["effect_low"] < one["effect"] < one["effect_high"] < one["control_low"]
     assert abs(one["control"]) < 0.05
     assert (one["lower"], one["higher"], one["silent"]) == (40, 0, 0)
-    assert one["p_holm"] < 1e-6
+    assert one["difference"] == pytest.approx(one["effect"] - one["control"])
+    assert one["difference_high"] < -0.6
+    # By groups, not by items.
+    assert (one["groups"], one["groups_lower"], one["groups_higher"]) == (8, 8, 0)
+    assert one["p"] == 2 / 2**8
+    assert found[1, "B"]["difference_low"] < 0 < found[1, "B"]["difference_high"]
     assert found[1, "B"]["p_holm"] > 0.05
     # A latent that never fires has no effect, and is not tested.
     assert (found[0, "A"]["silent"], found[0, "A"]["effect"], found[0, "A"]["p"]) == (40, None, 1)
+
+
+def test_items_of_one_group_are_no_independent_evidence():
+    """A null: words move a latent more than edits do. Items are many, words are few."""
+    rng = np.random.default_rng(7)
+    latent = [effects.Latent("polite", 1, 0.9, True, (0.9, 0.8))]
+    rejected, by_items, covered = [], [], []
+    for _ in range(200):
+        moved = 0.2 * rng.standard_normal(6)
+        items = edited(60, 1.0, lambda: 0.0, groups=6)
+        for one in items:
+            value = 1 + moved[one.item.number % 6] + 0.02 * rng.standard_normal()
+            one.peaks["edited"][0][1] = value
+        one, _ = effects.summaries(latent, list(effects.tried(latent, items)))
+        rejected.append(one["p"] < 0.05)
+        by_items.append(effects.sign_test(one["lower"], one["higher"]) < 0.05)
+        covered.append(one["difference_low"] < 0 < one["difference_high"])
+    assert np.mean(rejected) < 0.08
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.05)
+    # As it would be, were items counted.
+    assert np.mean(by_items) > 0.3
+
+
+def test_edits_that_leave_the_class_are_corrected_by_themselves():
+    latent = [effects.Latent("polite", 1, 0.9, True, (0.9, 0.8))]
+    rng = np.random.default_rng(8)
+    items = [
+        one
+        for edit, after in (("swap", "neutral"), ("drop", "polite"), ("hedge", "polite"))
+        for one in edited(40, 0.3, lambda: 0.05 * rng.standard_normal(), 10, after, edit)
+    ]
+    found = {
+        (row["edit"], row["model"]): row
+        for row in effects.summaries(latent, list(effects.tried(latent, items)))
+    }
+    # Of A and of B: two that change the class, four that do not.
+    assert found["swap", "A"]["p_holm"] == 2 * found["swap", "A"]["p"]
+    assert found["drop", "A"]["p_holm"] == 4 * found["drop", "A"]["p"]

@@ -239,21 +239,28 @@ def test_independent_saes_share_by_the_map_and_not_by_index(files, maps, tmp_pat
     same = {measure: value(shares["1"], measure) for measure in ("l0", "fvu", "accuracy_hijacked")}
     assert same == {measure: value(shares["2"], measure) for measure in same}
     spec = pair_spec(
-        trainings=["1-shared-a"], evaluation={"threshold": 0.7, "active_tokens": 10}, post_hoc=99
-    )
+        trainings=["1-shared-a"], evaluation={"threshold": 0.7, "active_tokens": 10}, post_hoc=99,
+        shuffled=99, center=False,
+    )  # fmt: skip
     options = ["--maps", maps, "--saes", alone[0], "--out", tmp_path / "tests.csv"]
     run("joint_tests", spec, *files, *options)
-    tests = {(row["map"], row["statistic"]): row for row in rows_of(tmp_path / "tests.csv")}
+    tests = {
+        (row["map"], row["against"], row["statistic"]): row
+        for row in rows_of(tmp_path / "tests.csv")
+    }
+    assert {key[0] for key in tests} == {"true", "ridge", "identity", "permutation"}
     for statistic in ("nre", "encoder_r", "encoder_share"):
-        assert float(tests["true", statistic]["p"]) == 0.01
+        for against in ("random", "mismatched"):
+            assert float(tests["true", against, statistic]["p"]) == 0.01
         # What knows nothing of the planted rotation is one draw among others.
-        assert float(tests["identity", statistic]["p"]) > 0.01
+        assert float(tests["identity", "random", statistic]["p"]) > 0.01
+    assert int(tests["true", "random", "encoder_r"]["latents"]) > 0
 
 
 def test_retrainings_say_which_map_they_had(files, maps, tmp_path):
     settings, _ = of_condition(SETTINGS, "5", {"batches": 30, "early_stopping_patience": None})
     arms = [Arm("identity"), Arm("true"), Arm("mismatched"), Arm("partial", 0, 0.5)]
-    arms += [Arm("top", 0, None, WIDTH, "haar"), Arm("random", 3)]
+    arms += [Arm("top", 0, None, WIDTH, "haar"), Arm("true", 1), Arm("random", 3)]
     spec = pair_spec(
         null="fitted", arms=plain(arms), settings=settings.model_dump(), center=False,
         evaluation=EVALUATION.model_dump(),
@@ -263,6 +270,12 @@ def test_retrainings_say_which_map_they_had(files, maps, tmp_path):
     share = {
         row["null"]: float(row["value"]) for row in rows if row["measure"] == "universal_share"
     }
+    # Another start ends elsewhere, with the same map.
+    starts = [
+        [row["value"] for row in rows if (row["null"], row["draw"]) == ("true", draw)]
+        for draw in "01"
+    ]
+    assert starts[0] != starts[1]
     nre = {row["null"]: float(row["nre"]) for row in rows}
     assert share["true"] == share["top"] == 1
     assert max(share["identity"], share["mismatched"], share["random"]) < 0.5
@@ -271,7 +284,7 @@ def test_retrainings_say_which_map_they_had(files, maps, tmp_path):
     run("joint_null", again, *files, "--out", tmp_path / "again.csv")
     assert rows_of(tmp_path / "again.csv") == rows[-len(rows_of(tmp_path / "again.csv")) :]
     options = ["--retrained", tmp_path / "null.csv", "--out", tmp_path / "tests.csv"]
-    told = pair_spec(trainings=[], evaluation={}, post_hoc=99)
+    told = pair_spec(trainings=[], evaluation={}, post_hoc=99, shuffled=99, center=False)
     run("joint_tests", told, *files, "--maps", maps, *options)
     of_true = [
         row
@@ -400,7 +413,10 @@ def test_what_cannot_be_cached_or_scored_is_refused(
         spec = pair_spec(center=False, special_tokens=True)
         both = ("--source", tmp_path / "42.h5", "--target", tmp_path / "137.h5")
         assert refused("joint_maps", spec, *both, "--out", tmp_path / "maps.h5") == 2
-    assert said in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert said in told
+    if "label" in change:
+        assert f"{tmp_path / '137.h5'}: fit: labels" in told
 
 
 def test_an_sae_of_another_pair_is_refused(files, maps, tmp_path):

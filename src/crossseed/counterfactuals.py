@@ -65,6 +65,8 @@ class Item(NamedTuple):
         original, edited, control: sentences.
         before, after: classes of original and control, and of the edited sentence.
         words_edited, words_control: how many words the edit and the control change.
+        group: number of the triple, and the filler of the original that has most values. Items of a group are one
+            template about one thing: no independent evidence.
     """
 
     edit: str
@@ -76,6 +78,7 @@ class Item(NamedTuple):
     after: str
     words_edited: int
     words_control: int
+    group: str
 
 
 class Counterfactuals(NamedTuple):
@@ -135,8 +138,8 @@ def read(path: Path, grammar: Grammar) -> Counterfactuals:
             )
         chosen = [filled[i] for i in spread(len(filled), MOST)]
         items += [
-            _item(f"{path}: {name}", name, edit, number, sentences, grammar)
-            for number, sentences in enumerate(chosen)
+            _item(f"{path}: {name}", name, edit, number, sentences, group, grammar)
+            for number, (*sentences, group) in enumerate(chosen)
         ]
     return Counterfactuals(Path(path).stem, file, items)
 
@@ -158,17 +161,20 @@ def grammar_of(path: Path) -> str:
 
 def _filled(
     path: Path, name: str, edit: Edit, file: CounterfactualFile
-) -> Iterator[tuple[str, str, str]]:
-    """(original, edited, control) of every triple with every combination of its fillers."""
-    for triple in edit.triples:
+) -> Iterator[tuple[str, str, str, str]]:
+    """(original, edited, control, group) of every triple with every combination of its fillers."""
+    for triple_number, triple in enumerate(edit.triples):
         templates = (triple.original, triple.edited, triple.control)
         try:
-            fields = [
-                field
-                for template in templates
-                for _, field, _, _ in string.Formatter().parse(template)
-                if field is not None
-            ]
+            fields, of_original = (
+                [
+                    field
+                    for template in some
+                    for _, field, _, _ in string.Formatter().parse(template)
+                    if field is not None
+                ]
+                for some in (templates, templates[:1])
+            )
         except ValueError as error:
             raise UserError(
                 f"{path}: {name}: {triple.original!r} or its edits are no templates ({error}); write {{name}} for "
@@ -178,10 +184,13 @@ def _filled(
         missing = [field for field in wanted if field not in file.fillers]
         if missing:
             raise UserError(f"{path}: {name} names {{{missing[0]}}}, which has no filler")
+        # The first of those that have as many values.
+        content = max(of_original, key=lambda field: len(file.fillers[field]), default=None)
         for values in itertools.product(*(file.fillers[field] for field in wanted)):
             by_name = dict(zip(wanted, values, strict=True))
             original, edited, control = (template.format(**by_name) for template in templates)
-            yield _capital(original), _capital(edited), _capital(control)
+            group = str(triple_number) + (f": {by_name[content]}" if content else "")
+            yield _capital(original), _capital(edited), _capital(control), group
 
 
 def _capital(text: str) -> str:
@@ -193,7 +202,8 @@ def _item(
     name: str,
     edit: Edit,
     number: int,
-    sentences: tuple[str, str, str],
+    sentences: Sequence[str],
+    group: str,
     grammar: Grammar,
 ) -> Item:
     original, edited, control = sentences
@@ -227,6 +237,7 @@ def _item(
         edit.after,
         changed["edit"],
         changed["control"],
+        group,
     )
 
 

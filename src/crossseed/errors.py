@@ -8,5 +8,10 @@ class UserError(Exception):
     """
 
 
+def at(where: str, said: str) -> str:
+    """A sentence that opens with where it is so, if that is known."""
+    return f"{where}: {said}" if where else said
+
+
 class TrainingDiverged(UserError):
     """A loss became NaN or infinite; the message names the cell and the step."""

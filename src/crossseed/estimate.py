@@ -403,7 +403,7 @@ def _padded(config: CohortConfig) -> int:
 
 def joint_mb(run: RunConfig, cohort: str, models: int) -> int:
     """Main memory of a job that runs models above a site, with an SAE of both in training, and all correlations of its
-    latents; activations are read through memory maps, but for what W is fitted on."""
+    latents; activations are read through memory maps, but for those of `fit`, which are shuffled."""
     assert run.joint is not None
     config = run.cohorts[cohort]
     width = config.width or 0
@@ -411,8 +411,7 @@ def joint_mb(run: RunConfig, cohort: str, models: int) -> int:
     # Weights, gradients, both moments, the best, and as they are saved; of two SAEs.
     saes = 2 * 7 * 2 * n * width * BYTES["float32"]
     correlations = 3 * n**2 * FLOAT64
-    most = max(config.sequences_of(split) for split in SPLITS) * _padded(config)
-    pairs = 2 * most * width * BYTES["float32"]
+    pairs = 2 * config.sequences_of("fit") * _padded(config) * width * BYTES["float32"]
     blocks = 6 * BLOCK_ROWS * n * BYTES["float32"]
     held = models * 2 * config.loaded_bytes + saes + correlations + pairs + blocks
     return BASE_MB + round(held / 1e6) + round(predictions_mb(config))

@@ -420,7 +420,12 @@ def joint_nulls(run: RunConfig) -> dict[str, list[Arm]]:
     if study is None:
         return {}
     return groups(
-        study.random, study.mismatched, study.shares, study.directions, list(study.complements)
+        study.random,
+        study.mismatched,
+        study.shares,
+        study.directions,
+        list(study.complements),
+        study.replicates,
     )
 
 

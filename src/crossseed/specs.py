@@ -700,7 +700,9 @@ def joint_tests(run: RunConfig, **pair: Any) -> Spec:
         **_joint_pair(run, **pair),
         "trainings": plan.tested_saes(run),
         "evaluation": study.evaluation.model_dump(include=COUNTED),
+        "center": study.center,
         "post_hoc": study.nulls.post_hoc,
+        "shuffled": study.nulls.shuffled,
     }
 
 
@@ -711,7 +713,7 @@ def joint_counterfactuals(run: RunConfig, **pair: Any) -> Spec:
     return {
         **_joint_models(run, **pair),
         **_row(run, plan.edited_condition(run)),
-        "evaluation": study.evaluation.model_dump(include={*COUNTED, "resamples"}),
+        "evaluation": study.evaluation.model_dump(include=COUNTED),
         **run.cohorts[pair["cohort"]].sentences_spec(),
         **study.counterfactuals.model_dump(include={"latents", "contexts"}),
     }

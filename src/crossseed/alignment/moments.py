@@ -80,12 +80,12 @@ class Moments:
         return found
 
     def merged(self, other: Self) -> Self:
-        """Moments of both sets of tokens together."""
+        """Moments of both sets of tokens together; both are of one kind."""
         if other._origin_a is None or other._origin_b is None:
             return self
         if self._origin_a is None or self._origin_b is None:
             return other
-        both = type(self)(len(self._a), len(self._b))
+        both = type(self)(len(self._a), len(self._b), self.cross_only)
         both.n = self.n + other.n
         both._origin_a, both._origin_b = self._origin_a, self._origin_b
         shift_a = other._origin_a.astype(np.float64) - self._origin_a
@@ -93,9 +93,10 @@ class Moments:
         n = other.n
         both._a = self._a + other._a + n * shift_a
         both._b = self._b + other._b + n * shift_b
-        both._aa = self._aa + _shifted(other._aa, other._a, other._a, shift_a, shift_a, n)
-        both._bb = self._bb + _shifted(other._bb, other._b, other._b, shift_b, shift_b, n)
         both._ba = self._ba + _shifted(other._ba, other._b, other._a, shift_b, shift_a, n)
+        if not self.cross_only:
+            both._aa = self._aa + _shifted(other._aa, other._a, other._a, shift_a, shift_a, n)
+            both._bb = self._bb + _shifted(other._bb, other._b, other._b, shift_b, shift_b, n)
         return both
 
     @property

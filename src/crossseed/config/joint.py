@@ -55,6 +55,11 @@ class JointNulls(Model):
     lambda_cross: NotNegative = Field(
         default=0.0, description="Weight of the cross loss in retrainings; published: 0."
     )
+    replicates: Annotated[int, Field(ge=1, le=12)] = Field(
+        default=5,
+        description="Retrainings with W, and with no map, each from a start and in an order of their own: without several, "
+        "what W adds is not told from what another start does. Published: 1.",
+    )
     random: CountOrZero = Field(
         default=30, description="Retrainings with a map drawn from the Haar law; published: 30."
     )
@@ -79,6 +84,10 @@ class JointNulls(Model):
     post_hoc: Annotated[int, Field(ge=99)] = Field(
         default=999,
         description="Haar draws of statistics that need no training; published: none, and p is at least 1/31 there.",
+    )
+    shuffled: Annotated[int, Field(ge=99)] = Field(
+        default=99,
+        description="Draws of W fitted on shuffled tokens, for the same statistics; not published.",
     )
 
 

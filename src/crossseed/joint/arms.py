@@ -6,6 +6,8 @@
                 the rest carried otherwise
 
 Retrainings are done in groups, a job each: those of a kind, random ones by tens, so that more draws leave the others be.
+Draws of `identity` and of `true` have one map, and starts and orders of their own, the same in both; those of the others are
+draws of the map, and start as draw 0 does.
 """
 
 from __future__ import annotations
@@ -35,6 +37,11 @@ class Arm(NamedTuple):
     directions: int | None = None
     complement: str | None = None
 
+    @property
+    def start(self) -> int:
+        """Number of its initial weights and order of examples; 0 for those of whole trainings."""
+        return self.draw if self.null in (IDENTITY, TRUE) else 0
+
 
 def groups(
     random: int,
@@ -42,10 +49,14 @@ def groups(
     shares: list[float],
     directions: list[int],
     complements: list[str],
+    replicates: int = 1,
 ) -> dict[str, list[Arm]]:
     """Arms by the name of their job."""
     found = {
-        "fitted": [Arm(IDENTITY), Arm(TRUE)],
+        **{
+            f"fitted{start or ''}": [Arm(IDENTITY, start), Arm(TRUE, start)]
+            for start in range(replicates)
+        },
         MISMATCHED: [Arm(MISMATCHED, draw) for draw in range(mismatched)],
         PARTIAL: [Arm(PARTIAL, 0, share) for share in shares],
         TOP: [Arm(TOP, 0, None, r, rest) for r in directions for rest in complements],

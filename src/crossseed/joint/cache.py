@@ -93,7 +93,7 @@ def write(
         UserError: activations are not finite in that type, or sequences are longer than the model's positions.
     """
     scored = {
-        split: _trimmed(upper.scored(found, predictions, *name, split))
+        split: _trimmed(upper.scored(found, predictions, *name, split), f"{path}: {split}")
         for split, found in sets.items()
     }
     progress = Progress("cache", sum(len(one.tokens_nt) for one in scored.values()))
@@ -127,10 +127,10 @@ def write(
     progress.close()
 
 
-def _trimmed(found: Scored) -> Scored:
+def _trimmed(found: Scored, where: str) -> Scored:
     """Without the positions at which every sequence is padded."""
     if not found.mask_nt.any():
-        raise UserError("a split has no tokens; make the token sets again")
+        raise UserError(f"{where} has no tokens; make the token sets again")
     longest = int(np.flatnonzero(found.mask_nt.any(axis=0))[-1]) + 1
     return found._replace(
         tokens_nt=found.tokens_nt[:, :longest],
@@ -211,6 +211,7 @@ def read(files: Sequence[Source], split: str) -> Cache:
         tokens=a["tokens"],
         document=a["document"],
         at=a.get("at"),
+        where=f"{path_a}, {path_b}: {split}",
     )
 
 

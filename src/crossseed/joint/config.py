@@ -106,7 +106,8 @@ class TrainingSettings(Model):
     )
     precision: Literal["float32", "bf16-mixed"] = Field(
         default="float32",
-        description="Arithmetic of matrix products; weights, losses and optimiser stay in float32. Published: mixed.",
+        description="Arithmetic of the SAE's matrix products; weights, losses, optimiser, and the models above the site, whose "
+        "passes are compared with clean ones, stay in float32. Published: mixed.",
     )
 
     def misfit(self, n_latents: int) -> str | None:

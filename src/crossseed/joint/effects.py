@@ -5,8 +5,9 @@ the peak, (edited − original) / original. Latents are chosen on the split `fit
 edited ones: those that fire in the sentences of a class and in few others. Each edit stands beside a neutral one of the
 same sentence.
 
-The sign test counts in how many items the edit lowers the peak more than the neutral edit does. Items that are filled
-from one template are not independent of each other: p says less than it seems to where templates are few.
+Items that are filled from one template and are about one thing are no independent evidence: intervals leave out such
+groups of items one after another, and the sign test counts in how many groups the edit lowers the peak more than the
+neutral edit does. Groups are few, so that p is seldom small; how much more it lowers it, with its interval, says more.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from crossseed.joint import evaluation
 from crossseed.joint.config import JointEvaluation
 from crossseed.joint.evaluation import Sides
 from crossseed.joint.upper import MODELS, Cache
-from crossseed.metrics import estimate, resample_weights
-from crossseed.seeding import generator
+from crossseed.metrics import Estimate, jackknife
 
 if TYPE_CHECKING:
     from crossseed.counterfactuals import Item
@@ -36,7 +36,7 @@ class Latent(NamedTuple):
 
     Attributes:
         label: name of the class. latent: number. r: correlation of both models on `eval`, over tokens.
-        universal: whether it counts as such. tells: by model, the chance that its peak in a sentence of the class exceeds
+        universal: whether it counts as such there. tells: by model, the chance that its peak in a sentence of the class exceeds
             that in another, on `fit` (area under the curve).
     """
 
@@ -78,17 +78,17 @@ def chosen(
     classes: Sequence[str],
     wanted: int,
     config: JointEvaluation,
-    *name: object,
 ) -> list[Latent]:
     """The latents of each class that tell it best in the model in which they tell it worse.
 
     Args:
-        fit: examples that they are chosen on. scored: of `eval`, for r. wanted: latents a class, at most.
+        fit: examples that they are chosen on, of those that fire there on enough tokens in both models.
+        scored: of `eval`, for r, which decides nothing. wanted: latents a class, at most.
     """
-    universality = evaluation.universality(sides, scored, config, *name)
+    about = config.model_copy(update={"resamples": 0, "shifts": 0})
+    universality = evaluation.universality(sides, scored, about)
     by_model = peaks(sides, fit)
-    # A latent that never fires on `fit` tells nothing.
-    live = np.all([peak.max(axis=0) > 0 for peak in by_model], axis=0) & universality.active_f
+    live = np.all(evaluation.fired(sides, fit) >= config.active_tokens, axis=0)
     found = []
     for number, label in enumerate(classes):
         own = fit.labels == number
@@ -102,7 +102,8 @@ def chosen(
             if worse[latent] > 0.5:
                 r = float(universality.r_f[latent])
                 both = (float(tells[0, latent]), float(tells[1, latent]))
-                found.append(Latent(label, int(latent), r, r >= config.threshold, both))
+                universal = bool(universality.active_f[latent]) and r >= config.threshold
+                found.append(Latent(label, int(latent), r, universal, both))
     return found
 
 
@@ -134,6 +135,7 @@ def tried(latents: Sequence[Latent], items: Sequence[Edited]) -> Iterator[dict[s
                     "after": one.item.after,
                     "model": name,
                     "item": one.item.number,
+                    "group": one.item.group,
                     **{kind: getattr(one.item, kind) for kind in KINDS},
                     **{f"peak_{kind}": value for kind, value in peak.items()},
                     "effect": None if silent else (peak["edited"] - before) / before,
@@ -158,27 +160,39 @@ def holm(p_n: Sequence[float]) -> list[float]:
     return found
 
 
-def summaries(
-    latents: Sequence[Latent], rows: Sequence[Mapping[str, Any]], resamples: int, *name: object
-) -> list[dict[str, Any]]:
+def over_groups(values_n: np.ndarray, group_n: np.ndarray) -> Estimate:
+    """Mean over items, with its interval over groups of them; without one where there are fewer than three."""
+    mean, groups = float(values_n.mean()), np.unique(group_n)
+    if len(groups) < 2:
+        return Estimate(mean)
+    return jackknife(mean, np.array([values_n[group_n != one].mean() for one in groups]))
+
+
+def summaries(latents: Sequence[Latent], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A row for each latent, edit and model; items whose original leaves the latent silent have no effect and are counted.
 
+    p is corrected among the edits that change the class, and among those that do not, which show what an edit does that
+    means nothing.
+
     Args:
-        rows: of `tried`. resamples: of items, behind the intervals. name: of these draws.
+        rows: of `tried`.
     """
-    groups: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    tests: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for one in rows:
-        group = tuple(one[key] for key in ("class", "latent", "edit", "after", "model"))
-        groups.setdefault(group, []).append(one)
+        test = tuple(one[key] for key in ("class", "latent", "edit", "after", "model"))
+        tests.setdefault(test, []).append(one)
     by_latent = {(latent.label, latent.latent): latent for latent in latents}
     found = []
-    for (label, number, edit, after, model), part in groups.items():
+    for (label, number, edit, after, model), part in tests.items():
         latent = by_latent[label, number]
         loud = [one for one in part if one["effect"] is not None]
         values = {
             key: np.array([one[of] for one in loud], dtype=float)
             for key, of in (("effect", "effect"), ("control", "effect_control"))
         }
+        values["difference"] = values["effect"] - values["control"]
+        group_of = np.array([one["group"] for one in loud])
+        groups = np.unique(group_of)
         row: dict[str, Any] = {
             "class": label,
             "latent": number,
@@ -191,20 +205,23 @@ def summaries(
             "model": model,
             "items": len(part),
             "silent": len(part) - len(loud),
+            "groups": len(groups),
         }
         for key, of in values.items():
             row |= {key: None, f"{key}_low": None, f"{key}_high": None}
             if len(of):
-                rng = generator("bootstrap", *name, label, number, edit, model)
-                weights = resample_weights(rng, len(of), resamples)
-                mean = estimate((weights @ of) / len(of))
+                mean = over_groups(of, group_of)
                 row |= {key: mean.value, f"{key}_low": mean.low, f"{key}_high": mean.high}
-        row["lower"] = int((values["effect"] < values["control"]).sum())
-        row["higher"] = int((values["effect"] > values["control"]).sum())
-        row["p"] = sign_test(row["lower"], row["higher"])
+        of_group = np.array([values["difference"][group_of == one].mean() for one in groups])
+        for key, differences in (("", values["difference"]), ("groups_", of_group)):
+            row[f"{key}lower"] = int((differences < 0).sum())
+            row[f"{key}higher"] = int((differences > 0).sum())
+        row["p"] = sign_test(row["groups_lower"], row["groups_higher"])
         found.append(row)
-    for row, corrected in zip(found, holm([row["p"] for row in found]), strict=True):
-        row["p_holm"] = corrected
+    for changes in (True, False):
+        family = [row for row in found if (row["class"] != row["after"]) == changes]
+        for row, corrected in zip(family, holm([row["p"] for row in family]), strict=True):
+            row["p_holm"] = corrected
     return found
 
 

@@ -3,7 +3,9 @@
 Correlations are of a latent's activations in A with those in B over all coded tokens; a token is a row, or in the
 pooled variant a text, by the mean over its tokens. Sums are kept by units of whole examples, of which intervals are
 bootstrapped; memory does not grow with the tokens. The null shifts one model's tokens against the other's, by the same
-number within each block of them: every latent keeps its density and its values, and meets other tokens.
+number within each block of them: every latent keeps its density and its values, and meets other tokens. Where latents are
+matched, the matching is of the null too: they are matched on tokens shifted by half a block, and scored on such, so that
+what matching gains on the tokens it is scored on is in the null as it is in the value.
 """
 
 from __future__ import annotations
@@ -16,9 +18,9 @@ import numpy as np
 import torch
 
 from crossseed.alignment.maps import AffineMap
-from crossseed.errors import UserError
+from crossseed.errors import UserError, at
 from crossseed.joint import losses
-from crossseed.joint.config import CROSSCODER, JointEvaluation
+from crossseed.joint.config import JointEvaluation
 from crossseed.joint.model import JointSAE, recarried
 from crossseed.joint.upper import Cache, Upper
 from crossseed.matching import assignment
@@ -88,49 +90,54 @@ class Block(NamedTuple):
     Attributes:
         units: the units they belong to. starts: first row of each of these in the block.
         a_nf, b_nf: (rows, latents).
+        elsewhere_nf: B's in rows of other tokens, half a block away; None where they are not asked for.
     """
 
     units: slice
     starts: np.ndarray
     a_nf: np.ndarray
     b_nf: np.ndarray
+    elsewhere_nf: np.ndarray | None
 
 
 def blocks(
-    sides: Sides, cache: Cache, pooled: bool = False, block_tokens: int = BLOCK_TOKENS
+    sides: Sides,
+    cache: Cache,
+    pooled: bool = False,
+    block_tokens: int = BLOCK_TOKENS,
+    elsewhere: bool = False,
 ) -> Iterator[Block]:
     """A split in blocks of whole examples, of about so many coded tokens.
 
     Args:
         sides: how each model is encoded. pooled: rows are examples, by the mean over their tokens.
+        elsewhere: whether B's latents are wanted at other tokens too, those that `Correlations.null` is of.
     """
-    coded = cache.coded(sides[0].sae.config.special_tokens)
+    special = sides[0].sae.config.special_tokens
+    coded = cache.coded(special)
     lengths = coded.sum(axis=1)
     if not lengths.all():
-        raise UserError("an example has nothing but special tokens; set special_tokens to true")
+        said = "an example has nothing but special tokens; set special_tokens to true"
+        raise UserError(at(cache.where, said))
     unit = unit_of(cache.document)
-    ends = np.cumsum(lengths)
-    first = 0
-    while first < len(cache):
-        done = ends[first] - lengths[first]
-        last = max(first + 1, int(np.searchsorted(ends, done + block_tokens, side="right")))
-        where = coded[first:last]
+    for part in cache.parts(special, block_tokens):
         found = [
-            side.codes(cache.h[side.model][first:last][where].astype(np.float32)) for side in sides
+            side.codes(cache.h[side.model][part][coded[part]].astype(np.float32)) for side in sides
         ]
-        of_row = unit[first:last] if pooled else np.repeat(unit[first:last], lengths[first:last])
+        if elsewhere:
+            # Before tokens are pooled: matching is on tokens.
+            found.append(np.roll(found[1], len(found[1]) // 2, axis=0))
+        of_row = unit[part] if pooled else np.repeat(unit[part], lengths[part])
         if pooled:
-            begins = np.r_[0, np.cumsum(lengths[first:last])[:-1]]
-            found = [
-                (sum_units(h, begins) / lengths[first:last, None]).astype(np.float32) for h in found
-            ]
+            begins = np.r_[0, np.cumsum(lengths[part])[:-1]]
+            found = [(sum_units(h, begins) / lengths[part, None]).astype(np.float32) for h in found]
         yield Block(
             slice(int(of_row[0]), int(of_row[-1]) + 1),
             np.flatnonzero(np.r_[True, of_row[1:] != of_row[:-1]]),
             found[0],
             found[1],
+            found[2] if elsewhere else None,
         )
-        first = last
 
 
 def correlations(sides: Sides, cache: Cache, pooled: bool = False) -> Correlations:
@@ -141,18 +148,34 @@ def correlations(sides: Sides, cache: Cache, pooled: bool = False) -> Correlatio
     return found
 
 
-def matched(found: Correlations, null: bool = False) -> np.ndarray:
-    """B's latent for each of A's, one to one, with the largest sum of correlations; dead ones correlate by 0.
+def fired(sides: Sides, cache: Cache) -> np.ndarray:
+    """On how many coded tokens of a split each latent fires, in A and in B, (2, latents)."""
+    found = np.zeros((2, sides[0].sae.n_latents))
+    for block in blocks(sides, cache):
+        for count, h in zip(found, (block.a_nf, block.b_nf), strict=True):
+            count += (h > 0).sum(axis=0)
+    return found
+
+
+class Pairing(NamedTuple):
+    """B's latent for each of A's, one to one, (latents,).
+
+    Attributes:
+        partner: with the largest sum of correlations; dead ones correlate by 0.
+        null: the same where A's tokens are matched with other tokens of B.
+    """
+
+    partner: np.ndarray
+    null: np.ndarray
+
+
+def matched(found: Correlations) -> Pairing:
+    """Latents matched on a split.
 
     Fitted on the split `fit` and scored on `eval` this is condition 2 or 3; fitted on `eval` too it is their in-sample
     variant, in which chance matches correlate.
-
-    Args:
-        null: match A's tokens with other tokens of B instead.
     """
-    correlation = found.null() if null else found.between(0, 1)
-    partner: np.ndarray = assignment.dense(correlation).partner
-    return partner
+    return Pairing(*(assignment.dense(r).partner for r in (found.between(0, 1), found.null())))
 
 
 class Measured(NamedTuple):
@@ -166,7 +189,8 @@ class Universality(NamedTuple):
     """Latents of A against those of B.
 
     Attributes:
-        r_f: Pearson r of each latent, 0 where one side is constant, (latents,). null_r_sf: of each shift.
+        r_f: Pearson r of each latent, 0 where one side is constant, (latents,). null_r_sf: of each shift; of matched
+            latents under the matching's null, (1, latents).
         active_f: fires on enough tokens in both models. mean_f: mean activation over both.
         measured: ``active`` and ``universal`` (counts), ``dead_share`` (of all latents), ``universal_share`` and
             ``mean_r`` (of active ones), ``topN_r``.
@@ -188,51 +212,59 @@ def universality(
     cache: Cache,
     config: JointEvaluation,
     *name: object,
-    partner: np.ndarray | None = None,
+    pairing: Pairing | None = None,
     pooled: bool = False,
 ) -> Universality:
     """How well latents of two models agree on held-out examples.
 
     Args:
         sides: how each model is encoded. cache: examples of the split `eval`.
+        config: with 0 resamples there is no interval, with 0 shifts no null.
         name: of the draws of shifts and resamples.
-        partner: B's latent for each of A's (`matched`); None pairs equal indices.
+        pairing: B's latent for each of A's (`matched`); None pairs equal indices.
         pooled: rows are texts instead of tokens.
     """
     starts = unit_starts(cache.document)
     n_units, n_latents = len(starts), sides[0].sae.n_latents
     own = LatentSums(n_units, n_latents)
-    sums = FiringSums(own)
+    sums, chance = FiringSums(own), FiringSums(own)
     fired = np.zeros((2, n_units, n_latents))
-    shifted = np.zeros((config.shifts, n_latents))
+    fired_by_chance = np.zeros(n_latents)
+    shifted = np.zeros((0 if pairing else config.shifts, n_latents))
     rng = generator("joint-shifts", *name)
-    for block in blocks(sides, cache, pooled):
+    for block in blocks(sides, cache, pooled, elsewhere=pairing is not None):
         a, b = block.a_nf, block.b_nf
-        b = b if partner is None else np.ascontiguousarray(b[:, partner])
         own.add(block.units, block.starts, a)
+        if pairing is not None and block.elsewhere_nf is not None:
+            b = np.ascontiguousarray(b[:, pairing.partner])
+            other = np.ascontiguousarray(block.elsewhere_nf[:, pairing.null])
+            chance.add(block.units, block.starts, a, other)
+            fired_by_chance += (other > 0).sum(axis=0)
         sums.add(block.units, block.starts, a, b)
         for number, h in enumerate((a, b)):
             fired[number, block.units] += sum_units(h > 0, block.starts)
         # Far from where tokens would meet themselves, or those of their own text.
-        for number, share in enumerate(rng.uniform(0.25, 0.75, config.shifts)):
+        for number, share in enumerate(rng.uniform(0.25, 0.75, len(shifted))):
             shifted[number] += _shifted_product(a, b, max(1, round(share * len(a))))
     weights = resample_weights(generator("bootstrap", *name), n_units, config.resamples)
     every = np.arange(n_latents)
-    live = sums.live()
-    r = np.where(live, np.nan_to_num(sums.correlations(weights, every)), 0.0)
+    r, means = _pearson(sums, weights, every), _means(sums, weights)
     unknown = np.isnan(weights).any(axis=1)
     active = np.all([weights @ counts >= config.active_tokens for counts in fired], axis=0)
-    means = (weights @ own.first + weights @ sums.other.first) / (2 * (weights @ own.n))[:, None]
-    null_r = _null(own, sums.other, shifted, live)
-    n_null = len(null_r)
     found = _summaries(r, active, means, config)
-    nulls = _summaries(
-        null_r, np.repeat(active[:1], n_null, axis=0), np.repeat(means[:1], n_null, axis=0), config
-    )
+    if pairing is None:
+        null_r = _null(own, sums.other, shifted, sums.live())
+        # Shifts change neither who fires nor how much.
+        null_active, null_means = (np.repeat(x[:1], len(null_r), axis=0) for x in (active, means))
+    else:
+        null_r, null_means = _pearson(chance, weights[:1], every), _means(chance, weights[:1])
+        both = fired[0].sum(axis=0), fired_by_chance
+        null_active = np.all([count >= config.active_tokens for count in both], axis=0)[None]
+    nulls = _summaries(null_r, null_active, null_means, config)
     measured = {}
     for key, values in found.items():
         values = np.where(unknown, np.nan, values)
-        by_pairing = key not in ("active", "dead_share")
+        by_pairing = key not in ("active", "dead_share") and len(null_r) > 0
         null = float(np.mean(nulls[key])) if by_pairing else float("nan")
         measured[key] = Measured(estimate(values), null)
     n_active = int(active[0].sum())
@@ -245,6 +277,21 @@ def universality(
         {f"top{n}_r": min(n, n_active) for n in config.tops},
         int(own.n.sum()),
     )
+
+
+def _pearson(sums: FiringSums, weights: np.ndarray, latents: np.ndarray) -> np.ndarray:
+    """r of some latents, (rows of weights, latents), 0 where one side is constant."""
+    found: np.ndarray = np.where(
+        sums.live()[latents], np.nan_to_num(sums.correlations(weights, latents)), 0.0
+    )
+    return found
+
+
+def _means(sums: FiringSums, weights: np.ndarray) -> np.ndarray:
+    """Mean activations over both sides, (rows of weights, latents)."""
+    total = weights @ sums.own.first + weights @ sums.other.first
+    found: np.ndarray = total / (2 * (weights @ sums.own.n))[:, None]
+    return found
 
 
 def _shifted_product(a_nf: np.ndarray, b_nf: np.ndarray, by: int) -> np.ndarray:
@@ -400,24 +447,6 @@ def mean_absolute_cosine(unit_fd: np.ndarray) -> float:
 def random_absolute_cosine(width: int) -> float:
     """Its expectation for independent random directions: Γ(d/2) / (√π Γ((d + 1)/2))."""
     return math.exp(math.lgamma(width / 2) - math.lgamma((width + 1) / 2)) / math.sqrt(math.pi)
-
-
-def relative_norms(sae: JointSAE) -> np.ndarray:
-    """Share of model A's part in the decoder lengths of each latent of a crosscoder: about 1/2 where a latent is of both,
-    near 0 or 1 where it is of one.
-
-    Raises:
-        UserError: it is no crosscoder.
-    """
-    if sae.config.kind != CROSSCODER:
-        raise UserError(
-            f"kind {sae.config.kind} has no decoder lengths to compare; a crosscoder has"
-        )
-    with torch.no_grad():
-        parts = sae.coders[0].decoder().cpu().tensor_split(2, dim=1)
-    a, b = (torch.linalg.vector_norm(part, dim=1).numpy() for part in parts)
-    found: np.ndarray = a / (a + b)
-    return found
 
 
 class Projection(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 
 from crossseed.alignment.maps import AffineMap
 from crossseed.joint import maps, samplesize
-from crossseed.joint.maps import Pairs
+from crossseed.joint.maps import Tokens
 from crossseed.joint.upper import Cache
 from crossseed.metrics import estimate, resample_weights, sum_units, unit_of
 from crossseed.seeding import generator
@@ -18,14 +18,9 @@ IDENTITY, TRUE, RIDGE, PERMUTATION = "identity", "true", "ridge", "permutation"
 MISMATCHED, RANDOM = "mismatched", "random"
 
 
-def trained_with(pairs: Pairs, center: bool) -> dict[str, AffineMap]:
+def trained_with(tokens: Tokens, center: bool) -> dict[str, AffineMap]:
     """The maps that SAEs are trained with."""
-    return {TRUE: maps.true(pairs, center), RIDGE: maps.ridge(pairs, center)}
-
-
-def pairs_of(cache: Cache, special_tokens: bool) -> Pairs:
-    """All coded tokens of a split."""
-    return cache.pairs(np.arange(len(cache)), special_tokens)
+    return {TRUE: maps.true(tokens, center), RIDGE: maps.ridge(tokens, center)}
 
 
 def rows(
@@ -36,7 +31,9 @@ def rows(
     Args:
         fit: what maps are fitted on. held_out: examples of `eval`.
     """
-    pairs, scored = pairs_of(fit, special_tokens), pairs_of(held_out, special_tokens)
+    # Shuffling takes all tokens at once; `fit` has few.
+    pairs = fit.pairs(slice(None), special_tokens)
+    scored = held_out.coded_tokens(special_tokens)
     unit = unit_of(held_out.document)
     starts = np.flatnonzero(np.r_[True, unit[1:] != unit[:-1]])
     weights = resample_weights(generator("bootstrap", *name), len(starts), resamples)
@@ -71,13 +68,22 @@ def rows(
 
 
 def sizes(
-    train: Pairs, held_out: Pairs, sequences: Sequence[int], center: bool, *name: object
+    train: Tokens, held_out: Tokens, sequences: Sequence[int], center: bool, *name: object
 ) -> Iterator[dict[str, Any]]:
-    """W of growing parts of `train`, against W of all of it."""
-    cross = maps.cross_product(train, center)
-    within = samplesize.axes(cross, samplesize.shared_components(cross)["k99"])
-    for one in samplesize.curve(train, held_out, sequences, within, center, *name):
+    """W of growing parts of `train`, against W of all of it; the same where A's tokens are paired with others of B."""
+    cross = maps.cross_product(maps.moments(train, cross_only=True), center)
+    r = samplesize.shared_components(cross)["k99"]
+    by_chance = maps.Elsewhere(train)
+    own, null = (
+        samplesize.curve(tokens, held_out, sequences, _axes(tokens, r, center), center, *name)
+        for tokens in (train, by_chance)
+    )
+    for one, other in zip(own, null, strict=True):
         yield {
+            "null_distance": other.distance.whole,
+            "null_inside": other.distance.inside,
+            "null_outside": other.distance.outside,
+            "null_nre": other.nre,
             "sequences": one.sequences,
             "tokens": one.tokens,
             "distance": one.distance.whole,
@@ -85,27 +91,43 @@ def sizes(
             "distance_of_random": one.distance.of_random,
             "inside": one.distance.inside,
             "inside_of_most": one.distance.of_most_inside,
+            "inside_of_random": one.distance.inside_of_random,
             "outside": one.distance.outside,
+            "outside_of_random": one.distance.outside_of_random,
             "nre": one.nre,
             "gain": one.gain,
             "flat": None if one.flat is None else int(one.flat),
         }
 
 
+def _axes(tokens: Tokens, r: int, center: bool) -> samplesize.Axes:
+    """The leading singular directions of these tokens."""
+    cross = maps.cross_product(maps.moments(tokens, cross_only=True), center)
+    return samplesize.axes(cross, r)
+
+
 def halves(
-    by_split: Mapping[str, Pairs], center: bool, splits: int, *name: object
+    by_split: Mapping[str, Tokens], center: bool, splits: int, *name: object
 ) -> Iterator[dict[str, Any]]:
-    """W of random halves of each split."""
-    for split, pairs in by_split.items():
-        cross = maps.cross_product(pairs, center)
+    """W of random halves of each split; the same where A's tokens are paired with others of B."""
+    for split, tokens in by_split.items():
+        of = maps.moments(tokens, cross_only=True)
+        cross = maps.cross_product(of, center)
         counts = samplesize.shared_components(cross)
-        within = samplesize.axes(cross, counts["k99"])
-        apart = samplesize.halves(pairs, within, center, splits, *name, split)
+        apart, null = (
+            samplesize.halves(
+                both, _axes(both, counts["k99"], center), center, splits, *name, split
+            )
+            for both in (tokens, maps.Elsewhere(tokens))
+        )
         yield {
             "split": split,
-            "sequences": len(np.unique(pairs.sequence_n)),
-            "tokens": len(pairs.a_nd),
+            "sequences": tokens.n_sequences,
+            "tokens": of.n,
             "splits": splits,
             **apart._asdict(),
+            "null_mean": null.mean,
+            "null_inside": null.inside_mean,
+            "null_outside": null.outside_mean,
             **counts,
         }

@@ -6,14 +6,15 @@ Equation 1: W = argmin over O(d) of ‖H_B W − H_A‖_F, the orthogonal factor
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Iterator
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
 from crossseed.alignment import ladder
 from crossseed.alignment.maps import AffineMap, haar_orthogonal, identity, procrustes
 from crossseed.alignment.moments import Moments
-from crossseed.errors import UserError
+from crossseed.errors import UserError, at
 
 Complement = Literal["identity", "haar"]
 BLOCK_ROWS = 8192
@@ -29,42 +30,111 @@ class Pairs(NamedTuple):
     Attributes:
         a_nd, b_nd: (tokens, width) each.
         sequence_n: the sequence each token belongs to, non-decreasing.
+        where: opens the sentence of an error: what they are of.
     """
 
     a_nd: np.ndarray
     b_nd: np.ndarray
     sequence_n: np.ndarray
+    where: str = ""
 
-    def rows(self, chosen: np.ndarray) -> Pairs:
+    @property
+    def width(self) -> int:
+        return int(self.a_nd.shape[1])
+
+    @property
+    def n_sequences(self) -> int:
+        return int(self.sequence_n.max(initial=-1)) + 1
+
+    def rows(self, chosen: np.ndarray | slice) -> Pairs:
         """Those tokens alone."""
-        return Pairs(self.a_nd[chosen], self.b_nd[chosen], self.sequence_n[chosen])
+        a, b, sequence = (x[chosen] for x in (self.a_nd, self.b_nd, self.sequence_n))
+        return Pairs(a, b, sequence, self.where)
+
+    def blocks(self) -> Iterator[Pairs]:
+        """All of them, some at a time."""
+        longest = max(len(x) for x in (self.a_nd, self.b_nd, self.sequence_n))
+        for begin in range(0, longest, BLOCK_ROWS):
+            yield self.rows(slice(begin, begin + BLOCK_ROWS))
 
 
-def checked(pairs: Pairs) -> Pairs:
-    """The same pairs.
+class Tokens(Protocol):
+    """Tokens of both models that need not lie in memory at once (`Pairs`, or of a file those of a split)."""
+
+    @property
+    def where(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def n_sequences(self) -> int: ...
+
+    def blocks(self) -> Iterator[Pairs]:
+        """All of them, some at a time, in the order of their sequences."""
+        ...
+
+
+class Elsewhere(NamedTuple):
+    """The same tokens, A's paired with other tokens of B, half a block away: what is left in common are means."""
+
+    tokens: Tokens
+
+    @property
+    def where(self) -> str:
+        return self.tokens.where
+
+    @property
+    def width(self) -> int:
+        return self.tokens.width
+
+    @property
+    def n_sequences(self) -> int:
+        return self.tokens.n_sequences
+
+    def blocks(self) -> Iterator[Pairs]:
+        """All of them, some at a time, in the order of A's sequences."""
+        for part in self.tokens.blocks():
+            yield part._replace(b_nd=np.roll(part.b_nd, len(part.b_nd) // 2, axis=0))
+
+
+def checked(tokens: Tokens) -> Iterator[Pairs]:
+    """The tokens' blocks.
 
     Raises:
         UserError: the models have other widths or tokens, or there are none, or values are not finite.
     """
-    a, b = pairs.a_nd, pairs.b_nd
-    if a.shape != b.shape or len(a) != len(pairs.sequence_n):
-        raise UserError(
-            f"activations of shapes {a.shape} and {b.shape} with {len(pairs.sequence_n)} sequence numbers are not of the "
-            "same tokens; extract both models again on the same tokens, at sites of one width"
-        )
-    if not len(a):
-        raise UserError("there are no tokens to fit W on; take more sequences")
-    if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise UserError("activations that W is fitted on are not finite; extract them again")
-    return pairs
+    n = 0
+    for part in tokens.blocks():
+        a, b = part.a_nd, part.b_nd
+        if a.shape != b.shape or len(a) != len(part.sequence_n):
+            raise UserError(
+                at(
+                    part.where,
+                    f"activations of shapes {a.shape} and {b.shape} with {len(part.sequence_n)} sequence numbers are not of "
+                    "the same tokens; extract both models again on the same tokens, at sites of one width",
+                )
+            )
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            said = "activations that W is fitted on are not finite; extract them again"
+            raise UserError(at(part.where, said))
+        n += len(a)
+        yield part
+    if not n:
+        said = "there are no tokens to fit W on; take more sequences"
+        raise UserError(at(tokens.where, said))
 
 
-def moments(pairs: Pairs, cross_only: bool = False) -> Moments:
-    """First and second moments, in float64."""
-    found = Moments(pairs.a_nd.shape[1], pairs.b_nd.shape[1], cross_only)
-    for begin in range(0, len(pairs.a_nd), BLOCK_ROWS):
-        part = slice(begin, begin + BLOCK_ROWS)
-        found.add(pairs.a_nd[part].astype(np.float64), pairs.b_nd[part].astype(np.float64))
+def moments(
+    tokens: Tokens, cross_only: bool = False, chosen_s: np.ndarray | None = None
+) -> Moments:
+    """First and second moments, in float64.
+
+    Args:
+        cross_only: without the covariances of a and of b. chosen_s: by sequence, whether it counts; None for all.
+    """
+    found = Moments(tokens.width, tokens.width, cross_only)
+    for part in checked(tokens):
+        own = part if chosen_s is None else part.rows(chosen_s[part.sequence_n])
+        found.add(own.a_nd.astype(np.float64), own.b_nd.astype(np.float64))
     return found
 
 
@@ -88,25 +158,33 @@ def _mapped(matrix_dd: np.ndarray, of: Moments) -> AffineMap:
     return AffineMap(matrix_dd, of.mean_b, of.mean_a)
 
 
-def cross_product(pairs: Pairs, center: bool = False) -> np.ndarray:
+def cross_product(of: Moments, center: bool = False) -> np.ndarray:
     """H_Bᵀ H_A over the tokens, divided by their number; about the means with `center`, (width, width)."""
-    of = moments(pairs, cross_only=True)
     return of.cross_covariance if center else of.cross_covariance + np.outer(of.mean_b, of.mean_a)
 
 
-def true(pairs: Pairs, center: bool = False) -> AffineMap:
+def rotation(of: Moments, center: bool = False) -> AffineMap:
+    """The rotation that moments decide (equation 1); with `center` it carries the mean too."""
+    matrix = procrustes(cross_product(of, center))
+    nothing = np.zeros(len(matrix))
+    means = (of.mean_b, of.mean_a) if center else (nothing, nothing)
+    return AffineMap(matrix, *means)
+
+
+def true(tokens: Tokens, center: bool = False) -> AffineMap:
     """The fitted rotation (equation 1); its determinant may be −1."""
-    rotation = procrustes(cross_product(checked(pairs), center))
-    nothing = np.zeros(len(rotation))
-    if not center:
-        return AffineMap(rotation, nothing, nothing)
-    means = (x.mean(axis=0, dtype=np.float64) for x in (pairs.b_nd, pairs.a_nd))
-    return AffineMap(rotation, *means)
+    return rotation(moments(tokens, cross_only=True), center)
 
 
 def unaligned(width: int) -> AffineMap:
     """W = I: condition 4."""
     return identity(width)
+
+
+def about_means(carried: AffineMap, tokens: Tokens) -> AffineMap:
+    """The same matrix about the means of some tokens, which it carries as a centred W does."""
+    of = moments(tokens, cross_only=True)
+    return carried._replace(shift_in_d=of.mean_b, shift_out_d=of.mean_a)
 
 
 def shuffled_rows(rng: np.random.Generator, n: int, share: float) -> np.ndarray:
@@ -128,12 +206,12 @@ def shuffled(
     rng: np.random.Generator, pairs: Pairs, share: float = 1.0, center: bool = False
 ) -> AffineMap:
     """Procrustes where a share of B's tokens is paired with others of A; with all, the mismatched null."""
-    order = shuffled_rows(rng, len(checked(pairs).a_nd), share)
+    order = shuffled_rows(rng, len(pairs.a_nd), share)
     return true(pairs._replace(b_nd=pairs.b_nd[order]), center)
 
 
 def restricted(
-    rng: np.random.Generator, pairs: Pairs, r: int, complement: Complement, center: bool = False
+    rng: np.random.Generator, tokens: Tokens, r: int, complement: Complement, center: bool = False
 ) -> AffineMap:
     """Procrustes on B's r leading principal directions; the rest is carried by the orthogonal map that is closest to
     the identity, or by one drawn from the Haar law.
@@ -141,7 +219,7 @@ def restricted(
     Raises:
         UserError: r is not from 1 to the width.
     """
-    of = about(moments(checked(pairs)), center)
+    of = about(moments(tokens), center)
     width = len(of.mean_b)
     if not 1 <= r <= width:
         raise UserError(
@@ -162,13 +240,13 @@ def haar(rng: np.random.Generator, width: int) -> AffineMap:
     return AffineMap(haar_orthogonal(rng, width), np.zeros(width), np.zeros(width))
 
 
-def permutation(pairs: Pairs, center: bool = False) -> AffineMap:
+def permutation(tokens: Tokens, center: bool = False) -> AffineMap:
     """The best map that only permutes dimensions."""
-    of = about(moments(checked(pairs)), center)
+    of = about(moments(tokens), center)
     return _mapped(ladder.permutation(of.cross_covariance, signed=False), of)
 
 
-def ridge(pairs: Pairs, center: bool = False) -> AffineMap:
+def ridge(tokens: Tokens, center: bool = False) -> AffineMap:
     """The linear map with the penalty that does best across halves of the sequences, of those with a way back.
 
     Where little of A can be told from B, the best linear map shrinks most directions to nothing, and its inverse is noise.
@@ -178,33 +256,30 @@ def ridge(pairs: Pairs, center: bool = False) -> AffineMap:
     Raises:
         UserError: there is one sequence.
     """
-    checked(pairs)
-    numbers = np.unique(pairs.sequence_n)
-    if len(numbers) < 2:
-        raise UserError(
-            "the ridge map is chosen across halves, and one sequence has none; take more"
-        )
-    first = np.isin(pairs.sequence_n, numbers[::2])
-    halves = [about(moments(pairs.rows(chosen)), center) for chosen in (first, ~first)]
+    if tokens.n_sequences < 2:
+        said = "the ridge map is chosen across halves, and one sequence has none; take more"
+        raise UserError(at(tokens.where, said))
+    first = np.arange(tokens.n_sequences) % 2 == 0
+    halves = [about(moments(tokens, chosen_s=chosen), center) for chosen in (first, ~first)]
     scores = np.zeros(len(PENALTIES))
     for fitted, held_out in (halves, halves[::-1]):
-        rotation = procrustes(fitted.cross_covariance)
-        missed = held_out.cross_covariance - held_out.covariance_b @ rotation
-        for number, m in enumerate(ladder.ridges(_beyond(fitted, rotation), PENALTIES)):
+        turn = procrustes(fitted.cross_covariance)
+        missed = held_out.cross_covariance - held_out.covariance_b @ turn
+        for number, m in enumerate(ladder.ridges(_beyond(fitted, turn), PENALTIES)):
             scores[number] += np.sum((held_out.covariance_b @ m) * m) - 2 * np.sum(m * missed)
     whole = halves[0].merged(halves[1])
-    rotation = procrustes(whole.cross_covariance)
-    found = [rotation + m for m in ladder.ridges(_beyond(whole, rotation), PENALTIES)]
+    turn = procrustes(whole.cross_covariance)
+    found = [turn + m for m in ladder.ridges(_beyond(whole, turn), PENALTIES)]
     # The rotation itself where no penalty is large enough.
     scores[[np.linalg.cond(matrix) > MOST_SPREAD for matrix in found]] = np.inf
     best = int(np.argmin(scores))
-    return _mapped(found[best] if np.isfinite(scores[best]) else rotation, whole)
+    return _mapped(found[best] if np.isfinite(scores[best]) else turn, whole)
 
 
-def _beyond(of: Moments, rotation: np.ndarray) -> Moments:
+def _beyond(of: Moments, turn_dd: np.ndarray) -> Moments:
     """Moments of b with what a rotation of b leaves of a."""
-    missed = of.cross_covariance - of.covariance_b @ rotation
-    nothing = np.zeros(len(rotation))
+    missed = of.cross_covariance - of.covariance_b @ turn_dd
+    nothing = np.zeros(len(turn_dd))
     return Moments.known(of.n, nothing, nothing, of.covariance_a, of.covariance_b, missed)
 
 
@@ -220,24 +295,24 @@ def back(carried: AffineMap) -> AffineMap:
         raise UserError(f"W has no way back to model B: {error}; take an orthogonal W") from error
 
 
-def squares(carried: AffineMap, pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+def squares(carried: AffineMap, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
     """‖h_B W − h_A‖² and ‖h_A‖² summed over the tokens of each sequence, in float64, (sequences,) each."""
-    n = int(pairs.sequence_n.max()) + 1
+    n = tokens.n_sequences
     error, total = np.zeros(n), np.zeros(n)
-    for begin in range(0, len(pairs.a_nd), BLOCK_ROWS):
-        part = slice(begin, begin + BLOCK_ROWS)
-        a, of = pairs.a_nd[part].astype(np.float64), pairs.sequence_n[part]
-        missed = np.square(carried(pairs.b_nd[part].astype(np.float64)) - a).sum(axis=1)
+    for part in tokens.blocks():
+        a, of = part.a_nd.astype(np.float64), part.sequence_n
+        missed = np.square(carried(part.b_nd.astype(np.float64)) - a).sum(axis=1)
         error += np.bincount(of, missed, minlength=n)
         total += np.bincount(of, np.square(a).sum(axis=1), minlength=n)
     if not total.any():
-        raise UserError("all activations of model A are 0; there is nothing to align with")
+        said = "all activations of model A are 0; there is nothing to align with"
+        raise UserError(at(tokens.where, said))
     return error, total
 
 
-def nre(carried: AffineMap, pairs: Pairs) -> float:
+def nre(carried: AffineMap, tokens: Tokens) -> float:
     """‖H_B W − H_A‖_F / ‖H_A‖_F, in float64."""
-    error, total = squares(carried, pairs)
+    error, total = squares(carried, tokens)
     return float(np.sqrt(error.sum() / total.sum()))
 
 
@@ -250,9 +325,9 @@ class Directions(NamedTuple):
     determinant: float
 
 
-def directions(carried: AffineMap, pairs: Pairs) -> Directions:
+def directions(carried: AffineMap, tokens: Tokens) -> Directions:
     """What tells W from Wᵀ: of tokens W was not fitted on, `aligned` is the least if B is a rotated A."""
     turned = carried._replace(matrix_dd=carried.matrix_dd.T)
     raw = identity(len(carried.matrix_dd))
-    aligned, transposed, unmapped = (nre(one, pairs) for one in (carried, turned, raw))
+    aligned, transposed, unmapped = (nre(one, tokens) for one in (carried, turned, raw))
     return Directions(aligned, transposed, unmapped, float(np.linalg.det(carried.matrix_dd)))

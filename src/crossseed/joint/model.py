@@ -334,7 +334,6 @@ class JointSAE:
         width: of the activations.
         carried: W, model B to the frame of A; frozen.
         models: (0, 1), or of `independent` the one.
-        start: names the initial weights beside the config's seed.
         device: where it lies.
         arrays: as `arrays` gave them, in place of initial weights.
 
@@ -349,7 +348,6 @@ class JointSAE:
         width: int,
         carried: AffineMap,
         models: tuple[int, ...] = (0, 1),
-        start: tuple[object, ...] = (),
         device: str = "cpu",
         arrays: Mapping[str, np.ndarray] | None = None,
     ) -> None:
@@ -375,7 +373,7 @@ class JointSAE:
         for number in self._coder_numbers():
             own = number if config.init == "distinct" else "shared"
             weights = (
-                initial_arrays(wide, n_latents, config.init_seed, own, *start)
+                initial_arrays(wide, n_latents, config.init_seed, own)
                 if arrays is None
                 else {name: arrays[f"{name}/{number}"] for name in (*WEIGHTS, "threshold")}
             )
@@ -548,7 +546,7 @@ def of_arrays(
 ) -> JointSAE:
     """A trained SAE of its arrays."""
     carried = AffineMap(*(arrays[f"map/{name}"] for name in AffineMap._fields))
-    return JointSAE(config, len(carried.matrix_dd), carried, models, (), device, arrays)
+    return JointSAE(config, len(carried.matrix_dd), carried, models, device, arrays)
 
 
 def recarried(sae: JointSAE, carried: AffineMap, model: int | None = None) -> JointSAE:
@@ -562,7 +560,7 @@ def recarried(sae: JointSAE, carried: AffineMap, model: int | None = None) -> Jo
         (own,) = models
         arrays = {f"{name}/{model}": arrays[f"{name}/{own}"] for name in (*WEIGHTS, "threshold")}
         models = (model,)
-    return JointSAE(sae.config, sae.width, carried, models, (), sae.device, arrays)
+    return JointSAE(sae.config, sae.width, carried, models, sae.device, arrays)
 
 
 class _Frame:

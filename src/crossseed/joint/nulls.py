@@ -1,25 +1,28 @@
-"""Whether W is better than other maps: retrainings with these, and Haar draws where nothing has to be trained.
+"""Whether W is better than other maps: retrainings with these, and draws of maps where nothing has to be trained.
 
 Haar draws are trivially worse than no map at all where models start from one checkpoint; what says something of W stands
-beside them: no map, W of partly shuffled tokens, and W of few directions.
+beside them: no map, W of shuffled and of partly shuffled tokens, and W of few directions. Two retrainings with one map differ
+too, by their start and their order; W against no map is held against that. All maps are centred where W is.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from crossseed.alignment.maps import AffineMap, haar_orthogonal
+from crossseed.alignment.maps import AffineMap
 from crossseed.joint import evaluation, maps, training
 from crossseed.joint.arms import IDENTITY, MISMATCHED, PARTIAL, RANDOM, TOP, TRUE, Arm
 from crossseed.joint.config import JointEvaluation, JointTraining
-from crossseed.joint.evaluation import BLOCK_TOKENS
+from crossseed.joint.fits import PERMUTATION
 from crossseed.joint.maps import Pairs
 from crossseed.joint.model import JointSAE, of_arrays
 from crossseed.joint.tables import NULL
 from crossseed.joint.upper import Cache, Upper
+from crossseed.metrics import jackknife
 from crossseed.resume import Resume
 from crossseed.seeding import generator
 
@@ -41,10 +44,9 @@ def map_of(arm: Arm, pairs: Pairs, center: bool, *name: object) -> AffineMap:
     if arm.null == TOP and arm.directions is not None:
         complement: maps.Complement = "haar" if arm.complement == "haar" else "identity"
         return maps.restricted(rng, pairs, arm.directions, complement, center)
-    if arm.null == RANDOM:
-        return maps.haar(rng, width)
-    if arm.null == IDENTITY:
-        return maps.unaligned(width)
+    if arm.null in (RANDOM, IDENTITY):
+        found = maps.haar(rng, width) if arm.null == RANDOM else maps.unaligned(width)
+        return maps.about_means(found, pairs) if center else found
     raise ValueError(f"no map is called {arm.null}")
 
 
@@ -79,15 +81,19 @@ def retrained(
     rows: list[list[dict[str, Any]]] = [] if saved is None else saved[1]["rows"]
     special = told.settings.special_tokens
     fit = told.caches["fit"]
-    pairs = fit.pairs(np.arange(len(fit)), special)
-    scored = told.caches["eval"].pairs(np.arange(len(told.caches["eval"])), special)
+    pairs = fit.pairs(slice(None), special)
+    scored = told.caches["eval"].coded_tokens(special)
+    # Neither intervals nor shifts are told of them.
+    config = told.evaluation.model_copy(update={"resamples": 0, "shifts": 0})
     for number, arm in enumerate(arms):
         if number < len(rows):
             continue
         carried = map_of(arm, pairs, told.center, *told.name)
         resume = within(number)
+        own = {"init_seed": told.settings.init_seed + arm.start}
+        settings = told.settings.model_copy(update=own)
         found = training.train(
-            told.settings,
+            settings,
             carried,
             told.uppers,
             told.caches["train"],
@@ -95,12 +101,11 @@ def retrained(
             told.device,
             resume,
             f"{told.cell} {arm.null} {arm.draw}",
-            names=told.name,
+            names=(*told.name, arm.start) if arm.start else told.name,
         )
-        sae = of_arrays(told.settings, found.arrays, device=told.device)
-        universal = evaluation.universality(
-            evaluation.joint_sides(sae), told.caches["eval"], told.evaluation, *told.name
-        )
+        sae = of_arrays(settings, found.arrays, device=told.device)
+        sides = evaluation.joint_sides(sae)
+        universal = evaluation.universality(sides, told.caches["eval"], config, *told.name)
         about = {**arm._asdict(), "nre": maps.nre(carried, scored)}
         rows.append(
             [
@@ -117,53 +122,63 @@ def retrained(
 
 
 class Alike(NamedTuple):
-    """Second moments of what encoders read of both models' tokens, centred.
+    """Second moments of what encoders read of both models' tokens.
+
+    What a map adds to B's activations is divided by each token's scale before it is encoded: so 1/scale stands beside B's
+    normalised activations, and 1 beside the raw ones, as the last dimension (`with_shift`).
 
     Attributes:
-        aa_dd, bb_dd, ba_dd: covariances, of B with A in rows of B. squares_a, squares_b, product_ba: not centred, of raw
-            activations, for the normalised error: Σ‖h_A‖², H_Bᵀ H_B, H_Bᵀ H_A.
+        aa_dd, bb_ee, ba_ed: covariances, of B with A in rows of B; e is d + 1.
+        squares_a, products_bb, products_ba: sums of raw activations, not centred, for the normalised error: Σ‖h_A‖²,
+            (e, e), (e, d).
     """
 
     aa_dd: np.ndarray
-    bb_dd: np.ndarray
-    ba_dd: np.ndarray
+    bb_ee: np.ndarray
+    ba_ed: np.ndarray
     squares_a: float
     products_bb: np.ndarray
     products_ba: np.ndarray
+
+
+def with_shift(carried: AffineMap) -> np.ndarray:
+    """A map as one matrix, whose last row is what it adds, (width + 1, width)."""
+    matrix = carried.matrix_dd
+    return np.vstack([matrix, carried.shift_out_d - carried.shift_in_d @ matrix])
 
 
 def alike(sae: JointSAE, cache: Cache) -> Alike:
     """Moments over coded tokens of a split, of activations as the SAE normalises them and as they are."""
     import torch
 
-    pairs = cache.pairs(np.arange(len(cache)), sae.config.special_tokens)
-    width, n = cache.width, len(pairs.a_nd)
-    sums = {key: np.zeros(width) for key in "ab"}
-    products = {key: np.zeros((width, width)) for key in ("aa", "bb", "ba")}
-    raw_bb, raw_ba = np.zeros((width, width)), np.zeros((width, width))
+    width, n = cache.width, 0
+    sum_a, sum_b = np.zeros(width), np.zeros(width + 1)
+    aa, bb, ba = (
+        np.zeros(shape) for shape in ((width, width), (width + 1, width + 1), (width + 1, width))
+    )
+    raw_bb, raw_ba = np.zeros_like(bb), np.zeros_like(ba)
     squares_a = 0.0
-    for first in range(0, n, BLOCK_TOKENS):
-        part = slice(first, first + BLOCK_TOKENS)
-        h_a, h_b = (x[part] for x in (pairs.a_nd, pairs.b_nd))
+    for part in cache.coded_tokens(sae.config.special_tokens).blocks():
         # Before W, which the maps stand for.
-        z_a, z_b = (
-            sae.own_frame(torch.from_numpy(h).to(sae.device)).u_nd.double().cpu().numpy()
-            for h in (h_a, h_b)
-        )
-        sums["a"] += z_a.sum(axis=0)
-        sums["b"] += z_b.sum(axis=0)
-        products["aa"] += z_a.T @ z_a
-        products["bb"] += z_b.T @ z_b
-        products["ba"] += z_b.T @ z_a
-        h_a, h_b = h_a.astype(np.float64), h_b.astype(np.float64)
+        own = [sae.own_frame(torch.from_numpy(h).to(sae.device)) for h in (part.a_nd, part.b_nd)]
+        z_a, z_b = (one.u_nd.double().cpu().numpy() for one in own)
+        z_b = np.hstack([z_b, 1 / own[1].scale_n1.double().cpu().numpy()])
+        n += len(z_a)
+        sum_a += z_a.sum(axis=0)
+        sum_b += z_b.sum(axis=0)
+        aa += z_a.T @ z_a
+        bb += z_b.T @ z_b
+        ba += z_b.T @ z_a
+        h_a, h_b = part.a_nd.astype(np.float64), part.b_nd.astype(np.float64)
+        h_b = np.hstack([h_b, np.ones((len(h_b), 1))])
         squares_a += float(np.square(h_a).sum())
         raw_bb += h_b.T @ h_b
         raw_ba += h_b.T @ h_a
-    mean_a, mean_b = (sums[key] / n for key in "ab")
+    mean_a, mean_b = sum_a / n, sum_b / n
     return Alike(
-        products["aa"] / n - np.outer(mean_a, mean_a),
-        products["bb"] / n - np.outer(mean_b, mean_b),
-        products["ba"] / n - np.outer(mean_b, mean_a),
+        aa / n - np.outer(mean_a, mean_a),
+        bb / n - np.outer(mean_b, mean_b),
+        ba / n - np.outer(mean_b, mean_a),
         squares_a,
         raw_bb,
         raw_ba,
@@ -174,8 +189,9 @@ class PostHoc(NamedTuple):
     """What a map does without training.
 
     Attributes:
-        nre: ‖H_B W − H_A‖ / ‖H_A‖, nothing centred; less is better.
-        encoder_r: mean correlation over latents of A's SAE of what their encoders read in A and in what the map carries.
+        nre: ‖H_B W − H_A‖ / ‖H_A‖, of a centred map with the means that it carries; less is better.
+        encoder_r: mean correlation over latents of A's SAE of what their encoders read in A and in what the map carries;
+            NaN without latents.
         encoder_share: share of them at which it reaches the threshold.
     """
 
@@ -188,96 +204,115 @@ class PostHoc(NamedTuple):
 SMALLER, UNTESTED = ("nre",), ("active", "dead_share")
 
 
-def post_hoc(matrix_dd: np.ndarray, of: Alike, encoder_fd: np.ndarray, threshold: float) -> PostHoc:
+def post_hoc(carried: AffineMap, of: Alike, encoder_fd: np.ndarray, threshold: float) -> PostHoc:
     """The statistics of one linear map.
 
     Args:
-        matrix_dd: from B to A, acting from the right. encoder_fd: rows of the latents that count.
+        carried: from B to A. encoder_fd: rows of the latents that count.
     """
-    carried = matrix_dd.T @ of.ba_dd
-    spread = matrix_dd.T @ of.bb_dd @ matrix_dd
-    covariance = np.einsum("fd,fd->f", encoder_fd @ carried, encoder_fd)
+    matrix = with_shift(carried)
+    error = (
+        np.einsum("ij,ij->", matrix, of.products_bb @ matrix)
+        - 2 * np.einsum("ij,ij->", matrix, of.products_ba)
+        + of.squares_a
+    )
+    nre = float(np.sqrt(max(error, 0.0) / of.squares_a))
+    if not len(encoder_fd):
+        return PostHoc(nre, float("nan"), float("nan"))
+    covariance = np.einsum("fd,fd->f", encoder_fd @ (matrix.T @ of.ba_ed), encoder_fd)
     variance_a = np.einsum("fd,fd->f", encoder_fd @ of.aa_dd, encoder_fd)
+    spread = matrix.T @ of.bb_ee @ matrix
     variance_b = np.einsum("fd,fd->f", encoder_fd @ spread, encoder_fd)
     some = variance_a * variance_b > 0
     r = np.zeros(len(encoder_fd))
     r[some] = covariance[some] / np.sqrt(variance_a[some] * variance_b[some])
-    error = (
-        np.einsum("ij,ij->", matrix_dd, of.products_bb @ matrix_dd)
-        - 2 * np.einsum("ij,ij->", matrix_dd, of.products_ba)
-        + of.squares_a
-    )
-    return PostHoc(
-        float(np.sqrt(max(error, 0.0) / of.squares_a)),
-        float(r.mean()),
-        float((r >= threshold).mean()),
-    )
+    return PostHoc(nre, float(r.mean()), float((r >= threshold).mean()))
 
 
 def active_encoder(sae: JointSAE, cache: Cache, least: int) -> np.ndarray:
     """Encoder rows of the latents of A's own SAE that fire on enough tokens of a split, (active, width)."""
-    fired = np.zeros(sae.n_latents)
     side = evaluation.Side(sae, 0)
-    for block in evaluation.blocks((side, side), cache):
-        fired += (block.a_nf > 0).sum(axis=0)
+    fired, _ = evaluation.fired((side, side), cache)
     rows: np.ndarray = sae.arrays()["W_enc/0"][fired >= least].astype(np.float64)
     return rows
 
 
 def post_hoc_rows(
     sae: JointSAE,
-    cache: Cache,
-    found: Mapping[str, AffineMap],
+    fit: Cache,
+    scored: Cache,
+    fitted: Mapping[str, AffineMap],
+    center: bool,
     config: JointEvaluation,
-    draws: int,
+    draws: Mapping[str, int],
     *name: object,
 ) -> Iterator[dict[str, Any]]:
-    """Maps against Haar draws, by statistics that need no training: rows of the table of tests.
+    """Maps against Haar draws and against W of shuffled tokens, by statistics that need no training: rows of the table of
+    tests.
 
     Args:
-        sae: of A alone. cache: examples of `eval`. found: maps by name. name: of the draws.
+        sae: of A alone. fit: examples that maps are fitted on. scored: others, of `eval`.
+        fitted: maps by name, beside which stand no map and a permutation of dimensions.
+        draws: how many of each null. name: of them.
     """
-    moments, encoder = alike(sae, cache), active_encoder(sae, cache, config.active_tokens)
-    if not len(encoder):
-        return
+    of, encoder = alike(sae, scored), active_encoder(sae, scored, config.active_tokens)
+    pairs = fit.pairs(slice(None), sae.config.special_tokens)
+    width = pairs.width
+    still = maps.about_means(maps.unaligned(width), pairs) if center else maps.unaligned(width)
     rng = generator("joint-post-hoc", *name)
-    null = [
-        post_hoc(haar_orthogonal(rng, cache.width), moments, encoder, config.threshold)
-        for _ in range(draws)
-    ]
-    for key, carried in found.items():
-        own = post_hoc(carried.matrix_dd, moments, encoder, config.threshold)
+
+    def drawn(null: str) -> AffineMap:
+        if null == MISMATCHED:
+            return maps.shuffled(rng, pairs, 1.0, center)
+        return still._replace(matrix_dd=maps.haar(rng, width).matrix_dd)
+
+    nulls = {
+        null: [post_hoc(drawn(null), of, encoder, config.threshold) for _ in range(n)]
+        for null, n in draws.items()
+    }
+    tried = {**fitted, IDENTITY: still, PERMUTATION: maps.permutation(pairs, center)}
+    for (key, carried), (against, null) in itertools.product(tried.items(), nulls.items()):
+        own = post_hoc(carried, of, encoder, config.threshold)
         for statistic in PostHoc._fields:
             values = np.array([getattr(one, statistic) for one in null])
-            about: dict[str, Any] = {
+            yield {
+                **dict.fromkeys(("share", "directions", "complement", "low", "high")),
                 "how": "post_hoc",
                 "statistic": statistic,
                 "map": key,
-                "against": RANDOM,
+                "against": against,
+                "latents": None if statistic == "nre" else len(encoder),
+                **against_draws(getattr(own, statistic), values, statistic),
             }
-            about |= {"share": None, "directions": None, "complement": None}
-            yield {**about, **against_draws(getattr(own, statistic), values, statistic)}
 
 
 def against_draws(value: float, null_r: np.ndarray, statistic: str) -> dict[str, Any]:
-    """A value against draws: how many are at least as good, and p = (1 + that) / (1 + draws)."""
+    """A value against draws: how many are at least as good, and p = (1 + that) / (1 + draws).
+
+    What is not there (a share of no active latents) is worse than all that is; p is NaN if nothing is there.
+    """
     smaller = statistic in SMALLER
-    as_good = int((null_r <= value).sum() if smaller else (null_r >= value).sum())
-    draws = len(null_r)
+    # With the sign by which more is better.
+    sign = -1 if smaller else 1
+    own, *null = np.nan_to_num(sign * np.r_[value, null_r], nan=-np.inf)
+    draws, known = len(null_r), null_r[~np.isnan(null_r)]
+    as_good = int((np.array(null) >= own).sum())
+    some = len(known) > 0
     return {
         "value": value,
         "draws": draws,
-        "null_mean": float(null_r.mean()),
-        "null_sd": float(null_r.std(ddof=1)) if draws > 1 else float("nan"),
-        "null_best": float(null_r.min() if smaller else null_r.max()),
+        "null_mean": float(known.mean()) if some else float("nan"),
+        "null_sd": float(known.std(ddof=1)) if len(known) > 1 else float("nan"),
+        "null_best": sign * float((sign * known).max()) if some else float("nan"),
         "as_good": as_good,
-        "p": (1 + as_good) / (1 + draws),
+        "p": (1 + as_good) / (1 + draws) if some or not np.isnan(value) else float("nan"),
         "p_least": 1 / (1 + draws),
     }
 
 
 def retrained_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Retrainings with W and with no map against those with each other kind: rows of the table of tests.
+    """Retrainings with W and with no map, of one start, against those with each other kind: rows of the table of tests; and
+    W against no map from several starts.
 
     Args:
         rows: of the table of retrainings, values parsed.
@@ -287,11 +322,10 @@ def retrained_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]
         kinds.setdefault(tuple(row[key] for key in NULL if key != "draw"), []).append(row)
     measures = [key for key in dict.fromkeys(row["measure"] for row in rows) if key not in UNTESTED]
 
-    def values(part: Sequence[Mapping[str, Any]], measure: str) -> np.ndarray:
-        if measure == "nre":
-            one = measures[0]
-            return np.array([row["nre"] for row in part if row["measure"] == one])
-        return np.array([row["value"] for row in part if row["measure"] == measure])
+    def values(part: Sequence[Mapping[str, Any]], measure: str) -> dict[int, float]:
+        """By draw."""
+        key, of = ("nre", measures[0]) if measure == "nre" else ("value", measure)
+        return {int(row["draw"]): row[key] for row in part if row["measure"] == of}
 
     own = {part[0]["null"]: part for part in kinds.values() if part[0]["null"] in (TRUE, IDENTITY)}
     for name, part in own.items():
@@ -300,11 +334,59 @@ def retrained_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]
             if against["null"] == name:
                 continue
             for measure in ("nre", *measures):
-                (value,), null = values(part, measure), values(others, measure)
-                null = null[~np.isnan(null)]
-                if np.isnan(value) or not len(null):
-                    continue
-                about = {"how": "retrained", "statistic": measure, "map": name}
-                about |= {"against": against["null"]}
-                about |= {key: against[key] for key in ("share", "directions", "complement")}
-                yield {**about, **against_draws(float(value), null, measure)}
+                null = np.array(list(values(others, measure).values()))
+                yield {
+                    "how": "retrained",
+                    "statistic": measure,
+                    "map": name,
+                    "against": against["null"],
+                    **{key: against[key] for key in ("share", "directions", "complement")},
+                    **dict.fromkeys(("low", "high", "latents")),
+                    **against_draws(values(part, measure)[0], null, measure),
+                }
+    if len(own) == 2:
+        for measure in measures:
+            by_map = [values(own[name], measure) for name in (TRUE, IDENTITY)]
+            starts = sorted(by_map[0].keys() & by_map[1].keys())
+            # One retraining of each says nothing of what another start does.
+            if len(starts) > 1:
+                yield {
+                    **dict.fromkeys(("share", "directions", "complement", "latents")),
+                    "how": "replicated",
+                    "statistic": measure,
+                    "map": TRUE,
+                    "against": IDENTITY,
+                    **over_starts(*(np.array([one[n] for n in starts]) for one in by_map)),
+                }
+
+
+def over_starts(first_n: np.ndarray, second_n: np.ndarray) -> dict[str, Any]:
+    """Difference of two maps over retrainings from several starts, start by start.
+
+    Returns:
+        ``value`` and its 95 % interval (Student's t); ``null_sd`` and ``null_best`` of differences between two retrainings
+        with one map, which is what another start does; and ``p`` of sign flips: were the maps alike, either could be the
+        first at each start. All NaN where a retraining has no value.
+    """
+    both = np.stack([first_n, second_n])
+    n = both.shape[1]
+    difference = both[0] - both[1]
+    mean = float(difference.mean())
+    own = jackknife(mean, (difference.sum() - difference) / (n - 1))
+    flips = np.array(list(itertools.product((1, -1), repeat=n)))
+    # Up to rounding, so that the unflipped one is as good as itself.
+    least = mean - 1e-9 * float(np.abs(difference).max())
+    as_good = int((flips @ difference / n >= least).sum()) - 1
+    known = bool(np.isfinite(mean))
+    return {
+        "value": mean,
+        "low": own.low,
+        "high": own.high,
+        "draws": len(flips) - 1,
+        "null_mean": 0.0 if known else float("nan"),
+        "null_sd": float(np.sqrt(2 * both.var(axis=1, ddof=1).mean())),
+        "null_best": float(np.ptp(both, axis=1).max()),
+        "as_good": as_good if known else None,
+        "p": (1 + as_good) / len(flips) if known else float("nan"),
+        "p_least": 1 / len(flips),
+    }

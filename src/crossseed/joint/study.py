@@ -11,7 +11,7 @@ from crossseed.alignment.maps import AffineMap
 from crossseed.joint import evaluation
 from crossseed.joint.conditions import MATCHED, OF_INDEPENDENT, Condition
 from crossseed.joint.config import JointEvaluation
-from crossseed.joint.evaluation import Behaviour, Sides, Universality
+from crossseed.joint.evaluation import Behaviour, Pairing, Sides, Universality
 from crossseed.joint.model import JointSAE
 from crossseed.joint.upper import Cache, Upper
 from crossseed.metrics import Estimate
@@ -70,15 +70,15 @@ def measure(told: Told, reference: Behaviour | None) -> Measured:
     sides = sides_of(told.condition, told.saes, told.carried)
     rows: list[dict[str, Any]] = []
     shown: tuple[Universality, np.ndarray | None] | None = None
-    for matched_on, partner in partners(told, sides):
+    for matched_on, pairing in pairings(told, sides):
         for pooled in (False, True):
             found = evaluation.universality(
-                sides, told.eval, told.config, *told.name, partner=partner, pooled=pooled
+                sides, told.eval, told.config, *told.name, pairing=pairing, pooled=pooled
             )
             about = {"rows": "texts" if pooled else "tokens", "matched_on": matched_on}
             rows += [{**about, **row} for row in _universality_rows(found)]
             if shown is None:
-                shown = found, partner
+                shown = found, None if pairing is None else pairing.partner
     assert shown is not None
     passed = behaviour_of(sides, told.uppers, told.eval)
     about = {"rows": "", "matched_on": ""}
@@ -99,7 +99,7 @@ def measure(told: Told, reference: Behaviour | None) -> Measured:
     return Measured(rows, list(_latent_rows(*shown, sides, told.config.threshold)))
 
 
-def partners(told: Told, sides: Sides) -> Iterator[tuple[str, np.ndarray | None]]:
+def pairings(told: Told, sides: Sides) -> Iterator[tuple[str, Pairing | None]]:
     """What latents of A are compared with: those of equal index, or of each split those that match on it."""
     if told.condition.condition not in MATCHED:
         yield INDEX, None

@@ -9,13 +9,15 @@ models into the SAE. Conditions of the study are settings (`crossseed.joint.conf
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from crossseed.adam import Adam
 from crossseed.alignment.maps import AffineMap
@@ -30,6 +32,8 @@ from crossseed.resume import Resume
 from crossseed.seeding import generator
 
 CHECK_EVERY_STEPS = 20
+# Read once, when cuBLAS starts; without it its sums differ from run to run.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 class Trained(NamedTuple):
@@ -65,6 +69,30 @@ def plan_of(config: JointTraining, cache: Cache) -> Plan:
     if config.batches is not None:
         steps = min(steps, config.batches)
     return Plan(per_epoch, steps, int(cache.coded(config.special_tokens).sum()))
+
+
+@contextmanager
+def reproducible(device: str) -> Iterator[None]:
+    """Where a GPU has several kernels, those that give the same bits each time; on a CPU all do.
+
+    Attention is computed by its definition: the faster kernels add up their gradients in no order. A kernel that has no such
+    twin is named in a warning.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    cudnn = torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
+    asked = torch.are_deterministic_algorithms_enabled()
+    warns = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        torch.use_deterministic_algorithms(asked, warn_only=warns)
+        cudnn.deterministic, cudnn.benchmark = before
 
 
 class Trainer:
@@ -103,7 +131,7 @@ class Trainer:
         self._schedule = Optimisation.model_construct(**schedule)
 
     def mixed(self) -> AbstractContextManager[Any]:
-        """The context of matrix products."""
+        """The context of the SAE's matrix products."""
         if self.config.precision == "float32":
             return nullcontext()
         return torch.autocast(self.sae.device, dtype=torch.bfloat16)
@@ -127,10 +155,8 @@ class Trainer:
             found |= {"kl": [], "ds": []}
             mask = batch.mask_bl if config.mask_ds else None
             for model, upper, native in zip(sae.models, self.uppers, passed.native, strict=True):
-                with self.mixed():
-                    states, logits = upper(
-                        batch.hijacked(model, native), batch.mask_bl, batch.at_bp
-                    )
+                # In the precision of the clean pass, or rounding would be taken for what the SAE changes.
+                states, logits = upper(batch.hijacked(model, native), batch.mask_bl, batch.at_bp)
                 found["kl"].append(losses.kl(batch.logits_mbc[model], logits))
                 clean = batch.next_mbld[model]
                 found["ds"].append(losses.downstream(states, clean, mask, batch.n_real))
@@ -336,29 +362,30 @@ def train(
     run.load(resume)
     progress = Progress(f"train {cell}", plan.steps, run.step)
     order_epoch, order = -1, np.empty(0, dtype=np.int64)
-    while not run.ended():
-        epoch, within = divmod(run.step, plan.per_epoch)
-        if epoch != order_epoch:
-            order_epoch, order = epoch, order_of(cache, epoch, *names)
-        rows = order[within * config.batch : (within + 1) * config.batch]
-        batch = cache.batch(rows, config.special_tokens, device, models)
-        run.history.add(run.trainer.step(batch, run.step))
-        run.step += 1
-        last = within + 1 == plan.per_epoch or run.step == plan.steps
-        if last or run.step % CHECK_EVERY_STEPS == 0:
-            run.history.flush()
-            loss = _loss(run)
-            if not math.isfinite(loss):
-                resume.discard()
-                raise TrainingDiverged(
-                    f"{cell}: the loss is not finite at step {run.step}; lower lr ({config.lr}), or set grad_clip"
-                )
-            progress.update(run.step, f"loss {loss:.5g}")
-        if last:
-            run.close_epoch(held_out)
-        if resume.due():
-            run.save(resume)
-        after_step(run.step)
+    with reproducible(device):
+        while not run.ended():
+            epoch, within = divmod(run.step, plan.per_epoch)
+            if epoch != order_epoch:
+                order_epoch, order = epoch, order_of(cache, epoch, *names)
+            rows = order[within * config.batch : (within + 1) * config.batch]
+            batch = cache.batch(rows, config.special_tokens, device, models)
+            run.history.add(run.trainer.step(batch, run.step))
+            run.step += 1
+            last = within + 1 == plan.per_epoch or run.step == plan.steps
+            if last or run.step % CHECK_EVERY_STEPS == 0:
+                run.history.flush()
+                loss = _loss(run)
+                if not math.isfinite(loss):
+                    resume.discard()
+                    raise TrainingDiverged(
+                        f"{cell}: the loss is not finite at step {run.step}; lower lr ({config.lr}), or set grad_clip"
+                    )
+                progress.update(run.step, f"loss {loss:.5g}")
+            if last:
+                run.close_epoch(held_out)
+            if resume.due():
+                run.save(resume)
+            after_step(run.step)
     progress.close()
     kept = run.best_epoch or len(run.history.rows)
     return Trained(run.best or sae.arrays(), run.history.rows, run.step, kept)

@@ -6,12 +6,14 @@ a training reads it from a cache, and passes again only through what lies above.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from crossseed.errors import UserError
+from crossseed.errors import UserError, at
+from crossseed.joint import maps
 from crossseed.joint.maps import Pairs
 
 if TYPE_CHECKING:
@@ -104,6 +106,7 @@ class Cache:
         labels: class of each example, or of each prediction, from 0 on. tokens: ids, (examples, tokens).
         document: what each example is of, non-decreasing: what is independent of what else.
         at: positions of the predictions, (examples, predictions); None of classifiers.
+        where: opens the sentence of an error: the files, and the split.
 
     Raises:
         UserError: shapes do not belong together, a label is negative, or an example has no token.
@@ -118,6 +121,7 @@ class Cache:
     tokens: np.ndarray
     document: np.ndarray
     at: np.ndarray | None = None
+    where: str = ""
 
     def __post_init__(self) -> None:
         n, length = self.mask.shape
@@ -142,16 +146,23 @@ class Cache:
         for name, (array, shape) in wanted.items():
             if array.shape != shape:
                 raise UserError(
-                    f"cached {name} is of shape {array.shape}, not {shape}; make the cache again from both models "
-                    "on the same tokens"
+                    at(
+                        self.where,
+                        f"cached {name} is of shape {array.shape}, not {shape}; make the cache again from both models "
+                        "on the same tokens",
+                    )
                 )
         if n == 0 or not self.mask.any(axis=1).all():
-            raise UserError("a cached example has no tokens; leave empty texts out")
+            said = "a cached example has no tokens; leave empty texts out"
+            raise UserError(at(self.where, said))
         # Scored as accuracy, an unlabelled test split changes by exactly 0 whatever the SAE does.
         if self.labels.min() < 0 or self.labels.max() >= classes:
             raise UserError(
-                f"labels from {self.labels.min()} to {self.labels.max()} are not classes 0 to {classes - 1}; "
-                "-1 means an unlabelled split: take the validation split"
+                at(
+                    self.where,
+                    f"labels from {self.labels.min()} to {self.labels.max()} are not classes 0 to {classes - 1}; "
+                    "-1 means an unlabelled split: take the validation split",
+                )
             )
 
     @property
@@ -166,11 +177,26 @@ class Cache:
         found: np.ndarray = self.mask if special_tokens else self.mask & ~self.special
         return found
 
-    def pairs(self, rows: np.ndarray, special_tokens: bool = True) -> Pairs:
-        """Activations of both models on non-padding tokens of some examples, in the order given."""
-        where = self.coded(special_tokens)[rows]
-        a, b = (h[rows][where].astype(np.float32) for h in self.h)
-        return Pairs(a, b, np.repeat(np.arange(len(rows)), where.sum(axis=1)))
+    def parts(self, special_tokens: bool, tokens: int) -> Iterator[slice]:
+        """Consecutive examples of about so many coded tokens."""
+        lengths = self.coded(special_tokens).sum(axis=1)
+        ends = np.cumsum(lengths)
+        first = 0
+        while first < len(self):
+            done = ends[first] - lengths[first]
+            last = max(first + 1, int(np.searchsorted(ends, done + tokens, side="right")))
+            yield slice(first, last)
+            first = last
+
+    def pairs(self, rows: np.ndarray | slice, special_tokens: bool = True) -> Pairs:
+        """Activations of both models on coded tokens of some examples, in the order given, in memory."""
+        coded = self.coded(special_tokens)[rows]
+        a, b = (h[rows][coded].astype(np.float32) for h in self.h)
+        return Pairs(a, b, np.repeat(np.arange(len(coded)), coded.sum(axis=1)), self.where)
+
+    def coded_tokens(self, special_tokens: bool) -> CodedTokens:
+        """Coded tokens of all examples, which are read as they are needed."""
+        return CodedTokens(self, special_tokens)
 
     def batch(
         self,
@@ -209,3 +235,32 @@ class Cache:
             int(mask.sum()),
             rows,
         )
+
+
+class CodedTokens(NamedTuple):
+    """`crossseed.joint.maps.Tokens` of a split: some are in memory at a time, however many there are.
+
+    Attributes:
+        cache: the split. special_tokens: whether [CLS] and [SEP] are among them.
+    """
+
+    cache: Cache
+    special_tokens: bool
+
+    @property
+    def where(self) -> str:
+        return self.cache.where
+
+    @property
+    def width(self) -> int:
+        return self.cache.width
+
+    @property
+    def n_sequences(self) -> int:
+        return len(self.cache)
+
+    def blocks(self) -> Iterator[Pairs]:
+        """All of them, some at a time, in the order of their sequences."""
+        for part in self.cache.parts(self.special_tokens, maps.BLOCK_ROWS):
+            found = self.cache.pairs(part, self.special_tokens)
+            yield found._replace(sequence_n=found.sequence_n + part.start)

@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
     more = ("classes", "text", "context", "latents", "contexts")
     spec = options.spec_of(args, *needed, *more, *CELL)
     device, config = usable(args.device), JointEvaluation.model_validate(spec["evaluation"])
-    name, condition = joints.name_of(spec), Condition(**spec["condition"])
+    condition = Condition(**spec["condition"])
     edits = counterfactuals.read(args.edits, grammars.read(args.grammar))
     for item in edits.items:
         if item.before not in spec["classes"]:
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     sides = evaluation.joint_sides(sae)
     found = joints.read(args, spec, ["fit", "eval"])
     latents = effects.chosen(
-        sides, found["fit"], found["eval"], spec["classes"], spec["latents"], config, *name
+        sides, found["fit"], found["eval"], spec["classes"], spec["latents"], config
     )
     tokenizer = tk.load(args.tokenizer, spec["text"])
     told = [getattr(item, kind) for kind in effects.KINDS for item in edits.items]
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
         "init": condition.init,
         "lambda_cross": spec["lambda_cross"],
     }
-    summaries = effects.summaries(latents, tried, config.resamples, *name)
+    summaries = effects.summaries(latents, tried)
     shown = effects.contexts(latents, sides, found["eval"], spec["contexts"])
     write_table(args.items, ITEM_COLUMNS, ({**about, **row} for row in tried))
     write_table(

@@ -19,5 +19,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "caches", "center", "special_tokens", *CELL)
     cache = joints.read(args, spec, ["fit"])["fit"]
-    found = fits.trained_with(fits.pairs_of(cache, spec["special_tokens"]), spec["center"])
+    found = fits.trained_with(cache.coded_tokens(spec["special_tokens"]), spec["center"])
     write_maps(args.out, found, spec, joints.inputs_of(args, spec))

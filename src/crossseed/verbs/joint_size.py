@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, *needed, *CELL)
     cell, name = joints.cell_of(spec), joints.name_of(spec)
     found = joints.read(args, spec, ["fit", "train", "eval"])
-    pairs = {key: fits.pairs_of(cache, spec["special_tokens"]) for key, cache in found.items()}
-    halves = fits.halves({"fit": pairs["fit"]}, spec["center"], spec["splits"], *name)
-    sizes = fits.sizes(pairs["train"], pairs["eval"], spec["sequences"], spec["center"], *name)
+    tokens = {key: cache.coded_tokens(spec["special_tokens"]) for key, cache in found.items()}
+    halves = fits.halves({"fit": tokens["fit"]}, spec["center"], spec["splits"], *name)
+    sizes = fits.sizes(tokens["train"], tokens["eval"], spec["sequences"], spec["center"], *name)
     write_table(args.halves, HALF_COLUMNS, ({**cell, **row} for row in halves))
     write_table(args.out, SIZE_COLUMNS, ({**cell, **row} for row in sizes))
