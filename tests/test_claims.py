@@ -294,6 +294,16 @@ def conditions(share, shifted=0.0):
     return cells("s1", joint_conditions=rows)
 
 
+def disjoint(values, condition="5", measure="universal_share", **more):
+    """A measure of a condition over pairs that share no seed, as in the published grid."""
+    pairs = ((42, 137), (99, 7), (11, 110), (25, 225), (35, 446))
+    return [
+        {**JOINT, "condition": condition, "measure": measure, "value": value, **more}
+        | {"source_seed": a, "target_seed": b}
+        for (a, b), value in zip(pairs, values, strict=False)
+    ]
+
+
 def of_joint(name, value, tables, tolerance=0.02):
     known = of.Claim(
         f"bert-sst2-joint-{name}", "words", "bert-sst2", "s1", "", value, value, tolerance, "p"
@@ -312,6 +322,38 @@ def test_what_w_adds_is_held_against_no_map():
     alone = of_joint("5-universal-share", 0.5, conditions({"5": 0.5}))
     assert alone["verdict"] == claims.NOT_RUN
     assert "needs its control" in alone["why"]
+
+
+def test_printed_means_are_held_against_means_over_pairs():
+    """Of five values the median is .2, the mean .38."""
+    rows = disjoint([0.1, 0.2, 0.2, 0.5, 0.9], measure="dead_share")
+    found = of_joint("5-dead-share", 0.38, cells("s1", joint_conditions=rows))
+    assert (found["as_published"], found["verdict"]) == (pytest.approx(0.38), claims.REPRODUCED)
+    assert found["low"] > 0.1
+
+
+@pytest.mark.parametrize(("with_w", "verdict"), [(400, claims.EXPLAINED), (440, claims.REPRODUCED)])
+def test_a_count_has_to_beat_its_control_by_a_share_of_the_figure(with_w, verdict):
+    """Two latents more of 400 are no more: 5 % of them is 20."""
+    rows = disjoint([398, 399, 400, 401, 402], "4", "universal")
+    rows += disjoint([with_w + n for n in range(5)], "5", "universal")
+    found = of_joint("5-universal", 402, cells("s1", joint_conditions=rows), 60)
+    assert found["margin_low"] > 0
+    assert found["verdict"] == verdict
+
+
+def test_the_control_that_beats_a_figure_is_the_one_that_counts():
+    """Of two nulls one lies above the figure, and farther from it than the other."""
+    own = {"dictionary": "v", "metric": "firing_r_above_0.5", "init": "independent"}
+    rows = [
+        {**own, "arm": arm, "target_seed": seed, "value": value}
+        for seed in (1, 2, 3)
+        for arm, value in (("procrustes", 0.4), ("random", 0.1), ("shuffled", 0.9))
+    ]
+    published = {"dictionary": "v", "init": "shared", "quantity": "firing_rotated_shifted_above"}
+    tables = cells(transfer=rows, published=[{**published, "value": 0.3}])
+    found = claims.judge(claim("firing-rotated-above", 0.151, 0.508), tables)
+    assert (found["verdict"], found["null"]) == (claims.EXPLAINED, 0.9)
 
 
 def test_accuracy_is_lost_from_the_models_and_from_condition_1():
@@ -342,6 +384,10 @@ def test_matching_is_published_in_sample_and_judged_on_other_sentences():
     found = of_joint("2-universal-share", 0.16, conditions({"2": 0.16}))
     assert found["as_published"] == pytest.approx(0.162)
     assert found["rigorous"] == pytest.approx(0.112)
+    # In sample the figure is met; on other sentences it is not.
+    assert (found["margin_low"] > 0.1, found["verdict"]) == (True, claims.EXPLAINED)
+    near = of_joint("2-universal-share", 0.16, conditions({"2": 0.16}), 0.06)
+    assert near["verdict"] == claims.REPRODUCED
     shifted = of_joint("2-universal-share", 0.16, conditions({"2": 0.16}, shifted=0.1))
     assert shifted["verdict"] == claims.EXPLAINED
 
