@@ -243,12 +243,13 @@ def _p_of_r2(r2: float, points: int) -> float:
 
 def _of_regression(value: str, why: str) -> Wiring:
     return Wiring(
-        _regression(value, "all"),
+        _regression(value, "published"),
         _regression(value, "no random"),
         none,
         "never",
         why,
         "retrainings with several maps",
+        over="mean",
     )
 
 
