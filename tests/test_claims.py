@@ -393,7 +393,7 @@ def test_matching_is_published_in_sample_and_judged_on_other_sentences():
 
 
 def retrained(true, identity, random):
-    values = {"true": [true], "identity": [identity], "random": random, "mismatched": [0]}
+    values = {"true": true, "identity": identity, "random": random, "mismatched": [0]}
     rows = [
         {"source_seed": 42, "target_seed": 137, "null": null, "draw": draw, "nre": 0.1}
         | {"measure": "universal", "value": value}
@@ -404,15 +404,29 @@ def retrained(true, identity, random):
 
 
 def test_a_retraining_is_held_against_one_without_a_map():
-    found = of_joint("null-true-42-137", 212, retrained(212, 113, [0, 1]), 30)
+    found = of_joint("null-true-42-137", 212, retrained([212], [113], [0, 1]), 30)
     assert (found["verdict"], found["null"]) == (claims.REPRODUCED, 113)
     assert "too few seeds" in found["why"]
-    same = of_joint("null-true-42-137", 212, retrained(212, 212, [0, 1]), 30)
+    same = of_joint("null-true-42-137", 212, retrained([212], [212], [0, 1]), 30)
     assert same["verdict"] == claims.EXPLAINED
-    random = of_joint("null-random-42-137", 1, retrained(212, 113, [0, 1]), 0)
+    random = of_joint("null-random-42-137", 1, retrained([212], [113], [0, 1]), 0)
     assert (random["as_published"], random["rigorous"]) == (1, 0.5)
-    other = of_joint("null-true-99-7", 324, retrained(212, 113, [0, 1]), 30)
+    other = of_joint("null-true-99-7", 324, retrained([212], [113], [0, 1]), 30)
     assert other["verdict"] == claims.NOT_RUN
+
+
+@pytest.mark.parametrize(("noise", "verdict"), [(1, claims.REPRODUCED), (60, claims.EXPLAINED)])
+def test_further_starts_say_what_w_adds_beyond_the_noise_of_training(noise, verdict):
+    """W gives 20 latents more, start by start give or take the noise."""
+    shifts = np.array([0, -2, 1, -1, 2])
+    true = 212 + shifts
+    identity = 192 + shifts + noise / 3 * np.array([0, -3, 3, -4, 4])
+    tables = retrained(list(true), list(identity), [0, 1])
+    found = of_joint("null-true-42-137", 212, tables, 30)
+    assert (found["as_published"], found["rigorous"], found["null"]) == (212, 212, 192)
+    assert (found["verdict"], found["cells"]) == (verdict, 1)
+    alone = of_joint("null-identity-42-137", 192, tables, 30)
+    assert (alone["null"], alone["margin"], alone["verdict"]) == (1, 191, claims.REPRODUCED)
 
 
 def test_the_floor_of_thirty_draws_is_no_map_s_merit():
@@ -451,8 +465,14 @@ def test_edits_are_held_against_neutral_ones():
     def judged(control):
         rows = [
             {"edit": edit, "model": model, "effect": effect, "control": control}
+            | {"class": "polite", "after": after}
             for model in "AB"
-            for edit, effect in (("mood", -0.6), ("modal", -0.5))
+            # The last leaves the class: no edit that the figure is about.
+            for edit, effect, after in (
+                ("mood", -0.6, "impolite"),
+                ("modal", -0.5, "impolite"),
+                ("intensity", 0.0, "polite"),
+            )
         ]
         return of_joint("counterfactual", 0.55, cells("s1", joint_counterfactuals=rows))
 
@@ -462,13 +482,12 @@ def test_edits_are_held_against_neutral_ones():
 
 
 def test_what_sizes_do_not_decide_stands_beside_the_distance():
+    """Within few directions any two rotations are near each other: what says something is the share of that."""
     row = {"tokens": 5478, "distance": 7.4, "distance_of_most": 0.13, "distance_of_random": 0.19}
-    rows = [
-        {**row, "sequences": n, "inside": 0.4, "outside": 7.3, "distance": 7.4 if n == 500 else 9}
-        for n in (100, 500)
-    ]
+    row |= {"inside": 0.15, "outside": 7.3, "inside_of_random": 0.97, "outside_of_random": 0.19}
+    rows = [{**row, "sequences": n, "distance": 7.4 if n == 500 else 9} for n in (100, 500)]
     found = of_joint("size-distance", 7.42, cells("s1", joint_sizes=rows), 0.1)
-    assert (found["as_published"], found["rigorous"], found["null"]) == (7.4, 0.4, 7.3)
+    assert (found["as_published"], found["rigorous"], found["null"]) == (7.4, 0.97, 0.19)
 
 
 def test_words_for_sites():

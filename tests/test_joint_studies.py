@@ -202,7 +202,13 @@ def test_the_published_points_are_a_subset_of_their_own():
     """Those on a line; maps that the study has not, and further retrainings with those it has, lie off it."""
     rows = []
     for pair in range(2):
-        kinds = [("identity", 0.5), ("true", 0.2), ("mismatched", 1.0), ("partial", 0.4), ("top", 0.6)]
+        kinds = [
+            ("identity", 0.5),
+            ("true", 0.2),
+            ("mismatched", 1.0),
+            ("partial", 0.4),
+            ("top", 0.6),
+        ]
         for kind, nre in kinds:
             off = 500 if kind in ("partial", "top") else 0
             rows += retraining(kind, 0, nre, 100 * (1.4 - nre) + off, pair)

@@ -172,30 +172,62 @@ def _gain(condition: str, before: str, why: str) -> Wiring:
 # --- maps ---------------------------------------------------------------------------------
 
 
-def _retrained(null: str, pair: tuple[int, int], best: bool = False) -> Values:
-    """Universal latents of a pair after retraining with a map; of several draws the most, or their mean."""
+def _retrained(null: str, pair: tuple[int, int]) -> Values:
+    """Universal latents of a pair after retraining with a map: a row a retraining, which has a start and an order of its own
+    and is drawn for intervals in place of seeds."""
 
     def values(c: Cells) -> pd.DataFrame:
-        rows = _chosen(c, "joint_nulls", null=null, measure="universal")
+        rows = _chosen(c, "joint_nulls", null=null, measure=COUNT)
         rows = rows[(rows.source_seed == pair[0]) & (rows.target_seed == pair[1])]
-        found = _values(rows).groupby(SEED_VALUES[:-1]).value
-        return (found.max() if best else found.mean()).reset_index()
+        return _values(rows.assign(source_seed=rows.draw, target_seed=rows.draw))
 
     return values
 
 
+def _first(values: Values) -> Values:
+    """Of several retrainings with a map the published one."""
+
+    def first(c: Cells) -> pd.DataFrame:
+        found = values(c)
+        return found[found.source_seed == 0]
+
+    return first
+
+
+def _best(values: Values, beside: Values | None = None) -> Values:
+    """The most of several draws, as one value, or beside each of other values."""
+
+    def best(c: Cells) -> pd.DataFrame:
+        found = values(c)
+        if found.empty:
+            return found
+        most = found.groupby("site", as_index=False).value.max()
+        if beside is None:
+            return most.assign(source_seed=0, target_seed=0)
+        return beside(c).drop(columns="value").merge(most, on="site")
+
+    return best
+
+
 def _of_map(null: str, pair: tuple[int, int]) -> Wiring:
-    own = _retrained(null, pair)
-    random = _retrained("random", pair, best=True)
+    own, random = _retrained(null, pair), _retrained("random", pair)
     needs = f"retrainings of the pair {pair[0]}, {pair[1]} with other maps"
     if null == "random":
-        return Wiring(random, _retrained("random", pair), none, "never", "the best draw, beside their mean", needs)  # fmt: skip
+        why = "the best draw, beside their mean"
+        return Wiring(_best(random), random, none, "never", why, needs, over="mean")
+    best = _best(random, own)
     if null == "true":
+        against, control = _retrained("identity", pair), "falls"
         why = "against retrainings without a map: a random rotation is beaten by that too"
-        return Wiring(own, own, _retrained("identity", pair), "falls", why, needs)
-    if null == "identity":
-        return Wiring(own, own, random, "falls", "against the best random rotation", needs)
-    return Wiring(own, own, random, "never", "W of shuffled tokens, beside the best random rotation", needs)  # fmt: skip
+    elif null == "identity":
+        against, control, why = best, "falls", "against the best random rotation"
+    else:
+        against, control, why = (
+            best,
+            "never",
+            "W of shuffled tokens, beside the best random rotation",
+        )
+    return Wiring(_first(own), own, against, control, why, needs, over="mean", counts=True)
 
 
 def _p(map_: str) -> Values:
@@ -215,6 +247,7 @@ _P = Wiring(
     "passes",
     "30 draws allow no smaller p, and no map at all has it too",
     "retrainings with random rotations",
+    over="mean",
 )
 
 
@@ -264,12 +297,21 @@ def _half(value: str) -> Values:
     return lambda c: _values(_chosen(c, "joint_halves", split="fit", sequences=SEQUENCES), value)
 
 
-_DECIDED = "beside it the part within the directions that hold 99 % of the singular values: outside, activations say little of W"
+_DECIDED = (
+    "beside it, as shares of what two random rotations have there, the parts within the directions that hold 99 % of the "
+    "singular values and outside, where activations say little of W"
+)
 
 
 def _of_size(published: Values, rigorous: Values, null: Values, why: str) -> Wiring:
     return Wiring(
-        published, rigorous, null, "never", why, f"sample sizes with {SEQUENCES} sequences"
+        published,
+        rigorous,
+        null,
+        "never",
+        why,
+        f"sample sizes with {SEQUENCES} sequences",
+        over="mean",
     )
 
 
@@ -277,10 +319,11 @@ def _of_size(published: Values, rigorous: Values, null: Values, why: str) -> Wir
 
 
 def _falls(value: str) -> Values:
-    """By how much edits lower the peak of a latent, as a share of it, in either model."""
+    """By how much edits that change the class lower the peak of a latent, as a share of it, in either model."""
 
     def values(c: Cells) -> pd.DataFrame:
-        found = _values(_chosen(c, "joint_counterfactuals"), value)
+        rows = _chosen(c, "joint_counterfactuals")
+        found = _values(rows[rows["class"] != rows.after] if len(rows) else rows, value)
         return found.assign(value=-found.value)
 
     return values
@@ -315,7 +358,9 @@ WIRED: dict[str, Wiring] = {
         "p", "as if retrainings of one pair were independent, which they are not: they share models and sentences"
     ),
     "joint-size-tokens": _of_size(_size("tokens"), _size("tokens"), none, "of that many sequences"),
-    "joint-size-distance": _of_size(_size("distance"), _size("inside"), _size("outside"), _DECIDED),
+    "joint-size-distance": _of_size(
+        _size("distance"), _size("inside_of_random"), _size("outside_of_random"), _DECIDED
+    ),
     "joint-size-distance-share": _of_size(
         _size("distance_of_most"),
         _size("distance_of_random"),
@@ -325,8 +370,9 @@ WIRED: dict[str, Wiring] = {
     "joint-size-spread": _of_size(
         _half("sd"),
         _half("mean"),
-        _half("inside_mean"),
-        "a spread is small wherever all halves are equally far apart: beside it that distance",
+        _half("of_random"),
+        "a spread is small wherever all halves are equally far apart: beside it that distance, and its share of that of two "
+        "random rotations",
     ),
     **{
         f"joint-size-k{share}": _of_size(
