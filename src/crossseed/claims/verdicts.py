@@ -142,10 +142,12 @@ def judge(claim: Claim, cells: Cells | None, missing: str = "") -> dict[str, Any
 
 def _control(claim: Claim, wiring: Wiring, nulls: np.ndarray) -> np.ndarray:
     """Of several controls, (controls, 1 + resamples), the hardest to beat, or the one closest to the published figure."""
+    firsts = np.array([null[0] for null in nulls])
     if wiring.control in BEATEN:
-        found: np.ndarray = max(nulls, key=lambda null: np.nan_to_num(null[0], nan=-np.inf))
-        return found
-    found = min(nulls, key=lambda null: np.nan_to_num(claim.away(null[0]), nan=np.inf))
+        place = np.nan_to_num(firsts, nan=-np.inf).argmax()
+    else:
+        place = np.argmin([np.nan_to_num(claim.away(first), nan=np.inf) for first in firsts])
+    found: np.ndarray = nulls[place]
     return found
 
 
