@@ -24,7 +24,7 @@ EDITED = (
     *("groups", "difference", "difference_low", "difference_high"),
     *("groups_lower", "groups_higher"),
 )
-OF_RANDOM = ("of_random", "inside_of_random", "outside_of_random")
+OF_RANDOM = ("inside_of_random", "outside_of_random", "null_inside", "null_outside")
 # Conditions matched on `fit` and, higher, in sample on `eval`.
 MATCHED = ("2", "3", "mutual")
 
@@ -186,8 +186,9 @@ def planted(pairs=PAIRS, shares=None):
         {
             **cell(cohort, pair), "sequences": n, "tokens": 10 * n, "distance": 60 / n**0.5,
             "distance_of_most": 3.75 / n**0.5, "distance_of_random": 5.3 / n**0.5, "inside": 1 / n**0.5,
-            "inside_of_most": 0.1, "inside_of_random": 0.8, "outside_of_random": 0.4, "outside": 59 / n**0.5, "nre": 0.2 + 1 / n, "gain": 0.001 if n > 50 else 0.1,
-            "flat": None if n == 400 else int(n > 50),
+            "inside_of_most": 0.1, "inside_of_random": 0.8, "outside_of_random": 0.4, "outside": 59 / n**0.5, "nre": 0.2 + 1 / n,
+            "gain": 0.001 if n > 50 else 0.1, "flat": None if n == 400 else int(n > 50), "null_distance": 90 / n**0.5,
+            "null_inside": 1.1 / n**0.5, "null_outside": 90 / n**0.5, "null_nre": 1.2,
         }
         for cohort in COHORTS for pair in pairs for n in (25, 50, 100, 200, 400)
     ]  # fmt: skip
@@ -196,7 +197,7 @@ def planted(pairs=PAIRS, shares=None):
             **cell(cohort, pair), "split": "fit", "sequences": 500, "tokens": 5000, "splits": 30, "mean": 7.5,
             "sd": 0.01, "inside_mean": 0.1, "inside_sd": 0.01, "outside_mean": 7.4, "outside_sd": 0.01,
             "k95": 2, "k99": 3, "k95_squared": 1, "k99_squared": 1, "of_random": 0.5, "inside_of_random": 0.9,
-            "outside_of_random": 0.45,
+            "outside_of_random": 0.45, "null_mean": 9.8, "null_inside": 0.12, "null_outside": 9.7,
         }
         for cohort in COHORTS for pair in pairs
     ]  # fmt: skip
@@ -215,10 +216,11 @@ def planted(pairs=PAIRS, shares=None):
         "joint_nulls": nulls,
         "joint_tests": verdicts_of(pairs),
         "joint_sizes": pd.DataFrame(
-            sizes, columns=columns_with(columns.SIZE_COLUMNS, *OF_RANDOM[1:])
+            sizes,
+            columns=columns_with(columns.SIZE_COLUMNS, *OF_RANDOM, "null_distance", "null_nre"),
         ),
         "joint_halves": pd.DataFrame(
-            halves, columns=columns_with(columns.HALF_COLUMNS, *OF_RANDOM)
+            halves, columns=columns_with(columns.HALF_COLUMNS, *OF_RANDOM, "of_random", "null_mean")
         ),
         "joint_counterfactuals": effects,
         "joint_contexts": contexts,
@@ -305,7 +307,7 @@ def test_random_rotations_are_said_to_say_little_where_no_map_beats_them_too(tab
     text = " ".join(part["nulls"]["sentences"])
     assert "no map at all has p = 0.0323, so that this says nothing of W" in text
     assert (
-        "from 5 equal starts and in equal orders: W gives +99.0 universal latents (mean over pairs; +99.0 to +99.0), and its "
+        "from 5 equal starts and in equal orders: W gives +99.0 universal latents (mean over pairs; +99.0 to +99.0); the "
         "interval over starts lies above 0 in 3 of 3 pairs. Two retrainings with one map differ by 7.0"
         in text
     )
@@ -362,13 +364,19 @@ def test_the_published_retrainings_come_first_in_the_regression(tables):
     )
 
 
-def test_distances_are_told_as_shares_of_those_of_random_rotations(tables):
+def test_distances_stand_beside_those_of_wrongly_paired_tokens(tables):
     """Within few directions any two rotations are near each other."""
     part = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]["sizes"]
     text = " ".join(part["sentences"])
-    assert "W of 400 sequences lies 3.00 from W of all" in text
-    assert "80 % of that within the directions that hold 99 % of the singular values, 40 %" in text
-    assert "50 % of what two random rotations do: 90 % of that within the 3 directions" in text
+    assert (
+        "W of 400 sequences to W of all: in whole 3.00 (W’s of wrongly paired tokens 4.50;" in text
+    )
+    assert "singular values 0.05 (W’s of wrongly paired tokens 0.06; 80 % of random" in text
+    assert "held-out error is 0.203, that of W of as many wrongly paired tokens 1.200." in text
+    assert (
+        "halves of the fitted sequences: in whole 7.50 (W’s of wrongly paired tokens 9.80; 50 %"
+        in text
+    )
     assert "From 100 sequences on every doubling that was measured lowers" in text
     (row, *_) = part["halves"]
     assert len(row["cells"]) == len(part["heads"])

@@ -298,8 +298,8 @@ def _half(value: str) -> Values:
 
 
 _DECIDED = (
-    "beside it, as shares of what two random rotations have there, the parts within the directions that hold 99 % of the "
-    "singular values and outside, where activations say little of W"
+    "beside it the part within the directions that hold 99 % of the singular values (outside, activations say little of W), and "
+    "the same of W fitted on wrongly paired tokens: within few directions any two rotations are near each other"
 )
 
 
@@ -359,7 +359,7 @@ WIRED: dict[str, Wiring] = {
     ),
     "joint-size-tokens": _of_size(_size("tokens"), _size("tokens"), none, "of that many sequences"),
     "joint-size-distance": _of_size(
-        _size("distance"), _size("inside_of_random"), _size("outside_of_random"), _DECIDED
+        _size("distance"), _size("inside"), _size("null_inside"), _DECIDED
     ),
     "joint-size-distance-share": _of_size(
         _size("distance_of_most"),
@@ -370,9 +370,9 @@ WIRED: dict[str, Wiring] = {
     "joint-size-spread": _of_size(
         _half("sd"),
         _half("mean"),
-        _half("of_random"),
-        "a spread is small wherever all halves are equally far apart: beside it that distance, and its share of that of two "
-        "random rotations",
+        _half("null_mean"),
+        "a spread is small wherever all halves are equally far apart: beside it that distance, and that of halves of wrongly "
+        "paired tokens",
     ),
     **{
         f"joint-size-k{share}": _of_size(

@@ -537,12 +537,15 @@ def _of_w(counts: pd.DataFrame, tests: pd.DataFrame) -> str:
             "much retrainings with one map differ was not measured."
         )
     starts = counts[counts.null == "true"].draw.nunique()
-    one = f" ({rows.low.iloc[0]:+.1f} to {rows.high.iloc[0]:+.1f} over starts)"
-    several = f" (mean over pairs; {rows.value.min():+.1f} to {rows.value.max():+.1f})"
+    spread = f"mean over pairs; {rows.value.min():+.1f} to {rows.value.max():+.1f}"
+    if len(rows) == 1:
+        spread = f"{rows.low.iloc[0]:+.1f} to {rows.high.iloc[0]:+.1f} over starts"
+    above = int((rows.low > 0).sum())
+    known = int(rows.low.notna().sum())
     return (
         f"{said}, from {starts} equal starts and in equal orders: W gives {rows.value.mean():+.1f} universal "
-        f"latents{one if len(rows) == 1 else several}, and its interval over starts lies above 0 in {(rows.low > 0).sum()} of "
-        f"{_pairs(len(rows))}. Two retrainings with one map differ by {rows.null_sd.mean():.1f} (standard deviation)."
+        f"latents ({spread}); the interval over starts lies above 0 in {above} of {_pairs(known)}. Two retrainings with one "
+        f"map differ by {rows.null_sd.mean():.1f} (standard deviation)."
     )
 
 
@@ -714,13 +717,15 @@ def sizes(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str
                 "cells": [
                     f"{row.sequences:.0f}",
                     f"{row.tokens:.0f}",
-                    f"{row.mean:.2f}",
                     f"{row.sd:.3f}",
-                    _of_random(row.of_random),
-                    f"{row.inside_mean:.2f}",
-                    _of_random(row.inside_of_random),
-                    f"{row.outside_mean:.2f}",
-                    _of_random(row.outside_of_random),
+                    *(
+                        f"{distance:.2f}; {chance:.2f}; {_of_random(share)}"
+                        for distance, chance, share in (
+                            (row.mean, row.null_mean, row.of_random),
+                            (row.inside_mean, row.null_inside, row.inside_of_random),
+                            (row.outside_mean, row.null_outside, row.outside_of_random),
+                        )
+                    ),
                     f"{row.k95:.0f}, {row.k99:.0f}",
                     f"{row.k95_squared:.0f}, {row.k99_squared:.0f}",
                 ],
@@ -729,18 +734,17 @@ def sizes(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str
     sentences = [_flat_sentence(curve), _curve_sentence(curve, halves)]
     if len(halves):
         sentences.append(
-            f"W’s of two halves of the fitted sequences lie {halves['mean'].median():.2f} apart (standard deviation over splits "
-            f"{halves.sd.median():.3f}), {_of_random(halves.of_random.median())} % of what two random rotations do: "
-            f"{_of_random(halves.inside_of_random.median())} % of that within the {halves.k99.median():.0f} directions that "
-            f"hold 99 % of the singular values, {_of_random(halves.outside_of_random.median())} % outside. A small spread says "
-            "that halves agree on how far apart they are, not that they are near."
+            "Distance of W’s of two halves of the fitted sequences: "
+            + _apart(halves, ("mean", "null_mean", "of_random"), "_mean")
+            + f"; over splits its standard deviation is {halves.sd.median():.3f}. A small spread says that halves agree on how "
+            "far apart they are, not that they are near."
         )
     return {
         "sentences": sentences,
         "heads": [
-            *("sequences", "tokens", "distance of halves", "its sd over splits"),
-            *("% of random rotations’", "within k99", "% of random rotations’ there"),
-            *("outside", "% of random rotations’ there", "k95, k99", "of squares"),
+            *("sequences", "tokens", "sd over splits"),
+            "distance of halves; of wrongly paired tokens’; % of random rotations’",
+            *("the same within k99", "outside", "k95, k99", "of squares"),
         ],
         "halves": lines,
     }
@@ -768,12 +772,28 @@ def _curve_sentence(curve: pd.DataFrame, halves: pd.DataFrame) -> str:
     wanted = halves.sequences.median() if len(halves) else curve.sequences.max()
     size = min(curve.sequences.unique(), key=lambda n: abs(np.log(n / wanted)))
     rows = curve[curve.sequences == size]
-    parts = (rows.distance_of_random, rows.inside_of_random, rows.outside_of_random)
-    whole, inside, outside = (_of_random(part.median()) for part in parts)
     return (
-        f"W of {size:.0f} sequences lies {rows.distance.median():.2f} from W of all, {whole} % of what two random rotations do: "
-        f"{inside} % of that within the directions that hold 99 % of the singular values, {outside} % outside."
+        f"Distance of W of {size:.0f} sequences to W of all: "
+        + _apart(rows, ("distance", "null_distance", "distance_of_random"), "")
+        + f". Its held-out error is {rows.nre.median():.3f}, that of W of as many wrongly paired tokens "
+        f"{rows.null_nre.median():.3f}."
     )
+
+
+def _apart(rows: pd.DataFrame, whole: tuple[str, str, str], suffix: str) -> str:
+    """Distances, in whole and by directions, beside those of W’s of wrongly paired tokens and of random rotations."""
+    parts = {"in whole": whole}
+    for name, words in (
+        ("inside", "within the directions that hold 99 % of the singular values"),
+        ("outside", "outside these"),
+    ):
+        parts[words] = (f"{name}{suffix}", f"null_{name}", f"{name}_of_random")
+    said = [
+        f"{words} {rows[own].median():.2f} (W’s of wrongly paired tokens {rows[null].median():.2f}; "
+        f"{_of_random(rows[share].median())} % of random rotations’)"
+        for words, (own, null, share) in parts.items()
+    ]
+    return ", ".join(said)
 
 
 def _flat_from(pair: pd.DataFrame) -> int | None:

@@ -244,17 +244,11 @@ def _kind(null: str, complement: object) -> str:
 
 
 def sizes(tables: t.Tables) -> Figure:
-    """Above: distance of W from n sequences to W from all, as a share of that of two random rotations; below: its error on
-    held-out sentences. A column a cohort."""
+    """Above: distance of W from n sequences to W from all; below: its error on held-out sentences. A column a cohort."""
     rows = tables.joint_sizes
     cohorts = list(rows.cohort.unique())
     figure, axes = _sheet(2, len(cohorts), 2.9, 2.3, sharex="col")
-    # Within few directions any two rotations are near each other: absolute distances say nothing.
-    parts = {
-        "distance_of_random": (BLACK, "W"),
-        "inside_of_random": (BLUE, "within k99"),
-        "outside_of_random": (ORANGE, "outside"),
-    }
+    parts = {"distance": (BLACK, "W"), "inside": (BLUE, "within k99"), "outside": (ORANGE, "outside")}  # fmt: skip
     for column, cohort in enumerate(cohorts):
         of = rows[rows.cohort == cohort]
         above, below = axes[:, column]
@@ -263,20 +257,29 @@ def sizes(tables: t.Tables) -> Figure:
             pair = pair.sort_values("sequences")
             for name, (colour, _) in parts.items():
                 above.plot(pair.sequences, pair[name], "o-", color=colour, ms=2.5, lw=1, alpha=0.8)
+                # Within few directions any two rotations are near each other.
+                above.plot(
+                    pair.sequences, pair[f"null_{name}"], "--", color=colour, lw=0.8, alpha=0.8
+                )
+            below.plot(pair.sequences, pair.null_nre, "--", color=BLACK, lw=0.8, alpha=0.8)
             below.plot(pair.sequences, pair.nre, "o-", color=BLACK, ms=2.5, lw=1, alpha=0.8)
             flat = pair[pair.flat == 1]
             below.plot(flat.sequences, flat.nre, "o", mfc="white", mec=BLACK, ms=3.5)
-        _level(above, 1.0, "two random rotations")
+        # What two random rotations have: √(2d), of which the table knows a share.
+        known = of[of.distance_of_random > 0]
+        if len(known):
+            height = float((known.distance / known.distance_of_random).median())
+            _level(above, height, "two random rotations")
         fits = tables.joint_fits
         fits = fits[(fits.cohort == cohort) & (fits["map"] == "identity")] if len(fits) else fits
         if len(fits):
             _level(below, float(fits.nre.mean()), "no map")
         last = of[of.sequences == of.sequences.max()]
-        # Where k99 is the width nothing lies outside.
-        known = {name: float(last[name].median()) for name in parts if last[name].notna().any()}
-        heights = spread_labels(list(known.values()), 0.09 * above.get_ylim()[1])
-        for name, height in zip(known, heights, strict=True):
-            colour, words = parts[name]
+        wanted = [float(last[name].median()) for name in parts]
+        top = max(float(of.distance.max()), above.get_ylim()[1])
+        for (colour, words), height in zip(
+            parts.values(), spread_labels(wanted, 0.09 * top), strict=True
+        ):
             above.annotate(
                 words, (of.sequences.max(), height), xytext=(6, 0), textcoords="offset points", va="center",
                 color=colour, fontsize=7,
@@ -291,7 +294,7 @@ def sizes(tables: t.Tables) -> Figure:
             axis.minorticks_off()
         below.set_xlabel("sequences that W is fitted on", fontsize=8)
         if column == 0:
-            above.set_ylabel("distance to W from all,\nof random rotations’", fontsize=8.5)
+            above.set_ylabel("Frobenius distance\nto W from all", fontsize=8.5)
             below.set_ylabel("‖H_B W − H_A‖ / ‖H_A‖,\nheld out", fontsize=8.5)
     return figure
 

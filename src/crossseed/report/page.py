@@ -191,9 +191,10 @@ CAPTIONS = {
     "joint-nulls": "Universal latents after retraining with other maps, a point a retraining, lines their means; W of partly shuffled "
     "tokens from few to many, W on leading principal directions alone from few to many; points with no map, and with W, are pairs "
     "and starts. Below, in the same colours, over 1 less the normalised error of the map on held-out tokens.",
-    "joint-sizes": "Above: Frobenius distance of W fitted on n sequences to W fitted on all, as a share of that of two random "
-    "rotations (dotted): in whole (black), within the directions that hold 99 % of the singular values of H_AᵀH_B (blue), and "
-    "outside (orange-red). Below: normalised error on held-out sequences; open: it falls by less than 1 % a doubling. Lines are pairs.",
+    "joint-sizes": "Above: Frobenius distance of W fitted on n sequences to W fitted on all, in whole (black), within the directions "
+    "that hold 99 % of the singular values of H_AᵀH_B (blue), and outside (orange-red). Below: normalised error on held-out "
+    "sequences; open: it falls by less than 1 % a doubling. Dashed: the same where A's tokens are paired with others of B. Lines "
+    "are pairs.",
     "joint-counterfactuals": "How far an edit that changes a sentence's class changes the peak of latents that tell that class, over "
     "at least 20 sentences an edit (full), and how far a neutral edit of the same sentences does (open); below the line, a placebo: "
     "edits that leave the class. Points are latents and pairs, ticks medians; changes beyond the axis lie on its edge.",
