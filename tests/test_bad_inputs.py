@@ -101,6 +101,7 @@ def test_the_report_escapes_what_others_wrote(tmp_path):
     spec = {
         "run": "hostile",
         "cohorts": {"toy": cohort},
+        "edited": [],
         "dictionaries": {},
         "drift": None,
         "tables": ["quality", "training"],

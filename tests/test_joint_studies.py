@@ -268,6 +268,31 @@ def test_the_error_of_a_map_says_what_it_makes_universal_only_if_it_does(planted
         assert one["slope_low"] < 0 < one["slope_high"]
 
 
+def test_the_published_points_are_a_subset_of_their_own():
+    """Those on a line; maps that the study has not, and further retrainings with those it has, lie off it."""
+    rows = []
+    for pair in range(2):
+        kinds = [
+            ("identity", 0.5),
+            ("true", 0.2),
+            ("mismatched", 1.0),
+            ("partial", 0.4),
+            ("top", 0.6),
+        ]
+        for kind, nre in kinds:
+            off = 500 if kind in ("partial", "top") else 0
+            rows += retraining(kind, 0, nre, 100 * (1.4 - nre) + off, pair)
+            rows += retraining(kind, 1, nre, 900, pair)
+        for draw in range(30):
+            rows += retraining("random", draw, 1.4 - draw / 1000, draw / 10, pair)
+    found = {(r["scope"], r["draws"]): r for r in pooled.regressions(pd.DataFrame(rows))}
+    one = found["all", "published"]
+    assert (one["points"], one["pairs"]) == (66, 2)
+    assert one["r2"] == pytest.approx(1)
+    assert found["all", "all"]["points"] == 80
+    assert found["all", "all"]["r2"] < 0.9
+
+
 # Edited sentences
 
 

@@ -20,6 +20,16 @@ def test_the_anchor_is_not_drawn():
     assert drawn_seeds([frame({(1, 1): 1, (2, 2): 2})]) == [1, 2]
 
 
+def test_pairs_that_share_no_seed_are_drawn_as_pairs():
+    """A seed of a pair that is drawn twice, its other once: the pair has no count but its own."""
+    assert drawn_seeds([frame({(42, 137): 1, (99, 7): 2}), frame({(7, 99): 2})]) == [7, 42]
+    values = {(42, 137): 1, (99, 7): 2, (11, 110): 3, (25, 225): 4, (35, 446): 5}
+    line = resampled(np.random.default_rng(0), [frame(values)], "mean", 4000)[0]
+    assert not np.isnan(line).any()
+    # Of the mean of five drawn values.
+    assert line[1:].std() == pytest.approx(np.std([1, 2, 3, 4, 5]) / 5**0.5, rel=0.05)
+
+
 def test_the_sample_comes_first_and_equal_values_have_no_interval():
     rng = np.random.default_rng(0)
     found = resampled(rng, [frame({(0, s): 3 for s in range(1, 6)})], "median", 50)

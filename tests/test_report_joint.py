@@ -1,5 +1,7 @@
 """The page on joint SAEs: its sentences follow the numbers, and every table it needs is drawn."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,6 +20,11 @@ SHARES = {"1": 0.001, "2": 0.16, "3": 0.12, "3'": 0.2, "4": 0.45, "5": 0.5, "6":
 BASELINES = {"crosscoder": 0.9, "mutual": 0.2, "universal": 0.4, "ridge": 0.57}
 ACTIVE = 1500
 COHORTS = {"sentiment-finetune": "finetune", "sentiment-pretrain": "pretrain"}
+EDITED = (
+    *("groups", "difference", "difference_low", "difference_high"),
+    *("groups_lower", "groups_higher"),
+)
+OF_RANDOM = ("inside_of_random", "outside_of_random", "null_inside", "null_outside")
 # Conditions matched on `fit` and, higher, in sample on `eval`.
 MATCHED = ("2", "3", "mutual")
 
@@ -62,6 +69,8 @@ def of_condition(about, condition, init, share):
                 row(rows, on, "mean_r", value, 0.0),
                 row(rows, on, "top10_r", min(1, value + 0.1), 0.0),
                 row(rows, on, "top100_r", value, 0.0),
+                row(rows, on, "top10_used", 10),
+                row(rows, on, "top100_used", 37 if condition == "1" else 100),
             ]
     for measure, value in (
         *(("l0", 8.0), ("fvu", 0.2), ("kl", 0.01), ("accuracy_clean", 96.0)),
@@ -74,7 +83,9 @@ def of_condition(about, condition, init, share):
 
 def retrainings(pairs):
     rows = []
-    arms = [("identity", 0, 113, 0.3), ("true", 0, 212, 0.2), ("mismatched", 0, 0, 1.2)]
+    arms = [("mismatched", 0, 0, 1.2)]
+    for start in range(5):
+        arms += [("identity", start, 113 + start, 0.3), ("true", start, 212 + start, 0.2)]
     arms += [("random", draw, draw % 2, 1.4) for draw in range(30)]
     for cohort in COHORTS:
         for pair in pairs:
@@ -89,19 +100,36 @@ def retrainings(pairs):
     return pd.DataFrame(rows, columns=columns.NULL_COLUMNS)
 
 
-def verdicts_of(pairs):
+def columns_with(table, *new):
+    return list(dict.fromkeys([*table, *new]))
+
+
+def verdicts_of(pairs, latents=40):
     rows = []
     for cohort in COHORTS:
         for pair in pairs:
+            about = cell(cohort, pair)
+            draws = {"draws": 30, "null_mean": 0.5, "null_sd": 0.5, "null_best": 1}
+            p = {"as_good": 0, "p": 1 / 31, "p_least": 1 / 31, "value": 200}
             for name in ("true", "identity"):
                 test = {"how": "retrained", "statistic": "universal", "map": name}
-                draws = {"draws": 30, "null_mean": 0.5, "null_sd": 0.5, "null_best": 1}
-                p = {"as_good": 0, "p": 1 / 31, "p_least": 1 / 31, "value": 200}
-                rows.append({**cell(cohort, pair), **test, "against": "random", **draws, **p})
-                test |= {"how": "post_hoc", "statistic": "nre"}
-                draws |= {"draws": 999}
-                rows.append({**cell(cohort, pair), **test, "against": "random", **draws, **p})
-    return pd.DataFrame(rows, columns=columns.TEST_COLUMNS)
+                rows.append({**about, **test, "against": "random", **draws, **p})
+            for name, against in itertools.product(
+                ("true", "identity", "ridge", "permutation"), ("random", "mismatched")
+            ):
+                test = {"how": "post_hoc", "map": name, "against": against, "latents": latents}
+                found = {**draws, "draws": 999 if against == "random" else 99, **p}
+                rows.append({**about, **test, "statistic": "nre", **found})
+                empty = {} if latents else dict.fromkeys(("value", "null_mean", "null_sd", "p"))
+                rows.append({**about, **test, "statistic": "encoder_r", **found, **empty})
+            test = {"how": "replicated", "map": "true", "against": "identity"}
+            more = {"low": 90.0, "high": 108.0, "draws": 31, "null_mean": 0.0, "null_sd": 7.0}
+            more |= {"value": 99.0, "p": 1 / 32, "p_least": 1 / 32}
+            rows.append({**about, **test, "statistic": "universal", **more})
+            share = {"value": 0.06, "low": 0.05, "high": 0.07, "null_sd": 0.004}
+            rows.append({**about, **test, "statistic": "universal_share", **more, **share})
+    names = columns_with(columns.TEST_COLUMNS, "low", "high", "latents")
+    return pd.DataFrame(rows, columns=names)
 
 
 def edited(pairs, effect=-0.6, control=-0.05):
@@ -123,7 +151,10 @@ def edited(pairs, effect=-0.6, control=-0.05):
                                 "silent": 1, "effect": moved, "effect_low": moved - 0.1,
                                 "effect_high": moved + 0.1, "control": control,
                                 "control_low": control - 0.1, "control_high": control + 0.1,
-                                "lower": 23, "higher": 0, "p": 1e-6, "p_holm": 1e-5,
+                                "lower": 23, "higher": 0, "p": 0.001, "p_holm": 0.02,
+                                "groups": 12, "groups_lower": 12, "groups_higher": 0,
+                                "difference": moved - control, "difference_low": moved - control - 0.1,
+                                "difference_high": moved - control + 0.1,
                             }
                         )  # fmt: skip
                 for model in "ab":
@@ -131,7 +162,7 @@ def edited(pairs, effect=-0.6, control=-0.05):
                     context = {"context": "the film was <b>dull</b> and slow"}
                     shown.append({**about, "model": model, **said, **context})
     return (
-        pd.DataFrame(rows, columns=columns.COUNTERFACTUAL_COLUMNS),
+        pd.DataFrame(rows, columns=columns_with(columns.COUNTERFACTUAL_COLUMNS, *EDITED)),
         pd.DataFrame(shown, columns=columns.CONTEXT_COLUMNS),
     )
 
@@ -155,8 +186,9 @@ def planted(pairs=PAIRS, shares=None):
         {
             **cell(cohort, pair), "sequences": n, "tokens": 10 * n, "distance": 60 / n**0.5,
             "distance_of_most": 3.75 / n**0.5, "distance_of_random": 5.3 / n**0.5, "inside": 1 / n**0.5,
-            "inside_of_most": 0.1, "outside": 59 / n**0.5, "nre": 0.2 + 1 / n, "gain": 0.001 if n > 50 else 0.1,
-            "flat": None if n == 400 else int(n > 50),
+            "inside_of_most": 0.1, "inside_of_random": 0.8, "outside_of_random": 0.4, "outside": 59 / n**0.5, "nre": 0.2 + 1 / n,
+            "gain": 0.001 if n > 50 else 0.1, "flat": None if n == 400 else int(n > 50), "null_distance": 90 / n**0.5,
+            "null_inside": 1.1 / n**0.5, "null_outside": 90 / n**0.5, "null_nre": 1.2,
         }
         for cohort in COHORTS for pair in pairs for n in (25, 50, 100, 200, 400)
     ]  # fmt: skip
@@ -164,7 +196,8 @@ def planted(pairs=PAIRS, shares=None):
         {
             **cell(cohort, pair), "split": "fit", "sequences": 500, "tokens": 5000, "splits": 30, "mean": 7.5,
             "sd": 0.01, "inside_mean": 0.1, "inside_sd": 0.01, "outside_mean": 7.4, "outside_sd": 0.01,
-            "k95": 2, "k99": 3, "k95_squared": 1, "k99_squared": 1,
+            "k95": 2, "k99": 3, "k95_squared": 1, "k99_squared": 1, "of_random": 0.5, "inside_of_random": 0.9,
+            "outside_of_random": 0.45, "null_mean": 9.8, "null_inside": 0.12, "null_outside": 9.7,
         }
         for cohort in COHORTS for pair in pairs
     ]  # fmt: skip
@@ -182,8 +215,13 @@ def planted(pairs=PAIRS, shares=None):
         "joint_fits": pd.DataFrame(fits, columns=columns.FIT_COLUMNS),
         "joint_nulls": nulls,
         "joint_tests": verdicts_of(pairs),
-        "joint_sizes": pd.DataFrame(sizes, columns=columns.SIZE_COLUMNS),
-        "joint_halves": pd.DataFrame(halves, columns=columns.HALF_COLUMNS),
+        "joint_sizes": pd.DataFrame(
+            sizes,
+            columns=columns_with(columns.SIZE_COLUMNS, *OF_RANDOM, "null_distance", "null_nre"),
+        ),
+        "joint_halves": pd.DataFrame(
+            halves, columns=columns_with(columns.HALF_COLUMNS, *OF_RANDOM, "of_random", "null_mean")
+        ),
         "joint_counterfactuals": effects,
         "joint_contexts": contexts,
         "joint_pooled": pd.DataFrame(
@@ -213,7 +251,7 @@ def sentences(found, place=0):
 
 
 def test_what_each_step_adds_is_told_apart(tables):
-    text = sentences(joint.of_run(tables))
+    text = sentences(joint.of_run(tables, COHORTS))
     assert (
         "16.0 % for SAEs trained apart and matched with starts of their own, 45.0 % for one SAE without a map"
         in text
@@ -222,17 +260,21 @@ def test_what_each_step_adds_is_told_apart(tables):
     assert "SAEs that share a start, as the study’s do, training one SAE adds +29.0" in text
     assert "of 42.0 points in all, training one SAE for both models is 69 %" in text
     assert "with one model’s tokens shifted 1.0 % at most" in text
-    assert "in sample, on the very tokens that are scored, condition 2 would have 21.0 %." in text
+    assert "in sample, on the very tokens that are scored, condition 2 would have 21.0 %" in text
+    assert "matched and scored on shifted tokens, 1.0 %." in text
+    assert (
+        "To correlate it is given one model’s at a time, at twice their weight, with zeros" in text
+    )
 
 
 def test_a_step_that_adds_nothing_is_not_called_the_largest(tmp_path):
     flat = dict.fromkeys(SHARES, 0.2)
-    found = joint.of_run(written(tmp_path / "tables", planted(shares=flat)))
+    found = joint.of_run(written(tmp_path / "tables", planted(shares=flat)), COHORTS)
     assert " in all," not in sentences(found)
 
 
 def test_one_pair_has_intervals_over_texts_and_no_deviation(tmp_path):
-    found = joint.of_run(written(tmp_path / "tables", planted(PAIRS[:1])))
+    found = joint.of_run(written(tmp_path / "tables", planted(PAIRS[:1])), COHORTS)
     part = found["cohorts"][0]["parts"][0]
     assert part["pairs"] == 1
     (_, rows), *_ = part["tables"]
@@ -244,7 +286,7 @@ def test_one_pair_has_intervals_over_texts_and_no_deviation(tmp_path):
 
 
 def test_the_table_has_every_condition_start_and_matching(tables):
-    part = joint.of_run(tables)["cohorts"][0]["parts"][0]
+    part = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]
     (words, rows), (other, texts) = part["tables"]
     assert (words, other) == ("per token", "means over a text’s tokens")
     labels = [row["label"] for row in rows]
@@ -253,25 +295,100 @@ def test_the_table_has_every_condition_start_and_matching(tables):
     assert {joint.WORDS[name] for name in ("4", "5", "6", "ridge", "crosscoder")} <= set(labels)
     assert all(cell["value"] != "–" for row in rows for cell in row["cells"])
     assert part["heads"][:2] == ["Top-10 r", "Top-100 r"]
+    # Where fewer are active, it is said of how many a Top-N is.
+    notes = {row["label"]: [cell["more"] for cell in row["cells"][:2]] for row in rows}
+    assert "latents" not in notes["1: SAEs apart, equal index, one start"][0]
+    assert notes["1: SAEs apart, equal index, one start"][1].endswith("of 37 latents")
+    assert "latents" not in notes[joint.WORDS["4"]][1]
 
 
 def test_random_rotations_are_said_to_say_little_where_no_map_beats_them_too(tables):
-    part = joint.of_run(tables)["cohorts"][0]["parts"][0]
+    part = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]
     text = " ".join(part["nulls"]["sentences"])
     assert "no map at all has p = 0.0323, so that this says nothing of W" in text
-    assert "more universal latents in 3 of 3 pairs" in text
+    assert (
+        "from 5 equal starts and in equal orders: W gives +99.0 universal latents (mean over pairs; +99.0 to +99.0); the "
+        "interval over starts lies above 0 in 3 of 3 pairs. Two retrainings with one map differ by 7.0"
+        in text
+    )
+    assert [tuple(row.values()) for row in part["nulls"]["replicated"]] == [
+        ("universal latents", "+99.0", "+99.0 to +99.0", "7.0", "0.0312"),
+        ("of active ones, %", "+6.0", "+6.0 to +6.0", "0.4", "0.0312"),
+    ]
     labels = [row["label"] for row in part["nulls"]["retrained"]]
     assert "W, 50 % of tokens shuffled" in labels
     assert "W on 8 directions, the rest random" in labels
     assert labels.count("random rotations") == 1
 
 
+def test_without_further_starts_the_noise_of_retrainings_is_said_to_be_unknown(tmp_path):
+    frames = planted(PAIRS[:1])
+    frames["joint_tests"] = frames["joint_tests"].query("how != 'replicated'")
+    frames["joint_nulls"] = frames["joint_nulls"].query("draw == 0 or null == 'random'")
+    found = joint.of_run(written(tmp_path / "tables", frames), COHORTS)
+    part = found["cohorts"][0]["parts"][0]
+    text = " ".join(part["nulls"]["sentences"])
+    assert "more universal latents in 1 of 1 pair, of one retraining with each; by how much" in text
+    assert part["nulls"]["replicated"] == []
+
+
+def test_draws_of_each_kind_are_a_line_of_their_own(tables):
+    rows = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]["nulls"]["tests"]
+    assert len(rows) == 2 * 4 * 2
+    (one, other) = [row for row in rows if row["label"] == "normalised error, linear map"]
+    assert (one["against"], one["draws"]) == ("random rotations", "999")
+    assert (other["against"], other["draws"]) == ("W of shuffled tokens", "99")
+
+
+def test_what_cannot_be_tested_without_training_is_said(tmp_path):
+    frames = planted(PAIRS[:1])
+    frames["joint_tests"] = verdicts_of(PAIRS[:1], latents=0)
+    found = joint.of_run(written(tmp_path / "a", frames), COHORTS)
+    part = found["cohorts"][0]["parts"][0]["nulls"]
+    assert "In 1 of 1 pair no latent of A’s own SAE fires" in " ".join(part["sentences"])
+    (row, _) = [row for row in part["tests"] if row["label"].endswith("read, W")]
+    assert (row["value"], row["null"], row["p"]) == ("–", "– ± –", "–")
+    frames["joint_tests"] = frames["joint_tests"].query("how != 'post_hoc'")
+    found = joint.of_run(written(tmp_path / "b", frames), COHORTS)
+    text = " ".join(found["cohorts"][0]["parts"][0]["nulls"]["sentences"])
+    assert "Nothing is tested without training: that needs an SAE of A alone." in text
+
+
+def test_the_published_retrainings_come_first_in_the_regression(tables):
+    first, whole, without, *_ = joint.of_run(tables, COHORTS)["regression"]
+    pairs = len(PAIRS) * len(COHORTS)
+    assert first.startswith(f"Over {33 * pairs} retrainings of 6 pairs with the published maps")
+    assert whole.startswith(f"Over {(33 + 8 + 2) * pairs} retrainings of 6 pairs with all maps")
+    assert without.startswith(
+        f"Over {(3 + 8 + 2) * pairs} retrainings of 6 pairs with all but random"
+    )
+
+
+def test_distances_stand_beside_those_of_wrongly_paired_tokens(tables):
+    """Within few directions any two rotations are near each other."""
+    part = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]["sizes"]
+    text = " ".join(part["sentences"])
+    assert (
+        "W of 400 sequences to W of all: in whole 3.00 (W’s of wrongly paired tokens 4.50;" in text
+    )
+    assert "singular values 0.05 (W’s of wrongly paired tokens 0.06; 80 % of random" in text
+    assert "held-out error is 0.203, that of W of as many wrongly paired tokens 1.200." in text
+    assert (
+        "halves of the fitted sequences: in whole 7.50 (W’s of wrongly paired tokens 9.80; 50 %"
+        in text
+    )
+    assert "From 100 sequences on every doubling that was measured lowers" in text
+    (row, *_) = part["halves"]
+    assert len(row["cells"]) == len(part["heads"])
+
+
 def test_edits_are_counted_beside_neutral_ones(tables):
-    part = joint.of_run(tables)["cohorts"][0]["parts"][0]
+    part = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]
     text = " ".join(part["edits"]["sentences"])
-    assert "in 24 of 24, less in 0" in text
-    assert "neutral edits of the same sentences by -5 %" in text
-    assert "that leave it" not in text
+    assert "the peak falls more in 24 of 24, less in 0; its p cannot be below 0.00049" in text
+    assert "neutral edits of the same sentences by -5 %, a difference of -40 points" in text
+    assert "lies below 0 in 24, above 0 in 0, of 24 that have one" in text
+    assert "placebo" not in text
     assert len(part["edits"]["rows"]) == 24
 
 
@@ -279,9 +396,9 @@ def test_a_p_that_no_map_does_not_have_is_left_to_stand(tmp_path):
     frames = planted(PAIRS[:1])
     tests = frames["joint_tests"]
     frames["joint_tests"] = tests.assign(p=tests.p.where(tests["map"] == "true", 0.5))
-    part = joint.of_run(written(tmp_path / "tables", frames))["cohorts"][0]["parts"][0]
+    part = joint.of_run(written(tmp_path / "tables", frames), COHORTS)["cohorts"][0]["parts"][0]
     text = " ".join(part["nulls"]["sentences"])
-    assert "no map at all has p = 0.5." in text
+    assert "no map at all has p = 0.5: it does not beat them." in text
 
 
 @pytest.mark.parametrize(
@@ -292,25 +409,44 @@ def test_a_curve_is_flat_from_where_it_stays_so(flat, start):
     assert joint._flat_from(pair) == start
 
 
-def test_edits_that_leave_the_class_are_told_apart(tmp_path):
+def test_edits_that_leave_the_class_are_a_placebo(tmp_path):
     frames = planted(PAIRS[:1])
     rows = frames["joint_counterfactuals"]
     frames["joint_counterfactuals"] = rows.assign(
         after=rows.after.where(rows.edit == "modal", "negative")
     )
-    part = joint.of_run(written(tmp_path / "tables", frames))["cohorts"][0]["parts"][0]
+    found = joint.of_run(written(tmp_path / "tables", frames), COHORTS)
+    part = found["cohorts"][0]["parts"][0]
     text = " ".join(part["edits"]["sentences"])
-    assert "Edits that change the class change the peak by -30 % (median over 4" in text
-    assert "Edits that leave it change the peak by -60 %" in text
+    assert "Edits that change the class change the peak by -30 %" in text
+    assert "A placebo, edits that leave the class, change the peak by -60 %" in text
+    # Counted and correlated are those that change the class alone.
+    assert "the peak falls more in 4 of 4" in text
+    edits = [row["edit"] for row in part["edits"]["rows"]]
+    assert edits == ["modal (to positive)"] * 4 + ["mood swap (placebo)"] * 4
+
+
+def test_a_cohort_without_a_latent_to_try_says_so(tmp_path):
+    frames = planted(PAIRS[:1])
+    rows = frames["joint_counterfactuals"]
+    second = list(COHORTS)[1]
+    frames["joint_counterfactuals"] = rows[rows.cohort == second]
+    tables = written(tmp_path / "tables", frames)
+    edits = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]["edits"]
+    assert edits["rows"] == []
+    assert "tells a class from which an edit starts, so that none is tried" in edits["sentences"][0]
+    assert joint.of_run(tables, [second])["cohorts"][0]["parts"][0]["edits"] == {}
 
 
 def test_a_run_without_the_study_says_nothing_of_it():
     empty = t.Tables(**{name: pd.DataFrame(columns=of) for name, of in COLUMNS.items()})
-    assert joint.of_run(empty) == {}
+    assert joint.of_run(empty, []) == {}
 
 
 def test_conditions_without_a_letter_are_read_as_words(tmp_path):
-    found = joint.of_run(written(tmp_path / "tables", planted(shares={"4": 0.3, "5": 0.4})))
+    found = joint.of_run(
+        written(tmp_path / "tables", planted(shares={"4": 0.3, "5": 0.4})), COHORTS
+    )
     assert "40." in sentences(found)
 
 
@@ -346,6 +482,7 @@ def test_a_page_a_latent_with_its_contexts_and_edits(tmp_path):
     (tmp_path / "features").mkdir()
     (tmp_path / "features/old.html").write_text("of another run")
     spec = {"run": "r", "cohorts": {}, "dictionaries": {}, "drift": None, "tables": NAMES}
+    spec["edited"] = list(COHORTS)
     page.write(spec, tmp_path / "results", tmp_path / "index.html")
     index = (tmp_path / "index.html").read_text()
     pages = sorted(path.name for path in (tmp_path / "features").iterdir())
@@ -356,8 +493,9 @@ def test_a_page_a_latent_with_its_contexts_and_edits(tmp_path):
     assert "&lt;b&gt;<mark>dull</mark>&lt;/b&gt;" in text
     assert "Model A" in text
     assert "Model B" in text
-    assert "<td>24 (1 silent)</td>" in text
-    assert "<td>24 (1 silent)</td>" in index
+    assert "<td>24 in 12 (1 silent)</td>" in text
+    assert "<td>24 in 12 (1 silent)</td>" in index
+    assert "equal starts and orders" in index
     assert "mood swap" in text
 
 

@@ -2,8 +2,9 @@
 
 Pairs that share a seed are not independent, so that seeds are drawn with replacement, not pairs: a
 pair counts as often as both its seeds together. A seed that is in every pair (the anchor) is what
-the answer is conditional on; it is not drawn. Few seeds give wide intervals, and two drawn seeds no
-more than the range of what was seen.
+the answer is conditional on; it is not drawn. Where no two pairs share a seed they are independent,
+and are drawn themselves. Few seeds give wide intervals, and two drawn seeds no more than the range
+of what was seen.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ COLUMNS = ("study", *KEYS, "median", "low", "high", "n_pairs", "n_seeds")
 
 
 def drawn_seeds(frames: Sequence[pd.DataFrame]) -> list[int]:
-    """Seeds that some pair is without, ascending."""
+    """Seeds that some pair is without, ascending; of pairs that share none, one seed each stands for the pair."""
     rows = pd.concat(frames)[list(SEEDS)].drop_duplicates()
+    pairs = {frozenset(map(int, pair)) for pair in rows.itertuples(index=False)}
+    if len(pairs) > 1 and len(frozenset().union(*pairs)) == sum(map(len, pairs)):
+        return sorted(min(pair) for pair in pairs)
     seeds = sorted({int(seed) for name in SEEDS for seed in rows[name]})
     return [seed for seed in seeds if not (rows == seed).any(axis=1).all()]
 

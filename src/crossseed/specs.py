@@ -792,6 +792,7 @@ def report(run: RunConfig) -> Spec:
     return {
         "run": run.run,
         "cohorts": cohorts,
+        "edited": sorted({pair.cohort for pair in plan.edited_pairs(run)}),
         "dictionaries": variants,
         "drift": drift,
         "tables": tables,

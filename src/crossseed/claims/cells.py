@@ -60,16 +60,19 @@ class Wiring(NamedTuple):
     Attributes:
         as_published: values under the published protocol, a row a cell, with its seeds.
         rigorous: values measured as they should be.
-        null: the same of the control, or of several, of which the one counts that comes closest to
-            the published figure.
+        null: the same of the control, or of several, of which the one counts that is highest (``falls``, ``stands``), or
+            that comes closest to the published figure.
         control: ``falls``: explained where the rigorous measurement is no better than its null,
             by `NOTICEABLE` and beyond its interval over seeds;
+            ``stands``: explained too where the rigorous measurement falls short of the published figure;
             ``passes``: explained where the null itself meets the published figure;
             ``leaves``: explained where the null does not: what it adds is what the figure shows;
             ``control_p``: not reproduced where the calibrated test rejects, explained where the
             control passes it too; ``never``: the figure is itself a failure or a control.
         why: what the comparison shows, in a sentence.
         needs: what a run without a value lacks.
+        over: how cells are summarised, ``median``, or ``mean`` where that is what was printed.
+        counts: the figure is a number of latents: what is noticeable of it is a share of the figure.
     """
 
     as_published: Values
@@ -78,6 +81,8 @@ class Wiring(NamedTuple):
     control: str
     why: str
     needs: str = "sites, or dictionaries with a shared start"
+    over: str = "median"
+    counts: bool = False
 
 
 class Cells(NamedTuple):

@@ -82,6 +82,7 @@ _RAW_WORST = Wiring(
     "leaves",
     _RAW.why,
     "dictionaries of that expansion",
+    over="mean",
 )
 _RAW_INPUT = Wiring(
     less(_published("ev_raw"), _published("ev_self")),

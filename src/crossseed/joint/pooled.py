@@ -21,6 +21,8 @@ KEYS = ("cohort", "checkpoint", "site", *ROW, "rows", "matched_on", "measure")
 RESAMPLES = 999
 OUTCOME = "universal"
 RANDOM = "random"
+# Maps of the published retrainings, each but random ones trained with once.
+PUBLISHED = ("identity", "true", "mismatched", RANDOM)
 
 
 def over_pairs(
@@ -57,13 +59,19 @@ def regressions(table: pd.DataFrame) -> Iterator[dict[str, Any]]:
         table: rows of the retrainings of all pairs.
 
     Yields:
-        Of all cohorts and of each; of all maps, and without Haar draws, of which there are most and which lie in one place:
-        ``slope``, which standardised is r, with its interval over pairs, and ``r2``.
+        Of all cohorts and of each; of the published maps (one retraining with each but Haar draws), of all maps, and
+        without Haar draws, of which there are most and which lie in one place: ``slope``, which standardised is r, with its
+        interval over pairs, and ``r2``.
     """
     points = table[table.measure == OUTCOME]
     scopes = {"all": points, **{str(name): part for name, part in points.groupby("cohort")}}
     for scope, part in scopes.items():
-        for draws, chosen in (("all", part), ("no random", part[part.null != RANDOM])):
+        once = part.null.isin(PUBLISHED) & ((part.null == RANDOM) | (part.draw == 0))
+        for draws, chosen in (
+            ("published", part[once]),
+            ("all", part),
+            ("no random", part[part.null != RANDOM]),
+        ):
             if len(chosen) < 3:
                 continue
             slope = _slope(chosen, scope, draws)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -103,14 +103,18 @@ def tops(rows: pd.DataFrame) -> dict[str, Column]:
     return {f"top{n}_r": Column(f"Top-{n} r", ".2f") for n in numbers}
 
 
-def of_run(tables: t.Tables) -> dict[str, Any]:
-    """The section on joint SAEs; empty without them."""
+def of_run(tables: t.Tables, edited: Sequence[str]) -> dict[str, Any]:
+    """The section on joint SAEs; empty without them.
+
+    Args:
+        edited: cohorts whose latents are tried on edited sentences.
+    """
     if tables.joint_pooled.empty:
         return {}
     pooled = read(tables.joint_pooled)
     single = read(tables.joint_conditions)
     cohorts = [
-        of_cohort(tables, pooled[pooled.cohort == cohort], single[single.cohort == cohort])
+        of_cohort(tables, pooled[pooled.cohort == cohort], single[single.cohort == cohort], edited)
         for cohort in pooled.cohort.unique()
     ]
     return {
@@ -120,7 +124,9 @@ def of_run(tables: t.Tables) -> dict[str, Any]:
     }
 
 
-def of_cohort(tables: t.Tables, pooled: pd.DataFrame, single: pd.DataFrame) -> dict[str, Any]:
+def of_cohort(
+    tables: t.Tables, pooled: pd.DataFrame, single: pd.DataFrame, edited: Sequence[str]
+) -> dict[str, Any]:
     """All that is said of one cohort; with several sites or checkpoints of each."""
     cohort = str(pooled.cohort.iloc[0])
     parts = []
@@ -144,7 +150,7 @@ def of_cohort(tables: t.Tables, pooled: pd.DataFrame, single: pd.DataFrame) -> d
                 "sentences": [*reading(rows, of), *_baselines(rows), *_behaviour(rows)],
                 "nulls": nulls(tables, cohort, checkpoint, site),
                 "sizes": sizes(tables, cohort, checkpoint, site),
-                "edits": edits(tables, cohort, checkpoint, site),
+                "edits": edits(tables, cohort, checkpoint, site) if cohort in edited else {},
             }
         )
     kind = str(pooled.kind_of_seed.iloc[0])
@@ -184,8 +190,19 @@ def _lines(
         }
         yield {
             "label": label(condition, init, weight, matched_on, condition == "6" and weights > 1),
-            "cells": [_cell(own.get(name), alone.get(name), head) for name, head in heads.items()],
+            "cells": [
+                _cell(own.get(name), alone.get(name), head, _fewer(name, own))
+                for name, head in heads.items()
+            ],
         }
+
+
+def _fewer(name: str, by_measure: Mapping[str, Any]) -> list[str]:
+    """How many latents a Top-N r is of, where fewer than N are active."""
+    used = by_measure.get(name.replace("_r", "_used")) if name.startswith("top") else None
+    if used is None or used.mean >= int(name[3:-2]):
+        return []
+    return [f"of {used.mean:.3g} latents"]
 
 
 def _same(rows: pd.DataFrame, condition: str, init: str, weight: float) -> pd.DataFrame:
@@ -196,7 +213,7 @@ def _by_measure(rows: pd.DataFrame) -> dict[str, Any]:
     return {row.measure: row for row in rows.itertuples()}
 
 
-def _cell(row: Any, alone: Any, head: Column) -> dict[str, str]:
+def _cell(row: Any, alone: Any, head: Column, notes: Sequence[str]) -> dict[str, str]:
     """Mean and standard deviation over pairs, their interval, and the null; of one pair, the interval over texts."""
     if row is None or pd.isna(row.mean):
         return {"value": "–", "more": ""}
@@ -212,7 +229,7 @@ def _cell(row: Any, alone: Any, head: Column) -> dict[str, str]:
         low, high = alone.low, alone.high
     more = [] if pd.isna(low) else [f"{said(low)} to {said(high)}"]
     more += [] if pd.isna(row.null) else [f"null {said(row.null)}"]
-    return {"value": value, "more": "; ".join(more)}
+    return {"value": value, "more": "; ".join([*more, *notes])}
 
 
 class Chosen(NamedTuple):
@@ -358,10 +375,12 @@ def _of_apart(
             )
     pair = of["2"]
     if pair is not None and pair.matched_on != IN_SAMPLE:
-        inside = value_of(rows, pair._replace(matched_on=IN_SAMPLE), SHARE)
+        in_sample = pair._replace(matched_on=IN_SAMPLE)
+        inside, null = (value_of(rows, in_sample, SHARE, column) for column in ("mean", "null"))
         if not np.isnan(inside):
             sentences.append(
-                f"Matched in sample, on the very tokens that are scored, condition 2 would have {100 * inside:.1f} %."
+                f"Matched in sample, on the very tokens that are scored, condition 2 would have {100 * inside:.1f} %; matched "
+                f"and scored on shifted tokens, {100 * null:.1f} %."
             )
     moved = [
         f"{100 * shares[name]:.1f} % {words}"
@@ -396,8 +415,9 @@ def _baselines(rows: pd.DataFrame) -> list[str]:
     beside = "" if np.isnan(own) else f" (condition 6: {100 * own:.1f} %)"
     # Trained on both together: what it makes of one model's activations is another input.
     note = (
-        " A crosscoder is trained on both models’ activations side by side; here it reads one model’s alone, doubled, with 0 for "
-        "the other: of both together its two codes would be one."
+        " A crosscoder is trained on both models’ activations side by side and has one code for both. To correlate it is given "
+        "one model’s at a time, at twice their weight, with zeros for the other’s: an input that it never saw. Its L0, FVU, KL "
+        "and accuracy are of both together."
         if "crosscoder" in found
         else ""
     )
@@ -449,8 +469,9 @@ def nulls(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str
     if rows.empty and fits.empty:
         return {}
     return {
-        "sentences": _null_sentences(rows, tests),
+        "sentences": [*_null_sentences(rows, tests), *_untested(tests)],
         "retrained": list(_retrained(rows)),
+        "replicated": list(_replicated(tests)),
         "fits": list(_fits(fits)),
         "tests": list(_tests(tests)),
     }
@@ -498,15 +519,55 @@ def _null_sentences(rows: pd.DataFrame, tests: pd.DataFrame) -> list[str]:
             + _of_identity(own, against[against["map"] == "identity"])
         )
     if {"true", "identity"} <= set(mean.index):
+        sentences.append(_of_w(counts, tests))
+    return sentences
+
+
+def _of_w(counts: pd.DataFrame, tests: pd.DataFrame) -> str:
+    """W against no map, beside what retrainings with one map differ by."""
+    said = "What tells is W against no map"
+    rows = tests[(tests.how == "replicated") & (tests.statistic == COUNT)] if len(tests) else tests
+    if rows.empty:
         by_pair = counts[counts.null.isin(["true", "identity"])].pivot_table(
             index=["source_seed", "target_seed"], columns="null", values="value"
         )
         more = (by_pair["true"] > by_pair["identity"]).sum()
-        sentences.append(
-            f"What tells is W against no map: it gives more universal latents in {more} of {len(by_pair)} "
-            f"pair{'s' if len(by_pair) != 1 else ''}."
+        return (
+            f"{said}: it gives more universal latents in {more} of {_pairs(len(by_pair))}, of one retraining with each; by how "
+            "much retrainings with one map differ was not measured."
         )
-    return sentences
+    starts = counts[counts.null == "true"].draw.nunique()
+    spread = f"mean over pairs; {rows.value.min():+.1f} to {rows.value.max():+.1f}"
+    if len(rows) == 1:
+        spread = f"{rows.low.iloc[0]:+.1f} to {rows.high.iloc[0]:+.1f} over starts"
+    above = int((rows.low > 0).sum())
+    known = int(rows.low.notna().sum())
+    return (
+        f"{said}, from {starts} equal starts and in equal orders: W gives {rows.value.mean():+.1f} universal "
+        f"latents ({spread}); the interval over starts lies above 0 in {above} of {_pairs(known)}. Two retrainings with one "
+        f"map differ by {rows.null_sd.mean():.1f} (standard deviation)."
+    )
+
+
+def _pairs(n: int) -> str:
+    return f"{n} pair{'s' if n != 1 else ''}"
+
+
+def _untested(tests: pd.DataFrame) -> list[str]:
+    """What could not be tested without training, and why."""
+    if tests.empty:
+        return []
+    rows = tests[tests.how == "post_hoc"]
+    if rows.empty:
+        return ["Nothing is tested without training: that needs an SAE of A alone."]
+    by_pair = rows[rows.statistic == "encoder_r"].groupby(["source_seed", "target_seed"]).latents
+    silent = int((by_pair.max() == 0).sum())
+    if not silent:
+        return []
+    return [
+        f"In {silent} of {_pairs(len(by_pair))} no latent of A’s own SAE fires on enough tokens, so that nothing is said of what "
+        "its encoders read."
+    ]
 
 
 def _p_range(p: pd.Series) -> str:
@@ -517,11 +578,9 @@ def _of_identity(own: pd.DataFrame, identity: pd.DataFrame) -> str:
     if identity.empty:
         return "."
     said = f"; no map at all has p = {_p_range(identity.p)}"
-    return (
-        f"{said}, so that this says nothing of W."
-        if identity.p.max() <= own.p.max()
-        else f"{said}."
-    )
+    if identity.p.max() <= own.p.max():
+        return f"{said}, so that this says nothing of W."
+    return f"{said}: it does not beat them." if identity.p.min() > LEVEL else f"{said}."
 
 
 def _fits(fits: pd.DataFrame) -> Iterator[dict[str, Any]]:
@@ -552,51 +611,92 @@ STATISTICS = {
 
 
 def _tests(tests: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """What needs no training, against Haar draws."""
+    """What needs no training, against Haar draws and against maps fitted on shuffled tokens."""
     if tests.empty:
         return
     rows = tests[tests.how == "post_hoc"]
-    for (statistic, name), part in rows.groupby(["statistic", "map"], sort=False):
+    for (statistic, name, against), part in rows.groupby(
+        ["statistic", "map", "against"], sort=False
+    ):
+        best = part.null_best.min() if statistic == "nre" else part.null_best.max()
         yield {
             "label": f"{STATISTICS.get(statistic, statistic)}, {NULL_WORDS.get(name, name)}",
-            "value": f"{part.value.mean():.3f}",
-            "null": f"{part.null_mean.mean():.3f} ± {part.null_sd.mean():.3f}",
-            "best": f"{part.null_best.max() if statistic != 'nre' else part.null_best.min():.3f}",
+            "against": NULL_WORDS.get(against, against),
+            "value": _number(part.value.mean()),
+            "null": f"{_number(part.null_mean.mean())} ± {_number(part.null_sd.mean())}",
+            "best": _number(best),
             "draws": f"{part.draws.iloc[0]:.0f}",
+            "p": _p_range(part.p.dropna()) if part.p.notna().any() else "–",
+        }
+
+
+def _replicated(tests: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    """W less no map over starts, by statistic: of one pair its interval, of several their range."""
+    if tests.empty:
+        return
+    rows = tests[tests.how == "replicated"].dropna(subset=["value"])
+    for statistic, part in rows.groupby("statistic", sort=False):
+        low, high = (
+            (part.low.iloc[0], part.high.iloc[0])
+            if len(part) == 1
+            else (part.value.min(), part.value.max())
+        )
+        head = {**COLUMNS, "mean_r": Column("mean r", "")}.get(statistic)
+        yield {
+            "label": str(statistic).replace("_", " ") if head is None else head.head,
+            "value": _signed(statistic, part.value.mean()),
+            "interval": f"{_signed(statistic, low)} to {_signed(statistic, high)}",
+            "noise": _signed(statistic, part.null_sd.mean()).removeprefix("+"),
             "p": _p_range(part.p),
         }
+
+
+def _signed(statistic: str, value: float) -> str:
+    """A difference: of counts in latents, of shares in points."""
+    if statistic == COUNT:
+        return f"{value:+.1f}"
+    return f"{100 * value:+.1f}" if statistic == SHARE else f"{value:+.3f}"
+
+
+def _number(value: float) -> str:
+    return "–" if pd.isna(value) else f"{value:.3f}"
+
+
+DRAWS = {
+    "published": "the published maps",
+    "all": "all maps",
+    "no random": "all but random rotations",
+}
 
 
 def regression(tables: t.Tables) -> list[str]:
     """What the error of a map says of the universal latents it gives."""
     rows = tables.joint_regression
+    rows = rows[rows["scope"] == "all"]
     if rows.empty:
         return []
+    points = dict(zip(rows.draws, rows.points, strict=True))
+    if points.get("published") == points.get("all"):
+        rows = rows[rows.draws != "all"]
     sentences = []
-    for row in rows[rows["scope"] == "all"].itertuples():
+    for row in rows.itertuples():
         interval = (
             ""
             if pd.isna(row.slope_low)
             else f" ({row.slope_low:.2f} to {row.slope_high:.2f} over pairs)"
         )
-        which = "all maps" if row.draws == "all" else "all but random rotations"
         sentences.append(
-            f"Over {row.points} retrainings of {row.pairs} pair{'s' if row.pairs != 1 else ''} with {which}, universal "
-            "latents go with 1 less the "
-            f"error of the map by r = {row.slope:.2f}{interval}, R² = {row.r2:.2f}."
+            f"Over {row.points} retrainings of {_pairs(row.pairs)} with {DRAWS[row.draws]}, universal latents go with 1 less "
+            f"the error of the map by r = {row.slope:.2f}{interval}, R² = {row.r2:.2f}."
         )
-    points = dict(
-        zip(rows[rows["scope"] == "all"].draws, rows[rows["scope"] == "all"].points, strict=True)
-    )
     if 2 * points.get("no random", 0) < points.get("all", 0):
         sentences.append(
             "Random rotations are most of the points and lie in one place, so that with them R² is mostly the contrast of "
             "two groups."
         )
-    if sentences:
-        sentences.append(
-            "Retrainings of a pair are no independent points; the published p takes them as such."
-        )
+    sentences.append(
+        "Retrainings of a pair are no independent points; the published p takes them as such."
+    )
     return sentences
 
 
@@ -609,16 +709,6 @@ def sizes(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str
     halves = _at(tables.joint_halves, cohort, checkpoint, site)
     if curve.empty:
         return {}
-    sentences = []
-    by_pair = curve.sort_values("sequences").groupby(["source_seed", "target_seed"])
-    flat = [start for _, pair in by_pair if (start := _flat_from(pair)) is not None]
-    if flat:
-        sentences.append(
-            f"Held-out error falls by less than 1 % a doubling from {np.median(flat):.0f} sequences on "
-            f"({len(flat)} of {len(by_pair)} pair{'s' if len(by_pair) != 1 else ''})."
-        )
-    else:
-        sentences.append("Held-out error still falls by more than 1 % a doubling at the last size.")
     lines = []
     for row in halves.itertuples():
         lines.append(
@@ -627,27 +717,83 @@ def sizes(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str
                 "cells": [
                     f"{row.sequences:.0f}",
                     f"{row.tokens:.0f}",
-                    f"{row.mean:.2f}",
                     f"{row.sd:.3f}",
-                    f"{row.inside_mean:.2f}",
-                    f"{row.outside_mean:.2f}",
+                    *(
+                        f"{distance:.2f}; {chance:.2f}; {_of_random(share)}"
+                        for distance, chance, share in (
+                            (row.mean, row.null_mean, row.of_random),
+                            (row.inside_mean, row.null_inside, row.inside_of_random),
+                            (row.outside_mean, row.null_outside, row.outside_of_random),
+                        )
+                    ),
                     f"{row.k95:.0f}, {row.k99:.0f}",
                     f"{row.k95_squared:.0f}, {row.k99_squared:.0f}",
                 ],
             }
         )
+    sentences = [_flat_sentence(curve), _curve_sentence(curve, halves)]
     if len(halves):
         sentences.append(
-            f"W’s of two halves of the fitted sequences lie {halves['mean'].median():.2f} apart (standard deviation over splits "
-            f"{halves.sd.median():.3f}), {halves.inside_mean.median():.2f} within the {halves.k99.median():.0f} "
-            f"directions that hold 99 % of the singular values and {halves.outside_mean.median():.2f} outside. A small "
-            "spread says that halves agree on how far apart they are, not that they are near."
+            "Distance of W’s of two halves of the fitted sequences: "
+            + _apart(halves, ("mean", "null_mean", "of_random"), "_mean")
+            + f"; over splits its standard deviation is {halves.sd.median():.3f}. A small spread says that halves agree on how "
+            "far apart they are, not that they are near."
         )
     return {
         "sentences": sentences,
-        "heads": ["sequences", "tokens", "distance of halves", "its sd over splits", "within k99", "outside", "k95, k99", "of squares"],
+        "heads": [
+            *("sequences", "tokens", "sd over splits"),
+            "distance of halves; of wrongly paired tokens’; % of random rotations’",
+            *("the same within k99", "outside", "k95, k99", "of squares"),
+        ],
         "halves": lines,
-    }  # fmt: skip
+    }
+
+
+def _of_random(share: float) -> str:
+    """A distance, in per cent of that of two random rotations; none where k99 leaves nothing outside."""
+    return "–" if pd.isna(share) else f"{100 * share:.0f}"
+
+
+def _flat_sentence(curve: pd.DataFrame) -> str:
+    by_pair = curve.sort_values("sequences").groupby(["source_seed", "target_seed"])
+    flat = [start for _, pair in by_pair if (start := _flat_from(pair)) is not None]
+    if not flat:
+        return "Held-out error still falls by more than 1 % a doubling at the last size."
+    first = f"{min(flat)}" if min(flat) == max(flat) else f"{min(flat)} to {max(flat)}, by pair,"
+    return (
+        f"From {first} sequences on every doubling that was measured lowers held-out error by less than 1 % "
+        f"({len(flat)} of {_pairs(len(by_pair))})."
+    )
+
+
+def _curve_sentence(curve: pd.DataFrame, halves: pd.DataFrame) -> str:
+    """How near W is to W of all sequences, at the size that is next to what it is fitted on."""
+    wanted = halves.sequences.median() if len(halves) else curve.sequences.max()
+    size = min(curve.sequences.unique(), key=lambda n: abs(np.log(n / wanted)))
+    rows = curve[curve.sequences == size]
+    return (
+        f"Distance of W of {size:.0f} sequences to W of all: "
+        + _apart(rows, ("distance", "null_distance", "distance_of_random"), "")
+        + f". Its held-out error is {rows.nre.median():.3f}, that of W of as many wrongly paired tokens "
+        f"{rows.null_nre.median():.3f}."
+    )
+
+
+def _apart(rows: pd.DataFrame, whole: tuple[str, str, str], suffix: str) -> str:
+    """Distances, in whole and by directions, beside those of W’s of wrongly paired tokens and of random rotations."""
+    parts = {"in whole": whole}
+    for name, words in (
+        ("inside", "within the directions that hold 99 % of the singular values"),
+        ("outside", "outside these"),
+    ):
+        parts[words] = (f"{name}{suffix}", f"null_{name}", f"{name}_of_random")
+    said = [
+        f"{words} {rows[own].median():.2f} (W’s of wrongly paired tokens {rows[null].median():.2f}; "
+        f"{_of_random(rows[share].median())} % of random rotations’)"
+        for words, (own, null, share) in parts.items()
+    ]
+    return ", ".join(said)
 
 
 def _flat_from(pair: pd.DataFrame) -> int | None:
@@ -662,11 +808,18 @@ def _flat_from(pair: pd.DataFrame) -> int | None:
 
 
 def edits(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str, Any]:
-    """What edits of sentences do to latents; empty without them."""
+    """What edits of sentences do to latents of a cohort that is tried on them."""
     rows = _at(tables.joint_counterfactuals, cohort, checkpoint, site)
     if rows.empty:
-        return {}
+        none = "No latent that fires in both models tells a class from which an edit starts, so that none is tried."
+        return {"sentences": [none], "rows": []}
     return {"sentences": _edit_sentences(rows), "rows": list(_edit_lines(rows))}
+
+
+def changing(rows: pd.DataFrame) -> pd.Series:
+    """Which edits change the class; the others are a placebo."""
+    found: pd.Series = rows["class"] != rows.after
+    return found
 
 
 PAIR_KEYS = ["cohort", "source_seed", "target_seed", "checkpoint", "site"]
@@ -679,20 +832,24 @@ def feature_name(row: Any) -> str:
 
 
 def _edit_lines(rows: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    for row in rows.itertuples():
-        label_ = rows.loc[row.Index, "class"]
+    """Edits that change the class first, then the others."""
+    changes = changing(rows)
+    for row in pd.concat([rows[changes], rows[~changes]]).itertuples():
+        edit = str(row.edit).replace("_", " ")
         yield {
             "file": f"features/{feature_name(row)}",
             "latent": row.latent,
             "pair": f"{row.source_seed}, {row.target_seed}",
-            "class": label_,
+            "class": rows.loc[row.Index, "class"],
             "r": f"{row.r:.2f}",
-            "edit": f"{str(row.edit).replace('_', ' ')} (to {row.after})",
+            "edit": edit + (f" (to {row.after})" if changes[row.Index] else " (placebo)"),
             "model": str(row.model).upper(),
-            "sentences": f"{row.items:.0f}" + (f" ({row.silent:.0f} silent)" if row.silent else ""),
+            "sentences": f"{row.items:.0f} in {row.groups:.0f}"
+            + (f" ({row.silent:.0f} silent)" if row.silent else ""),
             "effect": _percent(row.effect, row.effect_low, row.effect_high),
             "control": _percent(row.control, row.control_low, row.control_high),
-            "signs": f"{row.lower:.0f} : {row.higher:.0f}",
+            "difference": _percent(row.difference, row.difference_low, row.difference_high),
+            "signs": f"{row.groups_lower:.0f} : {row.groups_higher:.0f}",
             "p": f"{row.p:.2g}",
             "holm": f"{row.p_holm:.2g}",
         }
@@ -710,34 +867,51 @@ def _edit_sentences(rows: pd.DataFrame) -> list[str]:
     known = rows.dropna(subset=["effect", "control"])
     if known.empty:
         return ["No sentence to be edited makes a chosen latent fire."]
-    changes = known["class"] != known.after
+    changes = changing(known)
     sentences = [
         _edit_sentence(part, words)
         for part, words in (
-            (known[changes], "that change the class"),
-            (known[~changes], "that leave it"),
+            (known[changes], "Edits that change the class"),
+            (known[~changes], "A placebo, edits that leave the class,"),
         )
         if len(part)
     ]
-    by_model = known.pivot_table(
+    tested = known[changes]
+    if len(tested):
+        below, above = (
+            tested[
+                (tested.p_holm < LEVEL) & ((tested.groups_lower > tested.groups_higher) == lower)
+            ]
+            for lower in (True, False)
+        )
+        sentences.append(
+            "Sentences of one template with one content word are no independent items: they count as one group, of which there "
+            f"are {tested.groups.min():.0f} to {tested.groups.max():.0f} an edit. By the sign test over groups, corrected for "
+            f"all edits of a pair that change the class, the peak falls more in {len(below)} of {len(tested)}, less in "
+            f"{len(above)}; its p cannot be below {2.0 ** (1 - tested.groups.max()):.2g}."
+        )
+    by_model = known[changes].pivot_table(
         index=[*PAIR_KEYS, "class", "latent", "edit"], columns="model", values="effect"
-    ).dropna()
+    )
+    by_model = by_model.dropna()
     if by_model.shape[1] == 2 and len(by_model) > 2:
         first, second = (by_model[name] for name in by_model.columns)
         if first.std() > 0 and second.std() > 0:
             sentences.append(
-                f"Effects in A and in B correlate by {first.corr(second):.2f} over {len(by_model)} latents and edits."
+                f"Effects in A and in B correlate by {first.corr(second):.2f} over {len(by_model)} latents and edits that change "
+                "the class."
             )
     return sentences
 
 
 def _edit_sentence(rows: pd.DataFrame, words: str) -> str:
-    below = rows[(rows.p_holm < LEVEL) & (rows.lower > rows.higher)]
-    above = rows[(rows.p_holm < LEVEL) & (rows.lower < rows.higher)]
+    known = rows.dropna(subset=["difference_low", "difference_high"])
+    below, above = (known.difference_high < 0).sum(), (known.difference_low > 0).sum()
     return (
-        f"Edits {words} change the peak by {100 * rows.effect.median():+.0f} % (median over {len(rows)} latents, edits and "
-        f"models), neutral edits of the same sentences by {100 * rows.control.median():+.0f} %. By the sign test, corrected "
-        f"for all of a pair, the edit lowers it more than the neutral one in {len(below)} of {len(rows)}, less in {len(above)}."
+        f"{words} change the peak by {100 * rows.effect.median():+.0f} %, neutral edits of the same sentences by "
+        f"{100 * rows.control.median():+.0f} %, a difference of {100 * rows.difference.median():+.0f} points (medians over "
+        f"{len(rows)} latents, edits and models). Its interval over groups of sentences lies below 0 in {below}, above 0 in "
+        f"{above}, of {len(known)} that have one."
     )
 
 

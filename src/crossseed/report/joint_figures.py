@@ -257,6 +257,11 @@ def sizes(tables: t.Tables) -> Figure:
             pair = pair.sort_values("sequences")
             for name, (colour, _) in parts.items():
                 above.plot(pair.sequences, pair[name], "o-", color=colour, ms=2.5, lw=1, alpha=0.8)
+                # Within few directions any two rotations are near each other.
+                above.plot(
+                    pair.sequences, pair[f"null_{name}"], "--", color=colour, lw=0.8, alpha=0.8
+                )
+            below.plot(pair.sequences, pair.null_nre, "--", color=BLACK, lw=0.8, alpha=0.8)
             below.plot(pair.sequences, pair.nre, "o-", color=BLACK, ms=2.5, lw=1, alpha=0.8)
             flat = pair[pair.flat == 1]
             below.plot(flat.sequences, flat.nre, "o", mfc="white", mec=BLACK, ms=3.5)
@@ -314,8 +319,12 @@ def counterfactuals(tables: t.Tables) -> Figure:
         return figure
     for axis, cohort in zip(axes[0], cohorts, strict=True):
         of = rows[rows.cohort == cohort]
-        names = list(of.edit.unique())
+        changes = joint.changing(of)
+        changed, left = (list(of[which].edit.unique()) for which in (changes, ~changes))
+        names = changed + left
         floor, ceiling = -1.05, 1.5
+        if left:
+            axis.axhline(len(changed) - 0.5, color=GREY, lw=0.8)
         for place, name in enumerate(names):
             part = of[of.edit == name]
             for number, (model, one) in enumerate(part.groupby("model", sort=True)):
@@ -334,7 +343,9 @@ def counterfactuals(tables: t.Tables) -> Figure:
                         transform=axis.transAxes,
                     )  # fmt: skip
         axis.axvline(0, color="0.8", lw=0.8, zorder=0)
-        axis.set_yticks(range(len(names)), [str(name).replace("_", " ") for name in names])
+        words = [str(name).replace("_", " ") for name in names]
+        words = [*words[: len(changed)], *(f"{word}\n(placebo)" for word in words[len(changed) :])]
+        axis.set_yticks(range(len(names)), words)
         axis.set_ylim(len(names) - 0.5, -0.5)
         axis.set_xlim(floor - 0.05, ceiling + 0.05)
         axis.set_xticks([-1, -0.5, 0, 0.5, 1, 1.5], ["−100", "−50", "0", "+50", "+100", "+150"])

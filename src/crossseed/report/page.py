@@ -184,19 +184,20 @@ CAPTIONS = {
     "W and the cross loss) and of what the study omits. Full: matched on other sentences than those scored, SAEs with starts of "
     "their own; open circles: one start, or another weight of the cross loss; triangles: matched in sample. Points are means over "
     "pairs with 95 % intervals over these (of one pair: bootstrap over its texts), small dots pairs. Grey ticks: one model's "
-    "tokens shifted against the other's.",
+    "tokens shifted against the other's, where latents are matched those that they are matched on too.",
     "joint-geometry": "Decoder directions of active latents of model A on their two leading principal axes, of the first pair of "
     "each cohort. Blue: universal. Below each: the mean absolute cosine of active latents' directions, mean over both models, "
     "beside that of random directions in as many dimensions, and the share of variance along the axes.",
     "joint-nulls": "Universal latents after retraining with other maps, a point a retraining, lines their means; W of partly shuffled "
-    "tokens from few to many, W on leading principal directions alone from few to many. Below, in the same colours, over 1 less the "
-    "normalised error of the map on held-out tokens.",
+    "tokens from few to many, W on leading principal directions alone from few to many; points with no map, and with W, are pairs "
+    "and starts. Below, in the same colours, over 1 less the normalised error of the map on held-out tokens.",
     "joint-sizes": "Above: Frobenius distance of W fitted on n sequences to W fitted on all, in whole (black), within the directions "
     "that hold 99 % of the singular values of H_AᵀH_B (blue), and outside (orange-red). Below: normalised error on held-out "
-    "sequences; open: it falls by less than 1 % a doubling. Lines are pairs.",
+    "sequences; open: it falls by less than 1 % a doubling. Dashed: the same where A's tokens are paired with others of B. Lines "
+    "are pairs.",
     "joint-counterfactuals": "How far an edit that changes a sentence's class changes the peak of latents that tell that class, over "
-    "at least 20 sentences an edit (full), and how far a neutral edit of the same sentences does (open). Points are latents and "
-    "pairs, ticks medians; changes beyond the axis lie on its edge.",
+    "at least 20 sentences an edit (full), and how far a neutral edit of the same sentences does (open); below the line, a placebo: "
+    "edits that leave the class. Points are latents and pairs, ticks medians; changes beyond the axis lie on its edge.",
     "training": "Training loss of the models, mean over 50 steps.",
 }
 
@@ -265,8 +266,8 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
     """Draws the figures of a run and writes its page.
 
     Args:
-        spec: ``run``, and by cohort ``kind``, ``anchor``, ``seeds``, ``sites``, ``shared``,
-            ``width``.
+        spec: ``run``, ``edited`` (cohorts whose latents are tried on edited sentences), and by cohort ``kind``,
+            ``anchor``, ``seeds``, ``sites``, ``shared``, ``width``.
         results: root of all results, where the benchmarks lie.
         page: HTML file to write; the run's tables lie in ``tables/`` beside it.
 
@@ -292,7 +293,7 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shared = joint.of_run(tables)
+    shared = joint.of_run(tables, spec["edited"])
     if "joint_contexts" in spec["tables"]:
         _write_features(environment, shared, spec["run"], folder / "features")
     text = environment.get_template("index.html.j2").render(

@@ -18,4 +18,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    page.write(options.spec_of(args, "run", "cohorts"), args.results, args.page)
+    page.write(options.spec_of(args, "run", "cohorts", "edited"), args.results, args.page)
