@@ -20,8 +20,6 @@ Complement = Literal["identity", "haar"]
 BLOCK_ROWS = 8192
 # Of a linear map: its largest singular value over its smallest, by which an error on the way back may be magnified.
 MOST_SPREAD = 100.0
-# On the distance from the rotation, as shares of B's mean variance a dimension.
-PENALTIES = ladder.PENALTIES
 
 
 class Pairs(NamedTuple):
@@ -261,15 +259,15 @@ def ridge(tokens: Tokens, center: bool = False) -> AffineMap:
         raise UserError(at(tokens.where, said))
     first = np.arange(tokens.n_sequences) % 2 == 0
     halves = [about(moments(tokens, chosen_s=chosen), center) for chosen in (first, ~first)]
-    scores = np.zeros(len(PENALTIES))
+    scores = np.zeros(len(ladder.PENALTIES))
     for fitted, held_out in (halves, halves[::-1]):
         turn = procrustes(fitted.cross_covariance)
         missed = held_out.cross_covariance - held_out.covariance_b @ turn
-        for number, m in enumerate(ladder.ridges(_beyond(fitted, turn), PENALTIES)):
+        for number, m in enumerate(ladder.ridges(_beyond(fitted, turn), ladder.PENALTIES)):
             scores[number] += np.sum((held_out.covariance_b @ m) * m) - 2 * np.sum(m * missed)
     whole = halves[0].merged(halves[1])
     turn = procrustes(whole.cross_covariance)
-    found = [turn + m for m in ladder.ridges(_beyond(whole, turn), PENALTIES)]
+    found = [turn + m for m in ladder.ridges(_beyond(whole, turn), ladder.PENALTIES)]
     # The rotation itself where no penalty is large enough.
     scores[[np.linalg.cond(matrix) > MOST_SPREAD for matrix in found]] = np.inf
     best = int(np.argmin(scores))
