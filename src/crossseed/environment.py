@@ -1,10 +1,11 @@
-"""The environment of child processes."""
+"""What Snakemake, and the processes that it starts, find around them."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from crossseed.leases import SLOTS
 
@@ -23,3 +24,12 @@ def use_this_installation() -> None:
 def share_gpus(slots: int) -> None:
     """Tells child processes how many of them may hold one GPU, unless the user's environment does."""
     os.environ.setdefault(SLOTS, str(slots))
+
+
+def without_rate_limit(workflow: Any) -> None:
+    """Takes away the limit on how many jobs may start in a second, from Snakemake's `onstart`.
+
+    Snakemake 9 never retires the timers of that limit: each finished job leaves one behind that makes the scheduler look
+    at all that is ready every second, and some hundreds of them fill a core. The limit's option does not take "none".
+    """
+    workflow.scheduler.job_rate_limiter = None

@@ -26,10 +26,9 @@ GPU = 1 if DEVICE == "cuda" else 0
 environment.use_this_installation()
 environment.share_gpus(RUN.slots_per_gpu)
 
-# Snakemake 9 never retires the timers of its job rate limit: each finished job leaves one
-# behind that wakes the scheduler every second, and a hundred of them fill a core.
-if workflow.scheduling_settings is not None:
-    workflow.scheduling_settings.max_jobs_per_timespan = None
+
+onstart:
+    environment.without_rate_limit(workflow)
 
 
 wildcard_constraints:
