@@ -36,6 +36,8 @@ def test_rows_of_the_table_and_the_saes_they_are_measured_on():
     ]  # fmt: skip
     assert Condition("3'", "distinct").trainings == ["1-distinct-a", "1-distinct-b"]
     assert Condition("6", "", 0.5).trainings == ["6-lambda0.5"]
+    for one in (Condition("3'", "distinct"), Condition("6", "", 1e-5), Condition("4")):
+        assert Condition.of_name(one.name) == one
     assert [row.condition for row in rows if row.map == "true"] == ["3", "3", "3'", "3'"]
 
 

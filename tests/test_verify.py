@@ -56,6 +56,9 @@ WEIGHTS = at(layout.DICTIONARY_WEIGHTS, dictionary="relu-x2", init="shared")
 CFG = at(layout.DICTIONARY_CFG, dictionary="relu-x2", init="shared")
 METRICS = at(layout.DICTIONARY_METRICS, dictionary="relu-x2")
 PORT = at(layout.PORT, dictionary="relu-x2", init="shared")
+CONDITION = at(layout.JOINT_CONDITION, condition="3prime-distinct")
+LATENTS = at(layout.JOINT_LATENTS, condition="3prime-distinct")
+RETRAINED = at(layout.JOINT_NULL, null="random10")
 REPORT = layout.REPORT.format(run="smoke")
 
 
@@ -125,6 +128,9 @@ def make(root):
     named = {**pair, "dictionary": "relu-x2-shared"}
     table(root / PORT / "card.csv", card.COLUMNS, **named)
     table(root / PORT / "card-evidence.csv", card.JUDGEMENT, **named)
+    table(root / CONDITION, COLUMNS["joint_conditions"], **pair, condition="3'", init="distinct")
+    table(root / LATENTS, COLUMNS["joint_latents"], **pair, condition="3'", init="distinct")
+    table(root / RETRAINED, COLUMNS["joint_nulls"], **pair, null="random", draw=3)
     table(root / at(layout.FITS), COLUMNS["fits"], **pair)
     table(root / at(layout.DIRECTIONS), COLUMNS["directions"], **pair)
     with store.create_h5(
@@ -187,9 +193,9 @@ def test_an_undamaged_folder_is_as_it_was_written(whole, capsys):
     found = verify.check(whole / "results")
     assert found.problems == []
     assert found.unfinished == found.unknown == []
-    assert found.files == 32
+    assert found.files == 35
     verify.report(whole / "results", found, print)
-    assert "32 files" in capsys.readouterr().out
+    assert "35 files" in capsys.readouterr().out
 
 
 def truncate(path):
@@ -308,6 +314,9 @@ DAMAGES = [
     (METRICS, lambda path: path.write_bytes(b""), "the header is None", 1),
     (METRICS, lambda path: path.write_bytes(path.read_bytes()[:-1]), "last line is cut short", 1),
     (METRICS, lambda path: path.write_bytes(b"\xff\xfe"), "not a readable table", 1),
+    (CONDITION, second_line(lambda line: line.replace("distinct", "shared")), "of init shared", 1),
+    (LATENTS, second_line(lambda line: line.replace(",3',", ",3,")), "is of condition 3,", 1),
+    (RETRAINED, second_line(lambda line: line.replace("0.5", "x")), "value is 'x'", 1),
     (f"{REPORT}/tables/fits.csv", digit, "is not what its job wrote", 1),
     (f"{REPORT}/index.html", truncate, "is cut short", 1),
     (f"{REPORT}/figures/ladder.png", truncate, "not a whole PNG", 1),

@@ -81,6 +81,14 @@ class Condition(NamedTuple):
         parts += [] if self.lambda_cross is None else [f"lambda{self.lambda_cross:g}"]
         return "-".join(parts)
 
+    @classmethod
+    def of_name(cls, name: str) -> Condition:
+        """The one whose files are called so."""
+        # A weight may hold a hyphen of its own, as 1e-05 does.
+        name, _, weight = name.partition("-lambda")
+        condition, _, init = name.partition("-")
+        return cls(condition.replace("prime", "'"), init, float(weight) if weight else None)
+
     @property
     def trained(self) -> Condition:
         """The condition whose SAEs it is measured on."""

@@ -61,6 +61,8 @@ def _has(run: RunConfig, cell: Mapping[str, Any]) -> bool:
         of = run.dictionaries.get(variant)
         if of is None or int(expansion) not in of.expansions:
             return False
+    if "training" in cell and cell["training"] not in plan.joint_trainings(run):
+        return False
     return (
         all(seed in config.seeds for seed in seeds)
         and cell.get("site", config.sites[0]) in config.sites
@@ -101,4 +103,7 @@ _EXPECTED: Mapping[str, Callable[[RunConfig, dict[str, Any]], Spec]] = {
     layout.DICTIONARY_WEIGHTS: _dictionary,
     layout.MAPS: lambda run, cell: specs.align(run, **cell),
     layout.NULL: lambda run, cell: specs.null(run, **cell),
+    layout.JOINT_CACHE: lambda run, cell: specs.joint_cache(run, **cell),
+    layout.JOINT_MAPS: lambda run, cell: specs.joint_maps(run, **cell),
+    layout.JOINT_SAE: lambda run, cell: specs.joint_train(run, **cell),
 }

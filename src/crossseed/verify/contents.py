@@ -172,7 +172,9 @@ def table(path: Path, columns: tuple[str, ...], named: Mapping[str, str]) -> Non
         named: the cell by the names of columns.
     """
     own = [(columns.index(name), name, named[name]) for name in columns if name in named]
-    numbers = [(at, name) for at, name in enumerate(columns) if name in NUMBERS]
+    # Of retrainings `null` is the name of one, with its draw.
+    names = {"null"} if "draw" in columns else set()
+    numbers = [(at, name) for at, name in enumerate(columns) if name in NUMBERS - names]
     try:
         with open(path, newline="", encoding="utf-8") as handle:
             rows = csv.reader(handle)

@@ -15,6 +15,7 @@ from crossseed.cohorts.neox import config as neox
 from crossseed.cohorts.neox import provenance
 from crossseed.gauge import SCHEMA as ALIGNMENT_SCHEMA
 from crossseed.haar.null import SCHEMA as NULL_SCHEMA
+from crossseed.joint.conditions import Condition
 from crossseed.joint import MAPS_SCHEMA as JOINT_MAPS_SCHEMA
 from crossseed.joint import SAE_SCHEMA as JOINT_SAE_SCHEMA
 from crossseed.joint.cache import SCHEMA as CACHE_SCHEMA
@@ -66,6 +67,12 @@ class Place(NamedTuple):
         found = {names.get(name, name): value for name, value in self.cell.items()}
         if self.kind.template.startswith(layout.PORT) and self.kind.form == "table":
             found["dictionary"] = f"{self.cell['dictionary']}-{self.cell['init']}"
+        if "condition" in found:
+            condition = Condition.of_name(found["condition"])
+            found |= {"condition": condition.condition, "init": condition.init}
+        # A file holds retrainings of one kind, or of several.
+        if self.kind.template == layout.JOINT_NULL:
+            del found["null"]
         return found
 
 
