@@ -8,7 +8,7 @@ import pytest
 
 from crossseed.joint import pooled
 from crossseed.joint import tables as columns
-from crossseed.report import figures, joint, joint_figures, page
+from crossseed.report import figures, joint, joint_figures, joint_glance, page
 from crossseed.report import tables as t
 from crossseed.tables import COLUMNS
 
@@ -267,6 +267,18 @@ def test_what_each_step_adds_is_told_apart(tables):
     )
 
 
+def test_the_page_opens_with_conditions_and_what_lies_between_them(tables):
+    found = joint_glance.of_run(tables)
+    assert [row["label"].split(", ")[-1] for row in found["rows"]] == ["finetune", "pretrain"]
+    # Matched on other sentences than those scored, from starts of their own.
+    values = dict(zip(found["heads"], found["rows"][0]["cells"], strict=True))
+    assert values["SAEs apart, matched"]["value"] == "16.0"
+    assert values["one SAE, W, cross loss"]["more"] == "57.8 to 58.2; 870 of 1500"
+    assert found["null"] == "1.0"
+    said = dict(sentence.split(" points")[0].rsplit(" ", 1) for sentence in found["sentences"])
+    assert [float(points) for points in said.values()] == [29.0, 5.0, 8.0, 30.0]
+
+
 def test_a_step_that_adds_nothing_is_not_called_the_largest(tmp_path):
     flat = dict.fromkeys(SHARES, 0.2)
     found = joint.of_run(written(tmp_path / "tables", planted(shares=flat)), COHORTS)
@@ -440,7 +452,7 @@ def test_a_cohort_without_a_latent_to_try_says_so(tmp_path):
 
 def test_a_run_without_the_study_says_nothing_of_it():
     empty = t.Tables(**{name: pd.DataFrame(columns=of) for name, of in COLUMNS.items()})
-    assert joint.of_run(empty, []) == {}
+    assert joint.of_run(empty, []) == joint_glance.of_run(empty) == {}
 
 
 def test_conditions_without_a_letter_are_read_as_words(tmp_path):

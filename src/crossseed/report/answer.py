@@ -538,9 +538,7 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
                 ],
             }
         )
-    return {
-        "name": cohort,
-        "same_sites": skip,
+    said = {
         "sections": sections,
         "companions": companions(tables, cohort),
         "haar": haar(tables, cohort),
@@ -556,5 +554,12 @@ def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, 
         "bars": constructive.bars(tables, cohort),
         "lenses": lenses.of_cohort(tables, cohort),
         "drift": drift(tables, cohort, info),
+    }
+    return {
+        "name": cohort,
+        "same_sites": skip,
+        # Of cohorts that only joint SAEs are trained on, all is said there.
+        "silent": not any(said.values()),
+        **said,
         **info,
     }

@@ -14,7 +14,7 @@ import pandas as pd
 
 from crossseed import __version__, usage
 from crossseed.errors import UserError
-from crossseed.report import answer, figures, joint
+from crossseed.report import answer, figures, joint, joint_glance
 from crossseed.report import tables as t
 from crossseed.store import write_text
 
@@ -310,6 +310,7 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
         ],
         claims=answer.claims(tables),
         joint=shared,
+        glance=joint_glance.of_run(tables),
         quality=answer.quality(tables) if len(tables.quality) else [],
         language_models=answer.language_models(tables) if len(tables.quality) else [],
         recipes=recipes(spec),

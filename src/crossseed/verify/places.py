@@ -15,10 +15,10 @@ from crossseed.cohorts.neox import config as neox
 from crossseed.cohorts.neox import provenance
 from crossseed.gauge import SCHEMA as ALIGNMENT_SCHEMA
 from crossseed.haar.null import SCHEMA as NULL_SCHEMA
-from crossseed.joint.conditions import Condition
 from crossseed.joint import MAPS_SCHEMA as JOINT_MAPS_SCHEMA
 from crossseed.joint import SAE_SCHEMA as JOINT_SAE_SCHEMA
 from crossseed.joint.cache import SCHEMA as CACHE_SCHEMA
+from crossseed.joint.conditions import Condition
 from crossseed.joint.tables import ITEM_COLUMNS
 from crossseed.sae.dictionary import SCHEMA as DICTIONARY_SCHEMA
 from crossseed.sae.formats import SCHEMA as PORTED_SCHEMA
