@@ -68,7 +68,7 @@ DefMemPerCPU=1000
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=3 Boards=1 SocketsPerBoard=1 CoresPerSocket=3 \
 ThreadsPerCore=1 RealMemory=20000 Gres=gpu:1 State=UNKNOWN
-PartitionName=debug Nodes=ALL Default=YES MaxTime=04:00:00 State=UP
+PartitionName=debug Nodes=ALL Default=YES MaxTime=2-00:00:00 State=UP
 """
 # A GPU that is none; without a file the node would be invalid.
 GRES_CONF = "NodeName={host} Name=gpu File=/dev/null\n"

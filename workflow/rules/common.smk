@@ -7,7 +7,7 @@ import functools
 
 from snakemake.exceptions import WorkflowError
 
-from crossseed import devices, environment, estimate, layout, passes, plan, specs
+from crossseed import batches, devices, environment, estimate, layout, passes, plan, specs
 from crossseed.cohorts.text import prompts
 from crossseed.config.load import load_run
 from crossseed.errors import UserError
@@ -25,6 +25,7 @@ GPU = 1 if DEVICE == "cuda" else 0
 
 environment.use_this_installation()
 environment.share_gpus(RUN.slots_per_gpu)
+batches.in_one_job()
 
 # Snakemake 9 never retires the timers of its job rate limit: each finished job leaves one
 # behind that wakes the scheduler every second, and a hundred of them fill a core.
