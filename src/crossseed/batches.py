@@ -12,6 +12,7 @@ cluster's job, which starts the step (`srun`), and the one in the step, which ru
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,23 @@ def in_one_job() -> None:
     """Lets the groups of a workflow be batches; to be called while it is read."""
     snakemake.jobs.GroupJob = Batch
     snakemake.workflow.DAG = BatchedDAG
+
+
+def ask_slurm_again() -> None:
+    """Makes a question that SLURM does not answer one to which the answer is not known yet.
+
+    Version 2.8 of the executor forgets all running jobs then, and the run waits for ever.
+    """
+    plugin = sys.modules.get("snakemake_executor_plugin_slurm")
+    if plugin is None:
+        return
+    ask = plugin.query_job_status
+
+    async def patiently(*words: Any) -> tuple[dict[str, str], float]:
+        states, seconds = await ask(*words)
+        return ({}, 0.0) if states is None else (states, seconds)
+
+    plugin.query_job_status = patiently
 
 
 def ask_for_more_when_tried_again(workflow: Any) -> None:

@@ -26,6 +26,7 @@ GPU = 1 if DEVICE == "cuda" else 0
 environment.use_this_installation()
 environment.share_gpus(RUN.slots_per_gpu)
 batches.in_one_job()
+batches.ask_slurm_again()
 
 # Snakemake 9 never retires the timers of its job rate limit: each finished job leaves one
 # behind that wakes the scheduler every second, and a hundred of them fill a core.
