@@ -17,9 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import snakemake.api  # first: its modules import each other
 import snakemake.jobs
 import snakemake.workflow
 from snakemake.dag import DAG
+from snakemake.logging import logger
 from snakemake.resources import Resource
 from snakemake_interface_executor_plugins.settings import ExecMode
 
@@ -58,7 +60,9 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
             super().register(external_jobid=external_jobid)
 
     def log_error(self, msg: str | None = None, aux_logs: Any = None, **more: Any) -> None:
-        """Names the cells that failed, not all of the group."""
+        """Names the cells that failed, not all of the group, and what the cluster said of it."""
+        if msg is not None:
+            logger.error(msg)
         failed = Batch(self.groupid, self.jobs - frozenset(self._whole()), self.global_resources)
         return super(Batch, failed).log_error(msg=msg, aux_logs=aux_logs, **more)
 

@@ -27,7 +27,7 @@ import yaml
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent))
-from slurm import node  # noqa: E402
+from slurm import node
 
 PROFILE = ROOT / "workflow/profiles/slurm/config.yaml"
 BETWEEN = ("<!-- slurm: python tests/slurm/stress.py -->\n", "<!-- end of slurm -->\n")
@@ -103,7 +103,9 @@ class Run:
     def said(self) -> str:
         return self.log.read_text()[-3000:]
 
-    def finish(self, child: subprocess.Popen[bytes], outcome: Outcome, succeeds: bool = True) -> None:
+    def finish(
+        self, child: subprocess.Popen[bytes], outcome: Outcome, succeeds: bool = True
+    ) -> None:
         self.until(lambda: child.poll() is not None, "the run")
         if (child.returncode == 0) != succeeds:
             outcome.lost.append(f"exit status {child.returncode}: {self.said()}")
@@ -247,7 +249,13 @@ def table(told: dict[str, Any]) -> str:
     for name, (words, _) in SCENARIOS.items():
         if name in told:
             of = told[name]
-            cells = [words, of["done"], of["again"] or "–", of["runs"], len(of["lost"]) or "nothing"]
+            cells = [
+                words,
+                of["done"],
+                of["again"] or "–",
+                of["runs"],
+                len(of["lost"]) or "nothing",
+            ]
             lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines) + "\n"
 

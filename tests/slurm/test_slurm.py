@@ -172,7 +172,9 @@ def test_a_run_gives_the_same_bytes_as_a_local_run_in_fewer_jobs_than_cells(tmp_
     assert len(drift) == len(seeds)
     wanted = set()
     for of in seeds:
-        memories = [memory for cohort, seed, memory in memories_of_drift(run) if (cohort, seed) == of]
+        memories = [
+            memory for cohort, seed, memory in memories_of_drift(run) if (cohort, seed) == of
+        ]
         minutes = PER_CELL["drift"]["runtime"] * len(memories)
         wanted.add((f"{max(memories)}M", f"{minutes // 60:02}:{minutes % 60:02}:00"))
     assert {(job["MinMemoryNode"], job["TimeLimit"]) for job in drift} == wanted
