@@ -62,13 +62,13 @@ check: env
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow/rules tests/slurm/Snakefile
+	$(BIN)/snakefmt --check Snakefile workflow/rules tests/slurm/Snakefile tests/slurm/stress.smk
 	$(BIN)/snakemake --lint
 
 format: env
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/snakefmt Snakefile workflow/rules tests/slurm/Snakefile
+	$(BIN)/snakefmt Snakefile workflow/rules tests/slurm/Snakefile tests/slurm/stress.smk
 
 # Writes what is installed now as the new pins.
 lock: $(VENV)/.installed-slurm

@@ -126,7 +126,7 @@ def ask_slurm_again() -> None:
 
     Version 2.8 of the executor forgets all running jobs then, and the run waits for ever.
     """
-    plugin = sys.modules.get("snakemake_executor_plugin_slurm")
+    plugin: Any = sys.modules.get("snakemake_executor_plugin_slurm")
     if plugin is None:
         return
     ask = plugin.query_job_status

@@ -7,7 +7,16 @@ import functools
 
 from snakemake.exceptions import WorkflowError
 
-from crossseed import batches, devices, environment, estimate, layout, passes, plan, specs
+from crossseed import (
+    batches,
+    devices,
+    environment,
+    estimate,
+    layout,
+    passes,
+    plan,
+    specs,
+)
 from crossseed.cohorts.text import prompts
 from crossseed.config.load import load_run
 from crossseed.errors import UserError
