@@ -229,9 +229,17 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {
     "batch": ("one cell of a batch of 20 always fails", one_of_a_batch),
     "sigint": ("Snakemake stopped by SIGINT, started again", interrupted(signal.SIGINT)),
     "sigkill": ("Snakemake killed by SIGKILL, its jobs cancelled, started again", interrupted(signal.SIGKILL)),
+    "sacct": (
+        "the same where `sacct` is asked, with accounting on",
+        troubled("fails", "FAILED", **{"slurm-status-command": "sacct"}),
+    ),
     "drain": ("the node drained while jobs run and wait, then resumed", drained),
     "node": ("slurmd killed, the node down, its jobs queued again", node_lost),
 }  # fmt: skip
+
+
+# Of a SLURM with accounting.
+ACCOUNTED = {"sacct"}
 
 
 def add(results: Path, name: str, found: Outcome) -> None:
@@ -266,6 +274,22 @@ def write_page(page: Path, told: dict[str, Any]) -> None:
     page.write_text(f"{before}{opens}{table(told)}{closes}{rest.split(closes)[1]}")
 
 
+def tried(names: list[str], accounting: bool, results: Path | None) -> int:
+    """Runs scenarios on a SLURM of their own; how much was lost."""
+    lost = 0
+    if not names:
+        return lost
+    with node.running(accounting):
+        for name in names:
+            found, began = Outcome(), time.monotonic()
+            SCENARIOS[name][1](found)
+            lost += len(found.lost)
+            print(f"{name}: {json.dumps(vars(found))} {time.monotonic() - began:.0f} s", flush=True)
+            if results:
+                add(results, name, found)
+    return lost
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1, help="runs of each scenario")
@@ -274,14 +298,10 @@ def main() -> int:
     parser.add_argument("--page", type=Path, help="page whose table is written from that file")
     args = parser.parse_args()
     lost = 0
-    with node.running():
-        for name in args.only * args.count:
-            found, began = Outcome(), time.monotonic()
-            SCENARIOS[name][1](found)
-            lost += len(found.lost)
-            print(f"{name}: {json.dumps(vars(found))} {time.monotonic() - began:.0f} s", flush=True)
-            if args.results:
-                add(args.results, name, found)
+    names = [*args.only] * args.count
+    for accounting in (False, True):
+        wanted = [name for name in names if (name in ACCOUNTED) == accounting]
+        lost += tried(wanted, accounting, args.results)
     if args.page and args.results:
         write_page(args.page, json.loads(args.results.read_text()))
     return 1 if lost else 0
