@@ -5,6 +5,8 @@
 # make bench   benchmarks, in an environment of their own
 # make test-slurm
 #              the workflow on a SLURM of one node, started for it; as root, installs packages
+# make test-slurm-stress
+#              the same SLURM with failing jobs, lost nodes, killed Snakemakes: STRESS=3 of each; long
 # make test-faults
 #              jobs killed, disks filled, files damaged: FAULTS=2 of each kind; long
 #
@@ -18,7 +20,7 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-fast test-slurm test-faults check format lock docs bench clean-env
+.PHONY: help env run test test-fast test-slurm test-slurm-stress test-faults check format lock docs bench clean-env
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -45,6 +47,10 @@ test-slurm: $(VENV)/.installed-slurm
 	$(BIN)/python tests/slurm/node.py --packages
 	$(BIN)/python -m pytest tests/slurm
 
+test-slurm-stress: $(VENV)/.installed-slurm
+	$(BIN)/python tests/slurm/node.py --packages
+	STRESS=$(or $(STRESS),3) $(BIN)/python -m pytest tests/slurm/test_stress.py
+
 test-faults: env
 	FAULTS=$(or $(FAULTS),2) $(BIN)/python -m pytest tests/faults
 
@@ -56,13 +62,13 @@ check: env
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow/rules tests/slurm/Snakefile
+	$(BIN)/snakefmt --check Snakefile workflow/rules tests/slurm/Snakefile tests/slurm/stress.smk
 	$(BIN)/snakemake --lint
 
 format: env
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/snakefmt Snakefile workflow/rules tests/slurm/Snakefile
+	$(BIN)/snakefmt Snakefile workflow/rules tests/slurm/Snakefile tests/slurm/stress.smk
 
 # Writes what is installed now as the new pins.
 lock: $(VENV)/.installed-slurm

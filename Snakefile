@@ -55,3 +55,6 @@ include: "workflow/rules/across.smk"
 include: "workflow/rules/drift.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"
+
+
+batches.ask_for_more_when_tried_again(workflow)

@@ -25,12 +25,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ETC = Path("/etc/slurm")
-OURS = ("slurm.conf", "gres.conf")
+OURS = ("slurm.conf", "gres.conf", "slurmdbd.conf")
 # What Debian's slurm-client puts there; it configures nothing.
 PACKAGED = {"plugstack.conf", "plugstack.conf.d"}
 MARK = re.compile(r"# crossseed's one-node SLURM for tests: process (\d+), folder (.+)\n")
 COMMANDS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo", "scancel")
 PACKAGES = ("slurm-wlm", "munge")
+# For accounting; `make test-slurm` does without where they are not there.
+ACCOUNTING = ("mariadbd", "mariadb-install-db", "slurmdbd", "sacctmgr", "sacct")
+ACCOUNTING_PACKAGES = ("slurmdbd", "mariadb-server")
 READY_SECONDS = 60
 STOP_SECONDS = 20
 
@@ -52,8 +55,11 @@ SlurmctldLogFile={folder}/slurmctld.log
 SlurmdLogFile={folder}/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
+JobAcctGatherType=jobacct_gather/linux
+JobAcctGatherFrequency=task=1
+# A job over its memory is killed, as control groups do it on a cluster.
+JobAcctGatherParams=OverMemoryKill
+{accounting}
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0
@@ -68,7 +74,30 @@ DefMemPerCPU=1000
 GresTypes=gpu
 NodeName={host} NodeAddr=127.0.0.1 CPUs=3 Boards=1 SocketsPerBoard=1 CoresPerSocket=3 \
 ThreadsPerCore=1 RealMemory=20000 Gres=gpu:1 State=UNKNOWN
-PartitionName=debug Nodes=ALL Default=YES MaxTime=04:00:00 State=UP
+PartitionName=debug Nodes=ALL Default=YES MaxTime=2-00:00:00 State=UP
+"""
+NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
+WITH_ACCOUNTING = """\
+AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort={port}"""
+SLURMDBD_CONF = """\
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+DbdHost=localhost
+DbdPort={port}
+SlurmUser=root
+PidFile={folder}/slurmdbd.pid
+LogFile={folder}/slurmdbd.log
+StorageType=accounting_storage/mysql
+StorageHost=127.0.0.1
+StoragePort={storage_port}
+StorageUser=slurm
+StoragePass=of-a-test
+"""
+STORAGE_SQL = """\
+CREATE USER slurm@127.0.0.1 IDENTIFIED BY 'of-a-test';
+GRANT ALL ON *.* TO slurm@127.0.0.1;
 """
 # A GPU that is none; without a file the node would be invalid.
 GRES_CONF = "NodeName={host} Name=gpu File=/dev/null\n"
@@ -78,9 +107,9 @@ class NodeError(Exception):
     """SLURM cannot be had here; the message says why and what to do."""
 
 
-def missing() -> list[str]:
-    """The commands of SLURM and munge that are not installed."""
-    return [name for name in COMMANDS if find(name) is None]
+def missing(commands: tuple[str, ...] = COMMANDS) -> list[str]:
+    """The commands, of SLURM and munge, that are not installed."""
+    return [name for name in commands if find(name) is None]
 
 
 def find(command: str) -> str | None:
@@ -141,8 +170,10 @@ def ours(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Path]:
+def running(accounting: bool = False) -> Iterator[Path]:
     """A SLURM with 3 CPUs, one pretended GPU and the partition ``debug``; yields its folder.
+
+    With accounting, which starts a database, `sacct` knows its jobs.
 
     Raises:
         NodeError: SLURM is not installed, the user is not root, the machine has a SLURM of its
@@ -152,18 +183,23 @@ def running() -> Iterator[Path]:
         raise NodeError(
             f"{', '.join(missing())}: not installed. Run: python tests/slurm/node.py --packages"
         )
+    if accounting and missing(ACCOUNTING):
+        raise NodeError(
+            f"{', '.join(missing(ACCOUNTING))}: not installed; accounting needs the packages "
+            f"{' and '.join(ACCOUNTING_PACKAGES)}"
+        )
     refuse_elsewhere()
     # Sockets have short names, and munged wants folders that others may enter.
     folder = Path(tempfile.mkdtemp(prefix="crossseed-slurm-"))
     folder.chmod(0o755)
     with terminable():
         try:
-            made = claim(folder)
+            made = claim(folder, accounting)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         try:
-            start(folder)
+            start(folder, accounting)
             yield folder
         finally:
             with uninterrupted():
@@ -199,16 +235,20 @@ def uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def claim(folder: Path) -> bool:
+def claim(folder: Path, accounting: bool) -> bool:
     """Puts the configuration into `ETC`; True if the folder had to be made."""
     take_over_leftover()
     made = not ETC.exists()
     ETC.mkdir(exist_ok=True)
     host = socket.gethostname().split(".")[0]
-    controller_port, node_port = free_ports(2)
+    controller_port, node_port, port, storage_port = free_ports(4)
     mark = f"# crossseed's one-node SLURM for tests: process {os.getpid()}, folder {folder}\n"
     text = SLURM_CONF.format(
-        host=host, folder=folder, controller_port=controller_port, node_port=node_port
+        host=host,
+        folder=folder,
+        controller_port=controller_port,
+        node_port=node_port,
+        accounting=WITH_ACCOUNTING.format(port=port) if accounting else NO_ACCOUNTING,
     )
     try:
         # Exclusively: of two that start at once, one goes on.
@@ -217,6 +257,13 @@ def claim(folder: Path) -> bool:
     except FileExistsError:
         raise NodeError(f"{ETC}/slurm.conf: another run of this test was quicker; wait") from None
     (ETC / "gres.conf").write_text(mark + GRES_CONF.format(host=host))
+    if accounting:
+        path = ETC / "slurmdbd.conf"
+        path.touch(mode=0o600)
+        path.write_text(
+            mark + SLURMDBD_CONF.format(folder=folder, port=port, storage_port=storage_port)
+        )
+        (folder / "storage.port").write_text(str(storage_port))
     return made
 
 
@@ -252,7 +299,30 @@ def free_ports(n: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def start(folder: Path) -> None:
+def start_storage(folder: Path) -> None:
+    """The database of the accounting."""
+    data, sql = folder / "database", folder / "storage.sql"
+    sql.write_text(STORAGE_SQL)
+    made = [str(find("mariadb-install-db")), "--no-defaults", "--user=root", f"--datadir={data}"]
+    subprocess.run(
+        [*made, "--skip-test-db", "--auth-root-authentication-method=normal"],
+        capture_output=True,
+        check=True,
+    )
+    words = [str(find("mariadbd")), "--no-defaults", "--user=root", f"--datadir={data}"]
+    words += [f"--socket={folder}/mariadb.socket", f"--pid-file={folder}/mariadbd.pid"]
+    words += [f"--port={(folder / 'storage.port').read_text()}", "--bind-address=127.0.0.1"]
+    words += ["--skip-name-resolve", f"--init-file={sql}"]
+    with open(folder / "mariadbd.out", "w") as out:
+        subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    # It writes the file when it listens.
+    if not wait(lambda: (folder / "mariadbd.pid").exists()):
+        raise NodeError(f"mariadbd did not start:\n{last_words(folder)}")
+
+
+def start(folder: Path, accounting: bool = False) -> None:
     for name in ("state", "spool"):
         (folder / name).mkdir()
     key = folder / "munge.key"
@@ -267,9 +337,12 @@ def start(folder: Path) -> None:
             f"--log-file={folder}/munged.log",
             f"--seed-file={folder}/munged.seed",
         ],
+        **({"slurmdbd": []} if accounting else {}),
         "slurmctld": [],
         "slurmd": [],
     }
+    if accounting:
+        start_storage(folder)
     for name, arguments in daemons.items():
         # To a file, not to pipes, which a daemon would keep open.
         with open(folder / f"{name}.out", "w") as out:
@@ -283,6 +356,10 @@ def start(folder: Path) -> None:
             )
         if done.returncode != 0:
             raise NodeError(f"{name} did not start (exit {done.returncode}):\n{last_words(folder)}")
+        if name == "slurmdbd" and not wait(
+            lambda: ask("sacctmgr", "--immediate", "add", "cluster", "crossseed") != ""
+        ):
+            raise NodeError(f"slurmdbd does not answer:\n{last_words(folder)}")
     end = time.monotonic() + READY_SECONDS
     while ask("sinfo", "--noheader", "--format=%T") != "idle":
         if time.monotonic() > end:
@@ -298,7 +375,7 @@ def stop(folder: Path) -> None:
             ask("scancel", *jobs)
         # A job that runs has a socket in the spool folder.
         wait(lambda: not any(path.is_socket() for path in (folder / "spool").iterdir()))
-    for name in ("slurmd", "slurmctld", "munged"):
+    for name in ("slurmd", "slurmctld", "slurmdbd", "mariadbd", "munged"):
         pid = pid_of(folder, name)
         if pid is None:
             continue
@@ -352,13 +429,14 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--packages", action="store_true", help="install slurm-wlm and munge")
+    parser.add_argument("--accounting", action="store_true", help="with a database for sacct")
     parser.add_argument("command", nargs="*", help="run this, then stop")
     given = parser.parse_args()
     try:
         if given.packages:
             install()
             return 0
-        with running() as folder:
+        with running(given.accounting) as folder:
             if given.command:
                 return subprocess.run(given.command, check=False).returncode
             print(f"SLURM runs in {folder}; Ctrl-C stops it", flush=True)

@@ -18,11 +18,13 @@ import rerun
 import yaml
 from slurm import node
 
-from crossseed import estimate, plan
+from crossseed import estimate, layout, plan
 from crossseed.config.load import load_files
 
 ROOT = Path(__file__).parents[2]
 PROFILE = ROOT / "workflow/profiles/slurm/config.yaml"
+PROFILED = yaml.safe_load(PROFILE.read_text())
+PER_CELL = PROFILED["set-resources"]
 SMALL = Path(__file__).parent / "Snakefile"
 BIN = Path(sys.executable).parent
 
@@ -100,13 +102,13 @@ def started(slurm, tmp_path_factory):
         yield pool.submit(run_small, tmp_path_factory.mktemp("small"))
 
 
-def memory_of_drift(run):
-    """Megabytes that the jobs of a run's drift study ask for: they load one to three models."""
-    found = set()
+def memories_of_drift(run):
+    """Cohort, seed and megabytes of each job of a run's drift study: it loads one to three models."""
+    found = []
     for cohort, seed, checkpoint in plan.drifting(run):
         config = run.cohorts[cohort]
         models = {(seed, checkpoint), (seed, run.drift.reference), (config.anchor, checkpoint)}
-        found.add(estimate.memory_mb(config, len(models), comparisons=2))
+        found.append((cohort, seed, estimate.memory_mb(config, len(models), comparisons=2)))
     return found
 
 
@@ -132,13 +134,22 @@ def assert_same_results(folder, other):
     assert [name for name in expected if found[name] != expected[name]] == []
 
 
-def test_the_smoke_run_gives_the_same_bytes_as_a_local_run(tmp_path):
-    # Every kind of job, once or twice: on a node of two cores each takes seconds to start.
-    run = rerun.one_cohort()
-    del run["cohorts"]["smoke-shared"]["sites"][0]
+def targets(run):
+    """Results that need most kinds of job, once or twice: on a node of two cores each takes seconds to start."""
+    (cohort,) = run.cohorts
+    site, pair = run.cohorts[cohort].sites[0], {"source": 1, "target": 0, "checkpoint": "final"}
+    cell = {"cohort": cohort, "site": site, **pair}
+    drift = [layout.DRIFT_SEED.format(cohort=cohort, seed=seed) for seed in (0, 1)]
+    return [*drift, layout.FITS.format(**cell), layout.TRANSFER.format(**cell)]
+
+
+def test_a_run_gives_the_same_bytes_as_a_local_run_in_fewer_jobs_than_cells(tmp_path):
+    given = rerun.one_cohort()
+    del given["cohorts"]["smoke-shared"]["sites"][0]
     config = tmp_path / "smoke.yaml"
-    config.write_text(yaml.safe_dump(run))
-    smoke = ["--configfile", config]
+    config.write_text(yaml.safe_dump(given))
+    run = load_files(config)
+    smoke = [*targets(run), "--configfile", config]
     code, told = locally(tmp_path / "local", *smoke)
     assert code == 0, told[-5000:]
     folder = tmp_path / "slurm"
@@ -146,19 +157,38 @@ def test_the_smoke_run_gives_the_same_bytes_as_a_local_run(tmp_path):
     assert code == 0, told[-5000:]
 
     assert_same_results(folder, tmp_path / "local")
-    assert (folder / "results/reports/smoke/index.html").exists()
     jobs = shown(folder)
-    assert len(jobs) == len(list((folder / "results").rglob("benchmarks/**/*.tsv"))) > 30
+    cells = list((folder / "results").rglob("benchmarks/**/*.tsv"))
+    seeds = {(cohort, seed) for cohort, seed, _ in plan.drifting(run)}
+    assert len(jobs) == len(cells) - len(plan.drifting(run)) + len(seeds)
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     # Memory and time are the rules' own; the partition and further options the profile's.
     assert {(job["Partition"], job["Nice"]) for job in jobs} == {("debug", "7")}
-    drift = [job for job in jobs if job["Comment"].startswith("rule_drift_wildcards")]
-    assert {(job["MinMemoryNode"], job["TimeLimit"]) for job in drift} == {
-        (f"{memory}M", "02:00:00") for memory in memory_of_drift(load_files(config))
-    }
     asked = {job["Comment"].split("_wildcards")[0] for job in jobs if "TresPerJob" in job}
     assert asked == {f"rule_{name}" for name in GPU_RULES}
     assert {job["TresPerJob"] for job in jobs if "TresPerJob" in job} == {"gres:gpu:1"}
+    # A batch of each seed: the sum of its cells' minutes, the largest of their memories.
+    drift = [job for job in jobs if job["Comment"].startswith("rule_drift-")]
+    assert len(drift) == len(seeds)
+    wanted = set()
+    for of in seeds:
+        memories = [
+            memory for cohort, seed, memory in memories_of_drift(run) if (cohort, seed) == of
+        ]
+        minutes = PER_CELL["drift"]["runtime"] * len(memories)
+        wanted.add((f"{max(memories)}M", f"{minutes // 60:02}:{minutes % 60:02}:00"))
+    assert {(job["MinMemoryNode"], job["TimeLimit"]) for job in drift} == wanted
+
+
+def test_shipped_runs_are_fewer_jobs_than_cells(tmp_path):
+    run = ["--configfile", ROOT / "config/neox-mini.yaml", "--dry-run"]
+    code, told = through_slurm(tmp_path, *run)
+    assert code == 0, told[-5000:]
+    batches = [part.split("\n\n[")[0] for part in told.split("Group job ")[1:]]
+    assert len(batches) == 12
+    named = [set(re.findall(r"^ +rule (\w+):", part, re.MULTILINE)) for part in batches]
+    assert all(len(names) == 1 for names in named)
+    assert not {name for names in named for name in names} - set(PROFILED["groups"])
 
 
 def test_rules_that_compute_on_a_gpu_ask_for_one(tmp_path):

@@ -7,7 +7,16 @@ import functools
 
 from snakemake.exceptions import WorkflowError
 
-from crossseed import devices, environment, estimate, layout, passes, plan, specs
+from crossseed import (
+    batches,
+    devices,
+    environment,
+    estimate,
+    layout,
+    passes,
+    plan,
+    specs,
+)
 from crossseed.cohorts.text import prompts
 from crossseed.config.load import load_run
 from crossseed.errors import UserError
@@ -25,6 +34,8 @@ GPU = 1 if DEVICE == "cuda" else 0
 
 environment.use_this_installation()
 environment.share_gpus(RUN.slots_per_gpu)
+batches.in_one_job()
+batches.ask_slurm_again()
 
 
 onstart:
