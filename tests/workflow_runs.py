@@ -1,27 +1,62 @@
 """Runs of the workflow, and what a test asks of a finished one."""
 
+import atexit
 import csv
+import functools
 import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import rerun
+import warm
 import yaml
 
 ROOT = Path(__file__).parent.parent
 N_WORKERS = os.cpu_count() or 1
 
 
-def snakemake(folder, *args, config=None, hash_seed="0"):
+@functools.cache
+def _server(hash_seed):
+    """The environment of a run whose jobs are forked from a process that has imported everything."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    command = [sys.executable, warm.__file__, folder / "socket"]
+    server = subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": hash_seed},
+    )
+
+    def end():
+        server.stdin.close()
+        server.wait()
+        shutil.rmtree(folder)
+
+    atexit.register(end)
+    assert server.stdout.readline() == "ready\n"
+    return warm.environment(folder / "socket")
+
+
+# A process forked from another cannot use a GPU that this one has used.
+WARM = not Path("/dev/nvidiactl").exists()
+
+
+def snakemake(folder, *args, config=None, hash_seed="0", cold=not WARM):
+    """A run of the workflow; `cold` where each of its jobs is to import what it needs itself."""
     config = config or ROOT / rerun.SMOKE
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
     command += ["--directory", folder, "--configfile", config, "--nolock", *args]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    if not cold:
+        environment |= _server(hash_seed)
     return subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, env=environment
     )
