@@ -1,7 +1,7 @@
-"""Plans many configurations of one finished run: Snakemake is imported once, and forked for each.
+"""Runs Snakemake many times: it is imported once, and forked for each.
 
-Reads lines ``CONFIG OUT`` and writes the run's `--detailed-summary` under that configuration to OUT; says ``done`` or
-how the fork ended. Arguments are those of Snakemake but for the configuration.
+Reads lines of JSON: where to write what Snakemake says, and its arguments beside those of this process. Says ``done`` or
+how the fork ended.
 
 What a plan does whatever the configuration is done once: the first fork tells which modules it imported, which regular
 expressions it compiled, and what the rule files are as Python, and later forks start with all of it.
@@ -9,6 +9,7 @@ expressions it compiled, and what the rule files are as Python, and later forks 
 
 import gc
 import importlib
+import json
 import os
 import pickle
 import re
@@ -65,7 +66,7 @@ def learn(told: bytes) -> None:
     gc.freeze()
 
 
-def plan(config: str, out: str, first: bool) -> int:
+def plan(out: str, args: list[str], first: bool) -> int:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -77,7 +78,7 @@ def plan(config: str, out: str, first: bool) -> int:
         os.dup2(file, 2)
         status = 0
         try:
-            snakemake.cli.main([*sys.argv[1:], "--detailed-summary", "--configfile", config])
+            snakemake.cli.main([*sys.argv[1:], *args])
         except SystemExit as end:
             status = int(end.code or 0)
         sys.stdout.flush()
@@ -94,5 +95,5 @@ def plan(config: str, out: str, first: bool) -> int:
 
 
 for number, line in enumerate(sys.stdin):
-    status = plan(*line.split(), first=number == 0)
+    status = plan(*json.loads(line), first=number == 0)
     print("done" if status == 0 else f"exit status {status}", flush=True)

@@ -62,26 +62,47 @@ def snakemake(folder, *args, config=None, hash_seed="0", cold=not WARM):
     )
 
 
-def _planned(text):
-    """Output files of a plan: all of them, and those to be made again."""
+def rows_of_plan(text):
+    """Rows of a `--detailed-summary`."""
     table = text[text.index("output_file\t") :]
-    rows = list(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE))
+    return list(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def planned(text):
+    """Output files of a plan: all of them, and those to be made again."""
+    rows = rows_of_plan(text)
     everything = {row["output_file"] for row in rows}
     pending = {row["output_file"] for row in rows if row["plan"] != "no update"}
     return everything, pending
 
 
-def _planner(folder, hash_seed):
-    """A process that plans one configuration after another; see `planner`."""
-    command = [sys.executable, Path(__file__).parent / "planner.py", "--nolock"]
-    command += ["--snakefile", ROOT / "Snakefile", "--directory", folder]
-    return subprocess.Popen(
-        [str(part) for part in command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
-    )
+class Planner:
+    """A process that runs Snakemake once after another without its start; see `planner.py`."""
+
+    def __init__(self, hash_seed="0", **environment):
+        command = [sys.executable, Path(__file__).parent / "planner.py", "--nolock"]
+        command += ["--snakefile", ROOT / "Snakefile"]
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, **environment},
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.__exit__(*error)
+
+    def __call__(self, out, folder, config, *args):
+        """How a run ended, ``done`` if well, and what it said, which is written to `out`."""
+        command = [str(arg) for arg in ("--directory", folder, *args, "--configfile", config)]
+        self.process.stdin.write(json.dumps([str(out), command]) + "\n")
+        self.process.stdin.flush()
+        said = self.process.stdout.readline().strip()
+        return said, out.read_text()
 
 
 def assert_nothing_to_do(folder, config):
@@ -111,7 +132,7 @@ def assert_exact_reruns(folder, run, tmp_path):
 
     def check(worker):
         # Another hash seed than the run's, and than the other workers'.
-        with _planner(folder, worker + 1) as planner:
+        with Planner(str(worker + 1)) as planner:
             return [
                 found
                 for number, case in list(enumerate(cases))[worker::N_WORKERS]
@@ -121,12 +142,10 @@ def assert_exact_reruns(folder, run, tmp_path):
     def problem(planner, number, case):
         config, out = tmp_path / f"{number}.yaml", tmp_path / f"{number}.txt"
         config.write_text(yaml.safe_dump(_changed(case)))
-        planner.stdin.write(f"{config} {out}\n")
-        planner.stdin.flush()
-        said = planner.stdout.readline().strip()
+        said, text = planner(out, folder, config, "--detailed-summary")
         if said != "done":
-            return f"{case.path}: {said}: {out.read_text()[-2000:]}"
-        everything, pending = _planned(out.read_text())
+            return f"{case.path}: {said}: {text[-2000:]}"
+        everything, pending = planned(text)
         expected = {path for path in everything if any(re.fullmatch(p, path) for p in case.outputs)}
         matched = all(any(re.fullmatch(p, path) for path in everything) for p in case.outputs)
         if pending != expected or not matched:
