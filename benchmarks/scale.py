@@ -130,15 +130,15 @@ def row(
 
 
 def main() -> None:
-    # Beside run.py, whose other imports a plan does not need.
-    sys.path.insert(0, str(HERE))
-    from run import machine
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", nargs="+", type=int, default=CELLS, help="about how many jobs")
     parser.add_argument("--jobs", type=int, default=JOBS, help="trivial ones that are run")
     args = parser.parse_args()
-    name = machine()
+    # Asked of another process: the peak memory of a child is at least that of the process that forked it.
+    asked = [sys.executable, "-c", "import run; print(run.machine())"]
+    name = subprocess.run(
+        asked, cwd=HERE, capture_output=True, text=True, check=True
+    ).stdout.strip()
     # Each row as soon as it is there: the last ones take minutes.
     with open(HERE / "results/scale.csv", "w", newline="") as handle:
         table = csv.DictWriter(handle, COLUMNS, lineterminator="\n")

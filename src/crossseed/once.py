@@ -31,7 +31,7 @@ def once_a_run(
         kept.pop(number, None)
 
     @functools.wraps(function)
-    def found(run: RunConfig, *args: P.args, **named: P.kwargs) -> T:
+    def found(run: RunConfig, /, *args: P.args, **named: P.kwargs) -> T:
         if id(run) not in kept:
             kept[id(run)] = {}
             weakref.finalize(run, forget, id(run))
