@@ -5,7 +5,8 @@ hundreds. A server imports them, and this package, once and forks for each job; 
 `python -m crossseed` ask it. The job has the environment, folder and files of its own shell; nothing of an earlier job
 is in it, since no job runs in the server. That processes of their own give the same bytes is tested in a second place.
 
-``python warm.py SOCKET`` serves until its standard input ends.
+``python warm.py SOCKET`` serves until its standard input ends, as when the process that started it does; then the folder of
+the socket is removed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import pkgutil
 import runpy
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -108,6 +110,7 @@ def serve(path: Path) -> None:
         while True:
             ready, _, _ = select.select([listening, woken, 0], [], [])
             if 0 in ready:
+                shutil.rmtree(path.parent)
                 return
             if woken in ready:
                 os.read(woken, 4096)

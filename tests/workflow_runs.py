@@ -1,13 +1,11 @@
 """Runs of the workflow, and what a test asks of a finished one."""
 
-import atexit
 import csv
 import functools
 import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +20,10 @@ ROOT = Path(__file__).parent.parent
 N_WORKERS = os.cpu_count() or 1
 
 
+# Processes that end with this one, when their standard input does.
+SERVERS = []
+
+
 @functools.cache
 def _server(hash_seed):
     """The environment of a run whose jobs are forked from a process that has imported everything."""
@@ -34,13 +36,7 @@ def _server(hash_seed):
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": hash_seed},
     )
-
-    def end():
-        server.stdin.close()
-        server.wait()
-        shutil.rmtree(folder)
-
-    atexit.register(end)
+    SERVERS.append(server)
     assert server.stdout.readline() == "ready\n"
     return warm.environment(folder / "socket")
 
