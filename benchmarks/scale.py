@@ -52,7 +52,7 @@ def grid(cells: int) -> dict[str, Any]:
     cohort = config["cohorts"]["pythia-70m"]
     # Jobs of one checkpoint of the grid as it is shipped: 940.
     n = max(1, round(cells / 940))
-    cohort["checkpoints"] = [f"step{1000 * (k + 1)}" for k in range(n - 1)] + ["step143000"]
+    cohort["checkpoints"] = [f"step{100 * (k + 1)}" for k in range(n - 1)] + ["step143000"]
     return config
 
 
@@ -61,7 +61,7 @@ def drift(cells: int) -> dict[str, Any]:
     config = yaml.safe_load((ROOT / "config/polypythias-drift.yaml").read_text())
     seeds = sum(len(cohort["seeds"]) for cohort in config["cohorts"].values())
     n = max(2, round(cells / seeds))
-    config["drift"]["checkpoints"] = [f"step{1000 * (k + 1)}" for k in range(n - 1)] + [
+    config["drift"]["checkpoints"] = [f"step{100 * (k + 1)}" for k in range(n - 1)] + [
         "step143000"
     ]
     return config
