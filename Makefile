@@ -1,7 +1,7 @@
 # make run     the default run, from nothing: environment, models, dictionaries, report
 # make test    all tests
 # make check   format, lint, types, workflow lint
-# make docs    the reference of all keys, and the estimates in the configs
+# make docs    the reference of all keys, the estimates in the configs, the costs of all runs
 # make bench   benchmarks, in an environment of their own
 # make test-slurm
 #              the workflow on a SLURM of one node, started for it; as root, installs packages
@@ -82,6 +82,7 @@ docs: env
 	  line=$$($(BIN)/crossseed plan $$config --estimate | grep '^Estimate: '); \
 	  sed -i "s|^# Estimate: .*|# $$line|" $$config; \
 	done
+	$(BIN)/crossseed plan config/*.yaml docs/hypothetical/*.yaml --costs docs/beyond-one-cluster.md
 
 bench: env $(BENCH_VENV)/.installed
 	$(BIN)/python benchmarks/run.py --peer $(BENCH_VENV)/bin/python

@@ -253,7 +253,7 @@ def test_temporary_activations_are_no_result(config):
     [(0, "0.0 MB"), (1.26e6, "1.3 MB"), (999e6, "999.0 MB"), (2e9, "2.0 GB"), (3.21e12, "3.2 TB")],
 )
 def test_sizes_are_said_in_a_unit_that_suits(n, said):
-    assert estimate._size(n) == said
+    assert estimate.size(n) == said
 
 
 # --- the verb and the headers -----------------------------------------------------------

@@ -1,18 +1,14 @@
 """Plans of the shipped configs, without network, and what a grid of hub models makes anew."""
 
-import csv
-import io
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import yaml
+from workflow_runs import Planner, planned
 
 from crossseed import estimate, layout, passes, plan
 from crossseed.config.load import load_files
@@ -41,37 +37,34 @@ OFFLINE = {
 pytestmark = pytest.mark.slow
 
 
-def snakemake(folder, config, *args):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
-    command += ["--directory", folder, "--configfile", config, "--nolock", *args]
-    found = subprocess.run(
-        [str(part) for part in command],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **OFFLINE, "HF_HOME": str(folder / "no-cache")},
-    )
-    assert found.returncode == 0, (found.stdout + found.stderr)[-5000:]
-    return found.stdout, found.stderr
+@pytest.fixture(scope="module")
+def snakemake(tmp_path_factory):
+    """Runs of Snakemake without network, from one process; what each said."""
+    folder = tmp_path_factory.mktemp("said")
+    with Planner(**OFFLINE, HF_HOME=str(folder / "no-cache")) as planner:
+
+        def run(directory, config, *args):
+            said, text = planner(folder / "out.txt", directory, config, *args)
+            assert said == "done", text[-5000:]
+            return text
+
+        yield run
 
 
-def planned(folder, config):
-    """Output files of the plan: all of them, and those to be made."""
-    out, _ = snakemake(folder, config, "--detailed-summary")
-    table = out[out.index("output_file\t") :]
-    rows = list(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE))
-    everything = {row["output_file"] for row in rows}
-    pending = {row["output_file"] for row in rows if row["plan"] != "no update"}
-    return everything, pending
+@pytest.fixture(scope="module")
+def summary(snakemake):
+    """Output files of a plan: all of them, and those to be made."""
+    return lambda folder, config: planned(snakemake(folder, config, "--detailed-summary"))
 
 
 # --- every shipped config ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.stem)
-def test_shipped_configs_are_planned_and_jobs_are_those_estimated(path, tmp_path):
-    out, err = snakemake(tmp_path, path, "--dry-run", "--quiet", "rules")
+def test_shipped_configs_are_planned_and_jobs_are_those_estimated(path, tmp_path, snakemake):
+    said = snakemake(tmp_path, path, "--dry-run", "--quiet", "rules")
     # Once before and once after the jobs.
-    stats = (out + err).split("Job stats:")[-1]
+    stats = said.split("Job stats:")[-1]
     counts = {
         name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", stats, re.M) if name != "total"
     }
@@ -109,11 +102,11 @@ ADDED = [
 ]
 
 
-def test_a_seed_or_checkpoint_more_adds_its_own_files_alone(tmp_path):
-    old, _ = planned(tmp_path, written(tmp_path / "old.yaml", grid()))
+def test_a_seed_or_checkpoint_more_adds_its_own_files_alone(tmp_path, summary):
+    old, _ = summary(tmp_path, written(tmp_path / "old.yaml", grid()))
     assert len(old) > 1000
     for number, (keys, own) in enumerate(ADDED):
-        new, pending = planned(tmp_path, written(tmp_path / f"{number}.yaml", grid(**keys)))
+        new, pending = summary(tmp_path, written(tmp_path / f"{number}.yaml", grid(**keys)))
         assert old < new
         assert pending == new  # nothing is there yet
         assert all(re.search(own, path) for path in new - old)
@@ -134,12 +127,12 @@ def small(**keys):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, snakemake, summary):
     """A folder in which the corner of the grid counts as run, activations kept: its files are
     there, empty, and Snakemake has recorded every job."""
     folder = tmp_path_factory.mktemp("grid")
     config = written(folder / "old.yaml", small())
-    everything, _ = planned(folder, config)
+    everything, _ = summary(folder, config)
     for path in everything:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).touch()
@@ -184,25 +177,25 @@ def changes():
 CHANGES = changes()
 
 
-def check_plan(folder, config, expected):
-    """The plan holds the files that match a pattern, and no others."""
-    everything, pending = planned(folder, config)
+def check_plan(found, expected):
+    """A plan holds the files that match a pattern, and no others."""
+    everything, pending = found
     wanted = {path for path in everything if any(re.fullmatch(p, path) for p in expected)}
     assert all(any(re.fullmatch(p, path) for path in everything) for p in expected)
     assert pending == wanted
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_on_a_finished_grid_a_change_runs_its_own_jobs_alone(finished, tmp_path, name):
+def test_on_a_finished_grid_a_change_runs_its_own_jobs_alone(finished, tmp_path, summary, name):
     config, expected = CHANGES[name]
-    check_plan(finished, written(tmp_path / "new.yaml", config), expected)
+    check_plan(summary(finished, written(tmp_path / "new.yaml", config)), expected)
 
 
 @pytest.mark.xfail(
     strict=True,
     reason="Snakemake reruns every reader of a temporary file that it makes again",
 )
-def test_the_same_holds_once_temporary_activations_are_deleted(finished, tmp_path):
+def test_the_same_holds_once_temporary_activations_are_deleted(finished, tmp_path, summary):
     """Beside the change's own jobs, the activations that they read are made again, no more."""
     config, expected = CHANGES["a seed"]
     folder = tmp_path / "grid"
@@ -211,7 +204,7 @@ def test_the_same_holds_once_temporary_activations_are_deleted(finished, tmp_pat
         shutil.rmtree(path)
     # The new seed is compared with the anchor.
     again = rf"results/{GRID}/activations/seed1/.*"
-    check_plan(folder, written(tmp_path / "new.yaml", config), [*expected, again])
+    check_plan(summary(folder, written(tmp_path / "new.yaml", config)), [*expected, again])
 
 
 def test_no_rule_asks_more_time_than_a_common_partition_gives():

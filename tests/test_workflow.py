@@ -1,16 +1,26 @@
 """The workflow on the toy: the smoke run end to end, nothing twice, exactly what a change touches."""
 
 import csv
+import itertools
 import json
+import re
 import shlex
 import shutil
+from collections import defaultdict
 
 import h5py
 import numpy as np
 import pytest
 import rerun
 import yaml
-from workflow_runs import N_WORKERS, ROOT, assert_exact_reruns, assert_nothing_to_do, snakemake
+from workflow_runs import (
+    N_WORKERS,
+    ROOT,
+    assert_exact_reruns,
+    assert_nothing_to_do,
+    rows_of_plan,
+    snakemake,
+)
 
 from crossseed import cli
 from crossseed.alignment import ladder
@@ -23,7 +33,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke")
-    found = snakemake(folder, "--cores", N_WORKERS, "--resources", "gpu=1")
+    found = snakemake(folder, "--cores", "8", "--resources", "gpu=1")
     assert found.returncode == 0, found.stderr[-5000:]
     return folder
 
@@ -241,10 +251,40 @@ def same_bytes(folder, others):
         assert path.read_bytes() == (others / path.relative_to(folder)).read_bytes(), path
 
 
+def one_of_each_rule(rows):
+    """Of one cohort, or of none, the last file that each rule made: of two members, of a member with itself. By rule
+    without its cohort or dictionary."""
+    found = defaultdict(dict)
+    for row in sorted(rows, key=lambda row: row["output_file"]):
+        path = row["output_file"]
+        if path.startswith(("results/smoke-shared/", "results/nulls/")):
+            itself = re.search(r"seed(\d+)-seed\1/", path) is not None
+            rule = re.sub(r"_(?:smoke_|[a-z0-9_]+_x2).*", "", row["rule"])
+            found[rule][row["rule"], itself] = path
+    return {rule: list(paths.values()) for rule, paths in found.items()}
+
+
 def test_results_are_equal_bytes_in_a_second_place(smoke, tmp_path):
-    """A cohort run with one core, another hash seed, and no other cohort beside it."""
+    """A cell of each rule, by one core where the smoke run had eight, under another hash seed, with no other cohort
+    beside it, and by processes that import what they need."""
     (tmp_path / "alone.yaml").write_text(yaml.safe_dump(rerun.one_cohort()))
-    found = snakemake(tmp_path, "--cores", "1", config=tmp_path / "alone.yaml", hash_seed="7")
+    config = tmp_path / "alone.yaml"
+    plan = snakemake(smoke, "--detailed-summary")
+    chosen = one_of_each_rule(rows_of_plan(plan.stdout))
+    assert chosen.keys() >= {
+        "tokens", "train", "extract", "sae", "calibrate", "align", "fits", "shared", "transfer", "splice", "cosine",
+        "shared_transfer", "port", "steer", "features", "attribute", "stability", "bridge", "interpret", "weights",
+        "causes", "bars", "lenses", "null", "power", "haar", "across", "ks", "published", "drift",
+    }  # fmt: skip
+    found = snakemake(
+        tmp_path,
+        *itertools.chain(*chosen.values()),
+        "--cores",
+        "1",
+        config=config,
+        hash_seed="7",
+        cold=True,
+    )
     assert found.returncode == 0, found.stderr[-5000:]
     for folder in ("smoke-shared", "nulls"):
         same_bytes(tmp_path / "results" / folder, smoke / "results" / folder)

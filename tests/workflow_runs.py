@@ -1,52 +1,104 @@
 """Runs of the workflow, and what a test asks of a finished one."""
 
 import csv
+import functools
 import io
 import json
 import os
 import re
 import subprocess
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import rerun
+import warm
 import yaml
 
 ROOT = Path(__file__).parent.parent
 N_WORKERS = os.cpu_count() or 1
 
 
-def snakemake(folder, *args, config=None, hash_seed="0"):
+# Processes that end with this one, when their standard input does.
+SERVERS = []
+
+
+@functools.cache
+def _server(hash_seed):
+    """The environment of a run whose jobs are forked from a process that has imported everything."""
+    folder = Path(tempfile.mkdtemp(prefix="warm-"))
+    command = [sys.executable, warm.__file__, folder / "socket"]
+    server = subprocess.Popen(
+        [str(part) for part in command],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": hash_seed},
+    )
+    SERVERS.append(server)
+    assert server.stdout.readline() == "ready\n"
+    return warm.environment(folder / "socket")
+
+
+# A process forked from another cannot use a GPU that this one has used.
+WARM = not Path("/dev/nvidiactl").exists()
+
+
+def snakemake(folder, *args, config=None, hash_seed="0", cold=not WARM):
+    """A run of the workflow; `cold` where each of its jobs is to import what it needs itself."""
     config = config or ROOT / rerun.SMOKE
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
     command += ["--directory", folder, "--configfile", config, "--nolock", *args]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    if not cold:
+        environment |= _server(hash_seed)
     return subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, env=environment
     )
 
 
-def _planned(text):
-    """Output files of a plan: all of them, and those to be made again."""
+def rows_of_plan(text):
+    """Rows of a `--detailed-summary`."""
     table = text[text.index("output_file\t") :]
-    rows = list(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE))
+    return list(csv.DictReader(io.StringIO(table), delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def planned(text):
+    """Output files of a plan: all of them, and those to be made again."""
+    rows = rows_of_plan(text)
     everything = {row["output_file"] for row in rows}
     pending = {row["output_file"] for row in rows if row["plan"] != "no update"}
     return everything, pending
 
 
-def _planner(folder, hash_seed):
-    """A process that plans one configuration after another; see `planner`."""
-    command = [sys.executable, Path(__file__).parent / "planner.py", "--nolock"]
-    command += ["--snakefile", ROOT / "Snakefile", "--directory", folder]
-    return subprocess.Popen(
-        [str(part) for part in command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONHASHSEED": str(hash_seed)},
-    )
+class Planner:
+    """A process that runs Snakemake once after another without its start; see `planner.py`."""
+
+    def __init__(self, hash_seed="0", **environment):
+        command = [sys.executable, Path(__file__).parent / "planner.py", "--nolock"]
+        command += ["--snakefile", ROOT / "Snakefile"]
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, **environment},
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.process.__exit__(*error)
+
+    def __call__(self, out, folder, config, *args):
+        """How a run ended, ``done`` if well, and what it said, which is written to `out`."""
+        command = [str(arg) for arg in ("--directory", folder, *args, "--configfile", config)]
+        self.process.stdin.write(json.dumps([str(out), command]) + "\n")
+        self.process.stdin.flush()
+        said = self.process.stdout.readline().strip()
+        return said, out.read_text()
 
 
 def assert_nothing_to_do(folder, config):
@@ -76,7 +128,7 @@ def assert_exact_reruns(folder, run, tmp_path):
 
     def check(worker):
         # Another hash seed than the run's, and than the other workers'.
-        with _planner(folder, worker + 1) as planner:
+        with Planner(str(worker + 1)) as planner:
             return [
                 found
                 for number, case in list(enumerate(cases))[worker::N_WORKERS]
@@ -86,12 +138,10 @@ def assert_exact_reruns(folder, run, tmp_path):
     def problem(planner, number, case):
         config, out = tmp_path / f"{number}.yaml", tmp_path / f"{number}.txt"
         config.write_text(yaml.safe_dump(_changed(case)))
-        planner.stdin.write(f"{config} {out}\n")
-        planner.stdin.flush()
-        said = planner.stdout.readline().strip()
+        said, text = planner(out, folder, config, "--detailed-summary")
         if said != "done":
-            return f"{case.path}: {said}: {out.read_text()[-2000:]}"
-        everything, pending = _planned(out.read_text())
+            return f"{case.path}: {said}: {text[-2000:]}"
+        everything, pending = planned(text)
         expected = {path for path in everything if any(re.fullmatch(p, path) for p in case.outputs)}
         matched = all(any(re.fullmatch(p, path) for path in everything) for p in case.outputs)
         if pending != expected or not matched:

@@ -19,6 +19,7 @@ NO_CONTENT = f"{PACKAGE}.layout"
 ROOT = Path(__file__).parent
 
 
+@functools.cache
 def path_of(module: str) -> Path | None:
     """Source file of a module of this package; None if there is none of that name."""
     parts = module.split(".")

@@ -506,10 +506,10 @@ def short(run: RunConfig) -> str:
     every = stages(run)
     seconds = sum(stage.gpu_seconds for stage in every)
     passing = sum(s.disk_bytes for s in every if s.name == "extract" and not run.keep_activations)
-    disk = _size(sum(stage.disk_bytes for stage in every) - passing)
-    more = f" ({_size(passing)} more while it runs)" if passing else ""
+    disk = size(sum(stage.disk_bytes for stage in every) - passing)
+    more = f" ({size(passing)} more while it runs)" if passing else ""
     fetched = downloads(run)
-    models = f", {_size(fetched)} of models downloaded" if fetched else ""
+    models = f", {size(fetched)} of models downloaded" if fetched else ""
     return f"Estimate: {disk} of results{more}{models}, {_hours(seconds)} with one data-centre GPU."
 
 
@@ -554,7 +554,7 @@ def _hours(seconds: float) -> str:
     return f"{hours:,.0f} GPU-hours" if hours >= 10 else f"{hours:.1f} GPU-hours"
 
 
-def _size(n: float) -> str:
+def size(n: float) -> str:
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if n >= size:
             return f"{n / size:.1f} {unit}"
@@ -570,7 +570,7 @@ def text(run: RunConfig, estimate: bool) -> str:
         line = f"{stage.name:<22}{stage.jobs:>8,}"
         if estimate:
             hours = f"{stage.gpu_seconds / 3600:.2f}" if stage.gpu_seconds else "–"
-            line += f"{_size(stage.disk_bytes):>12}{stage.flop:>12.2g}{hours:>12}"
+            line += f"{size(stage.disk_bytes):>12}{stage.flop:>12.2g}{hours:>12}"
         lines.append(line)
     if estimate:
         lines += [

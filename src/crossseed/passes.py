@@ -29,9 +29,9 @@ def recorded(path: Path) -> list[list[str]]:
 def planned(path: Path, sites: Sequence[str]) -> list[list[str]]:
     """The passes that read `sites`: recorded ones first, one more for sites in none of them."""
     old = recorded(path)
-    known = {site for group in old for site in group}
+    known, wanted = {site for group in old for site in group}, set(sites)
     new = [site for site in sites if site not in known]
-    return [[site for site in group if site in sites] for group in old] + ([new] if new else [])
+    return [[site for site in group if site in wanted] for group in old] + ([new] if new else [])
 
 
 def record(path: Path, sites: Sequence[str]) -> None:

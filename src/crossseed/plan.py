@@ -9,6 +9,7 @@ from typing import NamedTuple
 from crossseed.config.schema import RunConfig
 from crossseed.joint.arms import Arm, groups
 from crossseed.joint.conditions import MODELS, OF_INDEPENDENT, Condition
+from crossseed.once import once_a_run
 from crossseed.stability import RANDOM
 from crossseed.stability.sweeps import sweeps
 
@@ -44,6 +45,7 @@ class Trained(NamedTuple):
     variant: str
 
 
+@once_a_run
 def dictionaries(run: RunConfig) -> list[Trained]:
     """Every variant and expansion of a run that is trained on the members; those of `stability` alone are not."""
     return [
@@ -93,6 +95,7 @@ class Cell(NamedTuple):
     dictionary: str
 
 
+@once_a_run
 def seeded_cells(run: RunConfig) -> list[Cell]:
     """Where SAE seeds are compared."""
     study = run.stability
@@ -265,6 +268,7 @@ def pairs(run: RunConfig) -> Iterator[Pair]:
                         yield Pair(cohort, source, target, checkpoint, site)
 
 
+@once_a_run
 def crossed(run: RunConfig) -> list[Pair]:
     """The pairs of different members."""
     return [pair for pair in pairs(run) if pair.source != pair.target]
@@ -315,11 +319,13 @@ class Journey(NamedTuple):
     checkpoint: str
 
 
+@once_a_run
 def journeys(run: RunConfig) -> list[Journey]:
     """The pairs of different members."""
     return list(dict.fromkeys(Journey(*pair[:4]) for pair in crossed(run)))
 
 
+@once_a_run
 def siblings(run: RunConfig) -> list[Journey]:
     """Every two members whose weights are aligned, the anchor or the earlier seed as source."""
     found = []
@@ -356,6 +362,7 @@ def judged(run: RunConfig) -> list[Journey]:
     return own + (siblings(run) if run.bars else [])
 
 
+@once_a_run
 def joint_pairs(run: RunConfig) -> list[Pair]:
     """Pairs that share an SAE, model A as source."""
     found = []
@@ -470,19 +477,30 @@ class Place(NamedTuple):
     site: str
 
 
+@once_a_run
 def places(run: RunConfig) -> list[Place]:
     """Where the pairs of a run lie."""
     return list(dict.fromkeys(Place(p.cohort, p.checkpoint, p.site) for p in crossed(run)))
 
 
+@once_a_run
+def _by_source(run: RunConfig) -> dict[tuple[Place, int], list[Pair]]:
+    """The pairs of different members by place and source."""
+    found: dict[tuple[Place, int], list[Pair]] = {}
+    for pair in crossed(run):
+        place = Place(pair.cohort, pair.checkpoint, pair.site)
+        found.setdefault((place, pair.source), []).append(pair)
+    return found
+
+
+def from_source(run: RunConfig, place: Place, source: int) -> list[Pair]:
+    """The pairs of a source with each other seed at a place."""
+    return list(_by_source(run).get((place, source), []))
+
+
 def anchored(run: RunConfig, place: Place) -> list[Pair]:
     """The pairs of the anchor with each other seed: independent of each other under the null."""
-    return [
-        pair
-        for pair in crossed(run)
-        if place == (pair.cohort, pair.checkpoint, pair.site)
-        and pair.source == run.cohorts[place.cohort].anchor
-    ]
+    return from_source(run, place, run.cohorts[place.cohort].anchor)
 
 
 def triples(run: RunConfig) -> list[Place]:

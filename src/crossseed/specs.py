@@ -25,6 +25,7 @@ from crossseed.errors import UserError
 from crossseed.joint.arms import plain, settings_of
 from crossseed.joint.conditions import MATCHED, Condition, of_condition
 from crossseed.joint.config import MUTUAL, JointTraining
+from crossseed.once import once_a_run
 from crossseed.sae import architectures
 from crossseed.sae.config import SELECTION
 from crossseed.store import canonical_json, source_of
@@ -105,6 +106,7 @@ def _reading(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
     }
 
 
+@once_a_run
 def origin(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> str:
     """Digest of all that decides the activations of a member, at whatever site."""
     return _origin(run, cohort, seed, "extract", _reading(run, cohort, seed, checkpoint))

@@ -59,10 +59,8 @@ def mismatched_of(wildcards):
     place = plan.Place(wildcards.cohort, wildcards.checkpoint, wildcards.site)
     others = [
         pair
-        for pair in plan.crossed(RUN)
-        if (pair.cohort, pair.checkpoint, pair.site) == place
-        and pair.source == int(wildcards.source)
-        and pair.target != int(wildcards.target)
+        for pair in plan.from_source(RUN, place, int(wildcards.source))
+        if pair.target != int(wildcards.target)
     ]
     return [layout.MAPS.format(**pair._asdict()) for pair in others[:1]]
 
