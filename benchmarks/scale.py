@@ -61,9 +61,7 @@ def drift(cells: int) -> dict[str, Any]:
     config = yaml.safe_load((ROOT / "config/polypythias-drift.yaml").read_text())
     seeds = sum(len(cohort["seeds"]) for cohort in config["cohorts"].values())
     n = max(2, round(cells / seeds))
-    config["drift"]["checkpoints"] = [f"step{100 * (k + 1)}" for k in range(n - 1)] + [
-        "step143000"
-    ]
+    config["drift"]["checkpoints"] = [f"step{100 * (k + 1)}" for k in range(n - 1)] + ["step143000"]
     return config
 
 
