@@ -277,3 +277,8 @@ def test_sites_of_a_shared_rotation_keep_the_order_of_their_files():
     source, target, *_ = config.seeds
     told = json.loads(canonical_json(specs.shared(run, cohort, source, target, "final")))
     assert [site for site, _ in told["sites"]] == config.sites != sorted(config.sites)
+
+
+@pytest.mark.parametrize("path", ["tests/faults/tiny.yaml", "docs/hypothetical/pair-10b.yaml"])
+def test_runs_that_only_harnesses_and_pages_read_are_valid(path):
+    load_files(ROOT / path)
