@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,8 +36,8 @@ PANELS = {
 }
 TICKS = {
     "crosscoder": "cross-\ncoder",
-    "mutual": "mutual",
-    "universal": "universal\nSAE",
+    "mutual": "mu-\ntual",
+    "universal": "uni-\nversal",
     "ridge": "linear\nmap",
 }
 # By map, and of those on leading directions by what carries the rest.
@@ -50,6 +52,8 @@ SHAPES = {
 }
 GEOMETRY = ("1", "4", "5", "6", "universal")
 SHOWN_LATENTS = 4000
+# Stacks of panels beside each other: more could not be read on a page.
+ACROSS = 3
 
 
 def _sheet(rows: int, columns: int, width: float, height: float, **more: Any) -> tuple[Figure, Any]:
@@ -59,6 +63,17 @@ def _sheet(rows: int, columns: int, width: float, height: float, **more: Any) ->
     for axis in axes.flat:
         sns.despine(ax=axis)
     return figure, axes
+
+
+def _stacks(n: int, width: float, height: float, panels: int = 2) -> tuple[Figure, list[Any]]:
+    """For each of n some panels, one above the other; at most `ACROSS` of these stacks beside each other."""
+    across = max(1, min(n, ACROSS))
+    figure, axes = _sheet(panels * max(1, math.ceil(n / across)), across, width, height)
+    for axis in axes[-panels:, n % across or across :].flat:
+        axis.set_visible(False)
+    return figure, [
+        axes[panels * (i // across) : panels * (i // across + 1), i % across] for i in range(n)
+    ]
 
 
 def _groups(rows: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -210,10 +225,10 @@ def nulls(tables: t.Tables) -> Figure:
     rows = rows.assign(kind=[_kind(row.null, row.complement) for row in rows.itertuples()])
     cohorts = list(rows.cohort.unique())
     kinds = [kind for kind in SHAPES if kind in set(rows.kind)]
-    figure, axes = _sheet(2, max(1, len(cohorts)), 0.9 + 0.42 * len(kinds), 2.5, sharey="col")
-    for column, cohort in enumerate(cohorts):
+    figure, stacks = _stacks(len(cohorts), 0.9 + 0.42 * len(kinds), 2.5)
+    for number, (cohort, (above, below)) in enumerate(zip(cohorts, stacks, strict=True)):
         of = rows[rows.cohort == cohort]
-        above, below = axes[:, column]
+        below.sharey(above)
         for place, kind in enumerate(kinds):
             colour, _ = SHAPES[kind]
             part = of[of.kind == kind]
@@ -233,7 +248,7 @@ def nulls(tables: t.Tables) -> Figure:
         span = max(float(of.value.max()), 1.0)
         above.set_ylim(-0.05 * span, 1.12 * span)
         below.set_xlabel("1 − normalised error of the map, held out", fontsize=8)
-        if column == 0:
+        if number % ACROSS == 0:
             for axis in (above, below):
                 axis.set_ylabel("universal latents\nafter retraining", fontsize=8.5)
     return figure
@@ -247,11 +262,10 @@ def sizes(tables: t.Tables) -> Figure:
     """Above: distance of W from n sequences to W from all; below: its error on held-out sentences. A column a cohort."""
     rows = tables.joint_sizes
     cohorts = list(rows.cohort.unique())
-    figure, axes = _sheet(2, len(cohorts), 2.9, 2.3, sharex="col")
+    figure, stacks = _stacks(len(cohorts), 2.9, 2.3)
     parts = {"distance": (BLACK, "W"), "inside": (BLUE, "within k99"), "outside": (ORANGE, "outside")}  # fmt: skip
-    for column, cohort in enumerate(cohorts):
+    for number, (cohort, (above, below)) in enumerate(zip(cohorts, stacks, strict=True)):
         of = rows[rows.cohort == cohort]
-        above, below = axes[:, column]
         pairs = list(of.groupby(["source_seed", "target_seed", "checkpoint", "site"], sort=False))
         for _, pair in pairs:
             pair = pair.sort_values("sequences")
@@ -277,11 +291,12 @@ def sizes(tables: t.Tables) -> Figure:
         last = of[of.sequences == of.sequences.max()]
         wanted = [float(last[name].median()) for name in parts]
         top = max(float(of.distance.max()), above.get_ylim()[1])
-        for (colour, words), height in zip(
-            parts.values(), spread_labels(wanted, 0.09 * top), strict=True
-        ):
+        heights = spread_labels(wanted, 0.09 * top)
+        # Above the axis, all of them.
+        lift = max(0.0, 0.03 * top - min(heights))
+        for (colour, words), height in zip(parts.values(), heights, strict=True):
             above.annotate(
-                words, (of.sequences.max(), height), xytext=(6, 0), textcoords="offset points", va="center",
+                words, (of.sequences.max(), height + lift), xytext=(6, 0), textcoords="offset points", va="center",
                 color=colour, fontsize=7,
             )  # fmt: skip
         above.set_title(cohort, fontsize=9)
@@ -290,13 +305,24 @@ def sizes(tables: t.Tables) -> Figure:
             axis.set_xscale("log")
             axis.set_ylim(bottom=0)
             axis.set_xlim(sizes_[0] / 1.2, sizes_[-1] * (sizes_[-1] / sizes_[0]) ** 0.3)
-            axis.set_xticks(sizes_, [f"{size:g}" for size in sizes_], fontsize=7)
+            axis.set_xticks(sizes_, _apart(sizes_), fontsize=7)
             axis.minorticks_off()
+        above.tick_params(labelbottom=False)
         below.set_xlabel("sequences that W is fitted on", fontsize=8)
-        if column == 0:
+        if number % ACROSS == 0:
             above.set_ylabel("Frobenius distance\nto W from all", fontsize=8.5)
             below.set_ylabel("‖H_B W − H_A‖ / ‖H_A‖,\nheld out", fontsize=8.5)
     return figure
+
+
+def _apart(sizes: Sequence[int]) -> list[str]:
+    """Labels of a logarithmic axis, without those that another is too near to."""
+    least, last, found = (sizes[-1] / sizes[0]) ** 0.12, 0.0, []
+    for size in sizes:
+        shown = size >= last * least
+        found.append(f"{size:g}" if shown else "")
+        last = size if shown else last
+    return found
 
 
 def _level(axis: Axes, height: float, words: str) -> None:
@@ -313,11 +339,11 @@ def counterfactuals(tables: t.Tables) -> Figure:
     rows = tables.joint_counterfactuals
     cohorts = list(rows.cohort.unique())
     most = max((rows[rows.cohort == cohort].edit.nunique() for cohort in cohorts), default=1)
-    figure, axes = _sheet(1, max(1, len(cohorts)), 4.2, 0.6 + 0.42 * most)
+    figure, stacks = _stacks(max(1, len(cohorts)), 4.2, 0.6 + 0.42 * most, panels=1)
     if not cohorts:
-        axes[0, 0].text(0.5, 0.5, "no latent tells a class in both models", ha="center")
+        stacks[0][0].text(0.5, 0.5, "no latent tells a class in both models", ha="center")
         return figure
-    for axis, cohort in zip(axes[0], cohorts, strict=True):
+    for (axis,), cohort in zip(stacks, cohorts, strict=True):
         of = rows[rows.cohort == cohort]
         changes = joint.changing(of)
         changed, left = (list(of[which].edit.unique()) for which in (changes, ~changes))
