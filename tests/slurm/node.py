@@ -322,6 +322,12 @@ def start_storage(folder: Path) -> None:
         raise NodeError(f"mariadbd did not start:\n{last_words(folder)}")
 
 
+def has_cluster() -> bool:
+    """Whether the accounting knows the cluster, which is added where it does not."""
+    ask("sacctmgr", "--immediate", "add", "cluster", "crossseed")
+    return "crossseed" in ask("sacctmgr", "--noheader", "list", "cluster", "format=cluster")
+
+
 def start(folder: Path, accounting: bool = False) -> None:
     for name in ("state", "spool"):
         (folder / name).mkdir()
@@ -356,9 +362,7 @@ def start(folder: Path, accounting: bool = False) -> None:
             )
         if done.returncode != 0:
             raise NodeError(f"{name} did not start (exit {done.returncode}):\n{last_words(folder)}")
-        if name == "slurmdbd" and not wait(
-            lambda: ask("sacctmgr", "--immediate", "add", "cluster", "crossseed") != ""
-        ):
+        if name == "slurmdbd" and not wait(has_cluster):
             raise NodeError(f"slurmdbd does not answer:\n{last_words(folder)}")
     end = time.monotonic() + READY_SECONDS
     while ask("sinfo", "--noheader", "--format=%T") != "idle":
