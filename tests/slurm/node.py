@@ -80,7 +80,8 @@ NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
 WITH_ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
-AccountingStoragePort={port}"""
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge.socket"""
 SLURMDBD_CONF = """\
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
@@ -248,7 +249,9 @@ def claim(folder: Path, accounting: bool) -> bool:
         folder=folder,
         controller_port=controller_port,
         node_port=node_port,
-        accounting=WITH_ACCOUNTING.format(port=port) if accounting else NO_ACCOUNTING,
+        accounting=WITH_ACCOUNTING.format(port=port, folder=folder)
+        if accounting
+        else NO_ACCOUNTING,
     )
     try:
         # Exclusively: of two that start at once, one goes on.

@@ -239,7 +239,7 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {
     "sigint": ("Snakemake stopped by SIGINT, started again", interrupted(signal.SIGINT)),
     "sigkill": ("Snakemake killed by SIGKILL, its jobs cancelled, started again", interrupted(signal.SIGKILL)),
     "sacct": (
-        "the same where `sacct` is asked, with accounting on",
+        "a job fails where accounting is on and `sacct` is asked",
         troubled("fails", "FAILED", **{"slurm-status-command": "sacct"}),
     ),
     "drain": ("the node drained while jobs run and wait, then resumed", drained),
