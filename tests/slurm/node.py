@@ -80,7 +80,8 @@ NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
 WITH_ACCOUNTING = """\
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=localhost
-AccountingStoragePort={port}"""
+AccountingStoragePort={port}
+AccountingStoragePass={folder}/munge.socket"""
 SLURMDBD_CONF = """\
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge.socket
@@ -248,7 +249,9 @@ def claim(folder: Path, accounting: bool) -> bool:
         folder=folder,
         controller_port=controller_port,
         node_port=node_port,
-        accounting=WITH_ACCOUNTING.format(port=port) if accounting else NO_ACCOUNTING,
+        accounting=WITH_ACCOUNTING.format(port=port, folder=folder)
+        if accounting
+        else NO_ACCOUNTING,
     )
     try:
         # Exclusively: of two that start at once, one goes on.
@@ -322,6 +325,12 @@ def start_storage(folder: Path) -> None:
         raise NodeError(f"mariadbd did not start:\n{last_words(folder)}")
 
 
+def has_cluster() -> bool:
+    """Whether the accounting knows the cluster, which is added where it does not."""
+    ask("sacctmgr", "--immediate", "add", "cluster", "crossseed")
+    return "crossseed" in ask("sacctmgr", "--noheader", "list", "cluster", "format=cluster")
+
+
 def start(folder: Path, accounting: bool = False) -> None:
     for name in ("state", "spool"):
         (folder / name).mkdir()
@@ -356,9 +365,7 @@ def start(folder: Path, accounting: bool = False) -> None:
             )
         if done.returncode != 0:
             raise NodeError(f"{name} did not start (exit {done.returncode}):\n{last_words(folder)}")
-        if name == "slurmdbd" and not wait(
-            lambda: ask("sacctmgr", "--immediate", "add", "cluster", "crossseed") != ""
-        ):
+        if name == "slurmdbd" and not wait(has_cluster):
             raise NodeError(f"slurmdbd does not answer:\n{last_words(folder)}")
     end = time.monotonic() + READY_SECONDS
     while ask("sinfo", "--noheader", "--format=%T") != "idle":

@@ -54,6 +54,7 @@ class Run:
         self.folder = Path(tempfile.mkdtemp(prefix="stress-"))
         self.config = config
         self.log = self.folder / "snakemake.log"
+        self.children: list[subprocess.Popen[bytes]] = []
 
     def start(self, *more: str, local: bool = False, **edits: Any) -> subprocess.Popen[bytes]:
         words = [sys.executable, "-m", "snakemake", "--snakefile", str(HERE / "stress.smk")]
@@ -64,13 +65,15 @@ class Run:
             words += ["--workflow-profile", str(self.profile(edits))]
         words += [*more, "--config", *(f"{k}={v}" for k, v in self.config.items())]
         with open(self.log, "a") as log:
-            return subprocess.Popen(
+            child = subprocess.Popen(
                 words,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
                 start_new_session=True,
             )
+        self.children.append(child)
+        return child
 
     def profile(self, edits: dict[str, Any]) -> Path:
         """The shipped profile, edited for this cluster as its user would."""
@@ -94,11 +97,17 @@ class Run:
         return {path.name: path.read_bytes() for path in paths if path.exists()}
 
     def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Waits; a wait that is cut short or too long ends what was started."""
         end = time.monotonic() + WAIT_SECONDS
-        while not condition():
-            if time.monotonic() > end:
-                raise TimeoutError(f"{what}: not within {WAIT_SECONDS} s\n{self.said()}")
-            time.sleep(0.2)
+        try:
+            while not condition():
+                if time.monotonic() > end:
+                    raise TimeoutError(f"{what}: not within {WAIT_SECONDS} s\n{self.said()}")
+                time.sleep(0.2)
+        except BaseException:
+            for child in self.children:
+                child.kill()
+            raise
 
     def said(self) -> str:
         return self.log.read_text()[-3000:]
@@ -230,7 +239,7 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {
     "sigint": ("Snakemake stopped by SIGINT, started again", interrupted(signal.SIGINT)),
     "sigkill": ("Snakemake killed by SIGKILL, its jobs cancelled, started again", interrupted(signal.SIGKILL)),
     "sacct": (
-        "the same where `sacct` is asked, with accounting on",
+        "a job fails where accounting is on and `sacct` is asked",
         troubled("fails", "FAILED", **{"slurm-status-command": "sacct"}),
     ),
     "drain": ("the node drained while jobs run and wait, then resumed", drained),

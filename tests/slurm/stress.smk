@@ -12,7 +12,7 @@ TROUBLES = {
     "fails": "test -e tried || { touch tried; exit 3; }",
     "always": "exit 3",
     "time": "test -e .state.resume || { touch .state.resume; sleep 600; }",
-    "memory": "python3 -c 'import time; held = bytearray(700 * 2**20); time.sleep(6)'",
+    "memory": "python3 -c 'import time; held = bytearray(400 * 2**20); time.sleep(6)'",
 }
 
 
