@@ -16,6 +16,7 @@ import yaml
 from workflow_runs import (
     N_WORKERS,
     ROOT,
+    assert_as_written,
     assert_exact_reruns,
     assert_nothing_to_do,
     rows_of_plan,
@@ -211,6 +212,10 @@ def test_transfer_table_has_every_arm_and_self(smoke):
     # Embeddings are shared, so at the first site raw activations are the anchor's own.
     assert ev("smoke-shared", "1") == ev("smoke-shared", "0")
     assert ev("smoke-independent", "101") != ev("smoke-independent", "100")
+
+
+def test_every_file_is_as_it_was_written(smoke):
+    assert_as_written(smoke, ROOT / rerun.SMOKE)
 
 
 def test_a_second_run_does_nothing(smoke):

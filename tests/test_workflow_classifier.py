@@ -5,7 +5,14 @@ from collections import Counter
 
 import pytest
 import rerun
-from workflow_runs import N_WORKERS, ROOT, assert_exact_reruns, assert_nothing_to_do, snakemake
+from workflow_runs import (
+    N_WORKERS,
+    ROOT,
+    assert_as_written,
+    assert_exact_reruns,
+    assert_nothing_to_do,
+    snakemake,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +81,10 @@ def test_the_map_is_held_against_others_and_edits_against_neutral_ones(smoke):
     assert {row["model"] for row in edits} == {"A", "B"}
     assert all(int(row["items"]) >= 20 for row in edits)
     assert all(float(row["p_holm"]) >= float(row["p"]) for row in edits)
+
+
+def test_every_file_is_as_it_was_written(smoke):
+    assert_as_written(smoke, ROOT / rerun.SMOKE_CLASSIFIER)
 
 
 def test_a_second_run_does_nothing(smoke):

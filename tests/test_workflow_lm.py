@@ -7,7 +7,14 @@ import language_models
 import pytest
 import rerun
 import yaml
-from workflow_runs import N_WORKERS, ROOT, assert_exact_reruns, assert_nothing_to_do, snakemake
+from workflow_runs import (
+    N_WORKERS,
+    ROOT,
+    assert_as_written,
+    assert_exact_reruns,
+    assert_nothing_to_do,
+    snakemake,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +49,10 @@ def test_the_language_model_run_makes_its_report(smoke_lm):
     assert "Absorption." in page
     assert not list(smoke_lm.rglob("*.tmp"))
     assert not list(smoke_lm.rglob("*.resume"))
+
+
+def test_every_file_is_as_it_was_written(smoke_lm):
+    assert_as_written(smoke_lm, ROOT / rerun.SMOKE_LM)
 
 
 def test_a_second_run_does_nothing(smoke_lm):

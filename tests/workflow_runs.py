@@ -107,6 +107,15 @@ def assert_nothing_to_do(folder, config):
     assert "Nothing to be done" in found.stdout + found.stderr
 
 
+def assert_as_written(folder, config):
+    """`crossseed verify` finds each file whole, and made with what the configuration says."""
+    command = [sys.executable, "-m", "crossseed", "verify", "results", "--configfile", config]
+    found = subprocess.run(
+        [str(part) for part in command], capture_output=True, text=True, cwd=folder
+    )
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+
+
 def _changed(case):
     # Through JSON: cohorts share blocks in the file, not here.
     config = json.loads(json.dumps(yaml.safe_load((ROOT / case.run).read_text())))
