@@ -1,7 +1,5 @@
 # crossseed: does what was found in one model hold in its siblings, and through which map?
-#
-#   snakemake --cores 8 --resources gpu=1                                     the default run
-#   snakemake --cores 8 --resources gpu=1 --configfile config/toy-full.yaml   another run
+# snakemake --cores 8 --resources gpu=1, and for another run than the default --configfile config/toy-full.yaml
 
 from snakemake.utils import min_version
 
@@ -20,6 +18,7 @@ include: "workflow/rules/carried.smk"
 include: "workflow/rules/seeds.smk"
 include: "workflow/rules/joint_inputs.smk"
 include: "workflow/rules/tables.smk"
+include: "workflow/rules/parts.smk"
 
 
 # Targets

@@ -217,3 +217,27 @@ def test_no_rule_asks_more_time_than_a_common_partition_gives():
     }
     assert len(asked) > 10
     assert max(minutes for _, minutes in asked) <= 240, asked
+
+
+# --- more cells than a command can name --------------------------------------------------
+
+# Linux's limit of one argument, as which a shell takes a job's command.
+LONGEST_COMMAND = 1 << 17
+
+
+def test_a_table_of_many_cells_is_joined_in_parts(snakemake, tmp_path):
+    config = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    name = next(iter(config["cohorts"]))
+    kept = {"run", "device", "attribution", "slots_per_gpu", "keep_activations"}
+    off = dict.fromkeys(set(config) - kept)
+    cohort = {**config["cohorts"][name], "seeds": list(range(1100)), "anchor": 0}
+    large = {**config, **off, "cohorts": {name: cohort}, "dictionaries": {}}
+    path = tmp_path / "large.yaml"
+    path.write_text(yaml.safe_dump(large))
+    text = snakemake(tmp_path, path, "--dry-run", "--printshellcmds")
+    commands = [line for line in text.splitlines() if "python -m crossseed collect" in line]
+    # Two tables of 1,100 cells, of three parts that are joined, and two of the anchor's attribution.
+    assert len(commands) == 2 * (3 + 1) + 2
+    assert max(map(len, commands)) < LONGEST_COMMAND
+    cells = re.findall(r"models/seed(\d+)/training\.csv", " ".join(commands))
+    assert sorted(map(int, cells)) == list(range(1100))

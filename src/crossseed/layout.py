@@ -11,6 +11,7 @@ WILDCARDS = {
     "site": r"[a-z0-9_.]+",
     "table": r"(?!claims|over_seeds|joint_pooled|joint_regression)[a-z_]+",
     "number": r"\d+",
+    "part": r"\d+",
     "width": r"\d+",
     "draws": r"\d+",
     "power_draws": r"\d+",
@@ -107,4 +108,5 @@ JOINT_CONTEXTS = f"{JOINT_PAIR}/contexts.csv"
 JOINT_POOLED = f"{REPORT}/tables/joint_pooled.csv"
 JOINT_REGRESSION = f"{REPORT}/tables/joint_regression.csv"
 TABLE = f"{REPORT}/tables/{{table}}.csv"
+PART = f"{REPORT}/parts/{{table}}-{{part}}.csv"
 PAGE = f"{REPORT}/index.html"

@@ -37,6 +37,33 @@ rule collect:
         " &> {log:q}"
 
 
+rule part:
+    """Some of the cells of a table that joins more of them than one command can name."""
+    input:
+        cells_of_part,
+    output:
+        temp(layout.PART),
+    log:
+        f"{layout.REPORT}/logs/part_{{table}}-{{part}}.log",
+    benchmark:
+        f"{layout.REPORT}/benchmarks/part_{{table}}-{{part}}.tsv"
+    conda:
+        "../../envs/crossseed.yaml"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        spec=lambda wildcards: spec("collect", table=wildcards.table)(wildcards),
+        code=code("collect"),
+    shell:
+        "python -m crossseed collect"
+        " --spec {params.spec:q}"
+        " --cells {input:q}"
+        " --out {output:q}"
+        " &> {log:q}"
+
+
 rule over_seeds:
     """Medians over pairs, with intervals over seeds."""
     input:

@@ -89,15 +89,6 @@ def joined():
     }
 
 
-def cells_of_table(wildcards):
-    """The tables of all cells that a table of the run joins."""
-    return [
-        template.format(**cell)
-        for template, cells in joined()[wildcards.table]
-        for cell in cells
-    ]
-
-
 def whole_of_table(wildcards):
     """All files that are written together with the tables that a table of the run joins."""
     if wildcards.table == "dictionaries":

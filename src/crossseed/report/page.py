@@ -62,6 +62,7 @@ STAGES = {
     "joint_tests": "test maps of joint SAEs",
     "joint_counterfactuals": "edit sentences",
     "collect": "join tables",
+    "part": "join parts of tables",
 }
 CAPTIONS = {
     "ev": "Explained variance of {dictionary} dictionaries of the anchor, per site, on held-out "
