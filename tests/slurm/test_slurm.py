@@ -159,8 +159,9 @@ def test_a_run_gives_the_same_bytes_as_a_local_run_in_fewer_jobs_than_cells(tmp_
     assert_same_results(folder, tmp_path / "local")
     jobs = shown(folder)
     cells = list((folder / "results").rglob("benchmarks/**/*.tsv"))
-    seeds = {(cohort, seed) for cohort, seed, _ in plan.drifting(run)}
-    assert len(jobs) == len(cells) - len(plan.drifting(run)) + len(seeds)
+    cells_of_drift = memories_of_drift(run)
+    seeds = {(cohort, seed) for cohort, seed, _ in cells_of_drift}
+    assert len(jobs) == len(cells) - len(cells_of_drift) + len(seeds)
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     # Memory and time are the rules' own; the partition and further options the profile's.
     assert {(job["Partition"], job["Nice"]) for job in jobs} == {("debug", "7")}
@@ -172,9 +173,7 @@ def test_a_run_gives_the_same_bytes_as_a_local_run_in_fewer_jobs_than_cells(tmp_
     assert len(drift) == len(seeds)
     wanted = set()
     for of in seeds:
-        memories = [
-            memory for cohort, seed, memory in memories_of_drift(run) if (cohort, seed) == of
-        ]
+        memories = [memory for cohort, seed, memory in cells_of_drift if (cohort, seed) == of]
         minutes = PER_CELL["drift"]["runtime"] * len(memories)
         wanted.add((f"{max(memories)}M", f"{minutes // 60:02}:{minutes % 60:02}:00"))
     assert {(job["MinMemoryNode"], job["TimeLimit"]) for job in drift} == wanted
