@@ -162,16 +162,19 @@ def _sentences(rows: pd.DataFrame) -> list[str]:
 
 def _ends(rows: pd.DataFrame) -> list[str]:
     """Where the share found in one SAE only goes, if that can be told."""
-    criteria = rows[rows.quantity.str.startswith("decay_") & (rows.part == "aicc")]
-    criteria = criteria[~criteria.quantity.str.startswith("decay_published_")]
-    if criteria.empty:
+    fitted = rows[rows.quantity.str.startswith("decay_") & (rows.part == "sse")]
+    fitted = fitted[~fitted.quantity.str.startswith("decay_published_")]
+    if fitted.empty:
         return []
     ends: dict[str, list[float]] = {form: [] for form in decay.ABOVE}
     said = []
     key = ["dictionary", "seed", "checkpoint", "site"]
     cells = rows.set_index([*key, "quantity", "part"]).value.sort_index()
-    for cell, of in criteria.groupby(key):
-        aicc = dict(zip(of.quantity.str.removeprefix("decay_"), of.value, strict=True))
+    for cell, of in fitted.groupby(key):
+        forms = [quantity.removeprefix("decay_") for quantity in of.quantity]
+        # Without a row where there are too few points to weigh a form.
+        weighed = {form: (*cell, f"decay_{form}", "aicc") for form in forms}
+        aicc = {form: cells[at] for form, at in weighed.items() if at in cells.index}
         said.append(decay.told(aicc))
         if said[-1]:
             for form, values in ends.items():

@@ -555,7 +555,9 @@ def _decays(
                 )
             )
         rows.append(_row(f"decay{suffix}_{form}", best.sse, "sse", n=len(whole)))
-        rows.append(_row(f"decay{suffix}_{form}", best.aicc, "aicc", n=len(whole)))
+        # With hardly more points than parameters it is infinite, and there is none.
+        if np.isfinite(best.aicc):
+            rows.append(_row(f"decay{suffix}_{form}", best.aicc, "aicc", n=len(whole)))
     return rows
 
 
