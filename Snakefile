@@ -1,5 +1,4 @@
 # crossseed: does what was found in one model hold in its siblings, and through which map?
-#
 #   snakemake --cores 8 --resources gpu=1                                     the default run
 #   snakemake --cores 8 --resources gpu=1 --configfile config/toy-full.yaml   another run
 
