@@ -48,6 +48,9 @@ NUMBERS = frozenset(
         *("delta", "difference", "tolerance", "lambda", "loss", "weight_error", "max_mse"),
     )
 )
+# Columns of names all the same, in tables that have another: of retrainings `null` is a kind, and of regressions `draws`
+# are which ones.
+NAMES = {"null": "draw", "draws": "scope"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -172,8 +175,7 @@ def table(path: Path, columns: tuple[str, ...], named: Mapping[str, str]) -> Non
         named: the cell by the names of columns.
     """
     own = [(columns.index(name), name, named[name]) for name in columns if name in named]
-    # Of retrainings `null` is the name of one, with its draw.
-    names = {"null"} if "draw" in columns else set()
+    names = {name for name, beside in NAMES.items() if beside in columns}
     numbers = [(at, name) for at, name in enumerate(columns) if name in NUMBERS - names]
     try:
         with open(path, newline="", encoding="utf-8") as handle:

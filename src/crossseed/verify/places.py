@@ -181,6 +181,7 @@ KINDS = (
     Kind(f"{layout.REPORT}/figures/{{figure}}.svg", "figure"),
     Kind(f"{layout.REPORT}/figures/{{figure}}.png", "figure"),
     Kind(layout.PAGE, "page"),
+    Kind(f"{layout.REPORT_FEATURES}/{{feature}}.html", "page", target=layout.PAGE),
     Kind(f"{layout.REPORT_FEATURES}/{{figure}}.html", "page", target=layout.REPORT_FEATURES),
 )
 # What one job writes: where one of these is, the others must be.
@@ -206,6 +207,7 @@ _MORE = {
     "site_again": layout.WILDCARDS["site"],
     "range": r"\d+_\d+",
     "figure": r"[a-z0-9-]+",
+    "feature": r"[A-Za-z0-9_-]+",
 }
 
 
