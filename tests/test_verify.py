@@ -130,6 +130,12 @@ def make(root):
     table(root / PORT / "card-evidence.csv", card.JUDGEMENT, **named)
     table(root / CONDITION, COLUMNS["joint_conditions"], **pair, condition="3'", init="distinct")
     table(root / LATENTS, COLUMNS["joint_latents"], **pair, condition="3'", init="distinct")
+    table(
+        root / f"{REPORT}/tables/joint_regression.csv",
+        COLUMNS["joint_regression"],
+        scope="all",
+        draws="published",
+    )
     table(root / RETRAINED, COLUMNS["joint_nulls"], **pair, null="random", draw=3)
     table(root / at(layout.FITS), COLUMNS["fits"], **pair)
     table(root / at(layout.DIRECTIONS), COLUMNS["directions"], **pair)
@@ -138,7 +144,8 @@ def make(root):
     ) as file:
         store.add_dataset(file, "ks", data=np.zeros(5))
     table(root / f"{REPORT}/tables/fits.csv", COLUMNS["fits"], **pair)
-    store.write_text(root / f"{REPORT}/index.html", "<html></html>\n")
+    for page in ("index", "features/toy-0-1-final-blocks-0-hook_resid_pre-7"):
+        store.write_text(root / f"{REPORT}/{page}.html", "<html></html>\n")
     store.write_text(root / f"{REPORT}/figures/ladder.svg", "<svg><path d='M0'/></svg>")
     (root / f"{REPORT}/figures/ladder.png").write_bytes(png())
     store.write_text(root / at(layout.PASSES), json.dumps([[SITE]]))
@@ -193,9 +200,9 @@ def test_an_undamaged_folder_is_as_it_was_written(whole, capsys):
     found = verify.check(whole / "results")
     assert found.problems == []
     assert found.unfinished == found.unknown == []
-    assert found.files == 35
+    assert found.files == 37
     verify.report(whole / "results", found, print)
-    assert "35 files" in capsys.readouterr().out
+    assert "37 files" in capsys.readouterr().out
 
 
 def truncate(path):
@@ -419,7 +426,7 @@ def test_files_of_others_are_told_apart(copy):
 
 def test_links_to_folders_are_not_followed(copy):
     (copy / "results/loop").symlink_to(copy / "results")
-    assert verify.check(copy / "results").files == 36
+    assert verify.check(copy / "results").files == 38
 
 
 def test_the_verb_names_all_and_exits_with_2(copy, monkeypatch, capsys):

@@ -180,6 +180,7 @@ KINDS = (
     ),
     Kind(f"{layout.REPORT}/figures/{{figure}}.svg", "figure"),
     Kind(f"{layout.REPORT}/figures/{{figure}}.png", "figure"),
+    Kind(layout.PART, "table", columns=None),
     Kind(layout.PAGE, "page"),
     Kind(f"{layout.REPORT_FEATURES}/{{feature}}.html", "page", target=layout.PAGE),
     Kind(f"{layout.REPORT_FEATURES}/{{figure}}.html", "page", target=layout.REPORT_FEATURES),
@@ -214,7 +215,7 @@ _MORE = {
 @functools.cache
 def _pattern(template: str) -> re.Pattern[str]:
     constraints = {**layout.WILDCARDS, **_MORE}
-    if template == layout.TABLE:
+    if template in (layout.TABLE, layout.PART):
         constraints["table"] = "|".join(COLUMNS)
     parts = re.split(r"\{(\w+)\}", template)
     text = "".join(
