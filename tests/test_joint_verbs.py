@@ -177,14 +177,22 @@ def rows_of(path):
         return list(csv.DictReader(handle))
 
 
-def value(table, measure, **wanted):
+def row_of(table, measure, **wanted):
     wanted = {"rows": "tokens", **wanted}
     (row,) = [
         row
         for row in table
         if row["measure"] == measure and all(row[k] in (v, "") for k, v in wanted.items())
     ]
-    return float(row["value"])
+    return row
+
+
+def value(table, measure, **wanted):
+    return float(row_of(table, measure, **wanted)["value"])
+
+
+def null(table, measure):
+    return float(row_of(table, measure)["null"])
 
 
 def test_a_planted_pair_shares_its_latents_by_the_planted_rotation_alone(
@@ -210,7 +218,8 @@ def test_a_planted_pair_shares_its_latents_by_the_planted_rotation_alone(
         assert value(rows, "active") > 10
         assert value(rows, "fvu") < 0.5
         assert value(rows, "accuracy_clean") == 100
-    assert value(measured["4"], "universal_share") < 0.3
+    # At the floor: no more than with one model's tokens shifted.
+    assert value(measured["4"], "universal_share") == 0 == null(measured["4"], "universal_share")
     latents = rows_of(tmp_path / "latents.csv")
     assert len(latents) == 4 * WIDTH
     assert {row["latent"] for row in latents if row["universal"] == "1"} == {

@@ -275,8 +275,10 @@ def test_the_page_opens_with_conditions_and_what_lies_between_them(tables):
     assert values["SAEs apart, matched"]["value"] == "16.0"
     assert values["one SAE, W, cross loss"]["more"] == "57.8 to 58.2; 870 of 1500"
     assert found["null"] == "1.0"
-    said = dict(sentence.split(" points")[0].rsplit(" ", 1) for sentence in found["sentences"])
-    assert [float(points) for points in said.values()] == [29.0, 5.0, 8.0, 30.0]
+    # A kind of pair by itself.
+    added = ("+29.0", "+5.0", "+8.0", "+30.0", "+38.0")
+    for sentence, points in zip(found["sentences"], added, strict=True):
+        assert sentence.endswith(f" finetune {points}; pretrain {points} points")
 
 
 def test_a_step_that_adds_nothing_is_not_called_the_largest(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ STEPS = (
     ("5", "4", "W adds to that"),
     ("6", "5", "the cross loss adds to W"),
     ("5", "3'", "joint training adds to A’s own SAE on what W carries over"),
+    ("6", "3'", "and with the cross loss"),
 )
 
 
@@ -37,7 +38,8 @@ def of_run(tables: t.Tables) -> dict[str, Any]:
     known = [name for name in GLANCE if name in set(pooled.condition)]
     several = len(pooled[places].drop_duplicates()) > pooled.cohort.nunique()
     lines, shifted = [], [0.0]
-    gained: dict[str, list[float]] = {words: [] for *_, words in STEPS}
+    # Pairs of one base and of two are told apart: a median over both would be of neither.
+    gained: dict[str, dict[str, list[float]]] = {}
     for (cohort, checkpoint, site), rows in pooled.groupby(places, sort=False):
         of = single[
             (single.cohort == cohort) & (single.checkpoint == checkpoint) & (single.site == site)
@@ -52,15 +54,17 @@ def of_run(tables: t.Tables) -> dict[str, Any]:
                 "cells": [_share(rows, which[name]) for name in known],
             }
         )
+        kind = "" if named[1] == "nan" else named[1]
         for name, before, words in STEPS:
             first, second = which.get(name), which.get(before)
             if first is not None and second is not None:
-                gained[words].append(100 * joint.difference(of, first, second, joint.SHARE).value)
+                value = 100 * joint.difference(of, first, second, joint.SHARE).value
+                gained.setdefault(words, {}).setdefault(kind, []).append(value)
     return {
         "heads": [GLANCE[name] for name in known],
         "rows": lines,
         "null": f"{100 * np.nanmax(shifted):.1f}",
-        "sentences": [_steps(points, words) for words, points in gained.items() if points],
+        "sentences": [_steps(points, words) for words, points in gained.items()],
     }
 
 
@@ -76,7 +80,10 @@ def _share(rows: pd.DataFrame, of: joint.Chosen | None) -> dict[str, str]:
     return {"value": f"{100 * mean:.1f}", "more": more}
 
 
-def _steps(points: Sequence[float], words: str) -> str:
-    """Median and range over rows of the table."""
-    over = f" ({min(points):+.1f} to {max(points):+.1f} over rows)" if len(points) > 1 else ""
-    return f"{words} {np.median(points):+.1f} points{over}"
+def _steps(by_kind: Mapping[str, Sequence[float]], words: str) -> str:
+    """What a step adds in each row of the table, by what seeds decide."""
+    told = [
+        (f"{kind} " if kind else "") + ", ".join(f"{value:+.1f}" for value in points)
+        for kind, points in by_kind.items()
+    ]
+    return f"{words} {'; '.join(told)} points"
