@@ -278,7 +278,7 @@ def test_the_page_opens_with_conditions_and_what_lies_between_them(tables):
     # A kind of pair by itself.
     added = ("+29.0", "+5.0", "+8.0", "+30.0", "+38.0")
     for sentence, points in zip(found["sentences"], added, strict=True):
-        assert sentence.endswith(f" finetune {points}; pretrain {points} points")
+        assert sentence.endswith(f": finetune {points}; pretrain {points} points")
 
 
 def test_a_step_that_adds_nothing_is_not_called_the_largest(tmp_path):

@@ -352,7 +352,8 @@ def reading(rows: pd.DataFrame, single: pd.DataFrame) -> list[str]:
 def _largest(gains: list[tuple[str, Any]]) -> str:
     words, found = max(gains, key=lambda gain: gain[1].value)
     total = sum(gain.value for _, gain in gains)
-    if total < LEVEL or found.value <= 0:
+    # With a loss among them they are no shares of a whole.
+    if total < LEVEL or min(gain.value for _, gain in gains) < 0:
         return ""
     said = f": of {100 * total:.1f} points in all, {words} is {100 * found.value / total:.0f} %"
     return (

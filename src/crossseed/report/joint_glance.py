@@ -86,4 +86,4 @@ def _steps(by_kind: Mapping[str, Sequence[float]], words: str) -> str:
         (f"{kind} " if kind else "") + ", ".join(f"{value:+.1f}" for value in points)
         for kind, points in by_kind.items()
     ]
-    return f"{words} {'; '.join(told)} points"
+    return f"{words}: {'; '.join(told)} points"
