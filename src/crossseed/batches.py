@@ -11,6 +11,7 @@ cluster's job, which starts the step (`srun`), and the one in the step, which ru
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable
@@ -30,10 +31,20 @@ GROWING = ("mem_mb", "runtime")
 ALONE = "local"
 
 
+# Batches that a cluster has, by identity.
+_under_way: dict[int, Batch] = {}
+
+
 class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
     """A group of cells that succeed and fail one by one."""
 
     _left: frozenset[Any] | None = None
+    _submitted = False
+
+    @property
+    def rule(self) -> Any:
+        """That of one of its cells: what tells of a submission that failed asks for it."""
+        return min(self.jobs, key=str).rule
 
     def _submitted_from_here(self) -> bool:
         return bool(self.dag.workflow.exec_mode == ExecMode.DEFAULT)
@@ -43,7 +54,11 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
 
         All are marked as incomplete when they are submitted; the step takes the mark from each that
         ends well. A cell that never began keeps it, whatever an earlier run left in its place.
+
+        Nothing is known of cells that were never submitted, nor where outputs of failed cells are kept.
         """
+        if not self._submitted or self.dag.workflow.execution_settings.keep_incomplete:
+            return []
         record = self.dag.workflow.persistence
         record._incomplete_cache = None  # others have written there since
         found = []
@@ -58,6 +73,8 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
     def register(self, external_jobid: str | None = None) -> None:
         if self._submitted_from_here():
             super().register(external_jobid=external_jobid)
+            self._submitted = True
+            _under_way[id(self)] = self
 
     def log_error(self, msg: str | None = None, aux_logs: Any = None, **more: Any) -> None:
         """Names the cells that failed, not all of the group, and what the cluster said of it."""
@@ -67,6 +84,7 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
         return super(Batch, failed).log_error(msg=msg, aux_logs=aux_logs, **more)
 
     async def postprocess(self, error: bool = False, **options: Any) -> None:
+        _under_way.pop(id(self), None)
         if not error:
             await super().postprocess(**options)
             return
@@ -87,6 +105,7 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
 
     def _try_again(self, attempt: int) -> None:
         """What is left is the group now. Its scheduled resources have been given back."""
+        self._submitted = False
         if self._left is not None:
             self.jobs, self._left = self._left, None
             self._toposorted = self._scheduler_resources = self._jobid = None
@@ -109,9 +128,10 @@ class BatchedDAG(DAG):  # type: ignore[misc]
             workflow.group_settings.overwrite_groups = dict.fromkeys(rules, group)
             workflow.group_settings.group_components = {group: cells}
             workflow.execution_settings.keep_going = True
-            if workflow.local_exec:
+            cores = os.environ.get("SLURM_CPUS_PER_TASK")
+            if workflow.local_exec and cores:
                 # As many at once as the step has cores; the node may have more.
-                workflow.global_resources["_cores"] = int(os.environ["SLURM_CPUS_PER_TASK"])
+                workflow.global_resources["_cores"] = int(cores)
         super().update_groups()
 
 
@@ -119,6 +139,19 @@ def in_one_job() -> None:
     """Lets the groups of a workflow be batches; to be called while it is read."""
     snakemake.jobs.GroupJob = Batch
     snakemake.workflow.DAG = BatchedDAG
+    atexit.unregister(_mark_again)
+    atexit.register(_mark_again)
+
+
+def _mark_again() -> None:
+    """Marks the cells of batches as incomplete that were under way when Snakemake ended.
+
+    Those that had succeeded have no mark any more, and no record yet of what they were made with: a run after an
+    interrupt would take them for whole, whatever had been changed in between.
+    """
+    for batch in _under_way.values():
+        for job in batch.jobs:
+            job.dag.workflow.persistence.started(job)
 
 
 def ask_slurm_again() -> None:
@@ -129,7 +162,9 @@ def ask_slurm_again() -> None:
     plugin: Any = sys.modules.get("snakemake_executor_plugin_slurm")
     if plugin is None:
         return
-    ask = plugin.query_job_status
+    ask = getattr(plugin, "query_job_status", None)
+    if ask is None:
+        return
 
     async def patiently(*words: Any) -> tuple[dict[str, str], float]:
         states, seconds = await ask(*words)

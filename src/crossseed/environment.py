@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from snakemake_interface_executor_plugins.settings import ExecMode
+
 from crossseed.leases import SLOTS
 
 
@@ -33,3 +35,16 @@ def without_rate_limit(workflow: Any) -> None:
     at all that is ready every second, and some hundreds of them fill a core. The limit's option does not take "none".
     """
     workflow.scheduler.job_rate_limiter = None
+
+
+def mark_what_is_made_again(workflow: Any) -> None:
+    """Marks results that are to be made anew as incomplete, from Snakemake's `onstart`; each loses its mark when it is.
+
+    A job that fails takes its results with it. What had been made from these still lies there, and to the next start it
+    is newer than all its inputs: Snakemake would find nothing to do, and tables of the old configuration would stay.
+    """
+    if workflow.exec_mode != ExecMode.DEFAULT:
+        return
+    for job in workflow.dag.needrun_jobs():
+        if any(Path(path).exists() for path in job.output):
+            workflow.persistence.started(job)

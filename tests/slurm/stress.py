@@ -218,7 +218,10 @@ def node_lost(outcome: Outcome) -> None:
     child = run.start()
     run.until(lambda: len(run.began()) >= 1, "a cell")
     name = node.ask("sinfo", "--noheader", "--format=%n")
-    os.kill(node.pid_of(folder.parent, "slurmd") or 0, signal.SIGKILL)
+    daemon = node.pid_of(folder.parent, "slurmd")
+    # 0 would be this process and all its kind.
+    assert daemon, "slurmd is not running"
+    os.kill(daemon, signal.SIGKILL)
     node.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
     outcome.done += 1
     subprocess.run([str(node.find("slurmd"))], check=True)

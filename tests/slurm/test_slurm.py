@@ -194,7 +194,8 @@ def test_rules_that_compute_on_a_gpu_ask_for_one(tmp_path):
     smoke = ["--configfile", ROOT / "config/smoke.yaml", "--dry-run"]
     code, told = through_slurm(tmp_path, *smoke, config={"device": "cuda"})
     assert code == 0, told[-5000:]
-    blocks = re.split(r"\n(?:local)?rule ", told)[1:]
+    # Those of a batch are indented.
+    blocks = re.split(r"\n *(?:local)?rule ", told)[1:]
     asked = {block.split(":")[0] for block in blocks if re.search(r"\bgpu=1\b", block)}
     assert asked == {
         "train_smoke_shared",

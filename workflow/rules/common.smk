@@ -40,6 +40,7 @@ batches.ask_slurm_again()
 
 onstart:
     environment.without_rate_limit(workflow)
+    environment.mark_what_is_made_again(workflow)
 
 
 wildcard_constraints:

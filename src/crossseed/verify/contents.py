@@ -236,7 +236,8 @@ def figure(path: Path) -> None:
         try:
             with open(path, "rb") as handle:
                 parser.ParseFile(handle)
-        except expat.ExpatError as error:
+        # An encoding of no known name is a LookupError.
+        except (expat.ExpatError, LookupError, ValueError) as error:
             raise UserError(f"{path}: not a readable SVG ({error}); {REMEDY}") from error
         return
     data = path.read_bytes()
