@@ -184,7 +184,7 @@ def test_shipped_runs_are_fewer_jobs_than_cells(tmp_path):
     code, told = through_slurm(tmp_path, *run)
     assert code == 0, told[-5000:]
     batches = [part.split("\n\n[")[0] for part in told.split("Group job ")[1:]]
-    assert len(batches) == 12
+    assert len(batches) == 14
     named = [set(re.findall(r"^ +rule (\w+):", part, re.MULTILINE)) for part in batches]
     assert all(len(names) == 1 for names in named)
     assert not {name for names in named for name in names} - set(PROFILED["groups"])
