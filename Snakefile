@@ -3,7 +3,7 @@
 
 from snakemake.utils import min_version
 
-min_version("9.0")
+min_version("9.27")
 
 # A --configfile stands for itself: it is not laid over the default run.
 if not workflow.overwrite_configfiles:
