@@ -281,4 +281,4 @@ def test_sites_of_a_shared_rotation_keep_the_order_of_their_files():
 
 @pytest.mark.parametrize("path", ["tests/faults/tiny.yaml", "docs/hypothetical/pair-10b.yaml"])
 def test_runs_that_only_harnesses_and_pages_read_are_valid(path):
-    load_files(ROOT / path)
+    assert load_files(ROOT / path).cohorts

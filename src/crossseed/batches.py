@@ -22,6 +22,7 @@ import snakemake.api  # first: its modules import each other
 import snakemake.jobs
 import snakemake.workflow
 from snakemake.dag import DAG
+from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.resources import Resource
 from snakemake_interface_executor_plugins.settings import ExecMode
@@ -164,7 +165,10 @@ def ask_slurm_again() -> None:
         return
     ask = getattr(plugin, "query_job_status", None)
     if ask is None:
-        return
+        raise WorkflowError(
+            "snakemake-executor-plugin-slurm is not of version 2.8, whose waiting for SLURM is mended here; install "
+            "crossseed[slurm] with constraints.txt"
+        )
 
     async def patiently(*words: Any) -> tuple[dict[str, str], float]:
         states, seconds = await ask(*words)

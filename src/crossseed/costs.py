@@ -15,7 +15,7 @@ from typing import NamedTuple
 from crossseed import estimate, plan
 from crossseed.cohorts.base import SPLITS, CohortConfig
 from crossseed.config.schema import RunConfig
-from crossseed.errors import UserError
+from crossseed.pages import between
 
 BEGIN = "<!-- costs: make docs -->\n"
 END = "<!-- end of costs -->\n"
@@ -137,13 +137,16 @@ def _first_of_width(run: RunConfig, width: int | None) -> str:
 
 def _largest(run: RunConfig) -> float:
     """Bytes of the activations that one job writes, at most."""
-    found = [
+    found: list[float] = [
         len(config.sites)
         * _rows(config)
         * ((config.width or 0) * estimate.BYTES[config.activation_dtype] + estimate.INDEX_BYTES)
         for cohort, config in run.cohorts.items()
         if any(member.cohort == cohort for member in plan.stored(run))
     ]
+    # Of the joint study a job writes what lies below one site of a member.
+    cut = [stage for stage in estimate.stages(run) if stage.name == "joint_cache"]
+    found += [stage.disk_bytes / stage.jobs for stage in cut if stage.jobs]
     return max(found, default=0.0)
 
 
@@ -197,9 +200,4 @@ def put(page: Path, runs: Iterable[RunConfig]) -> str:
     Raises:
         UserError: it has no marks.
     """
-    text = page.read_text(encoding="utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end:
-        raise UserError(f"{page}: has no lines {BEGIN.strip()!r} and {END.strip()!r}; add them")
-    return f"{before}{BEGIN}{table(runs)}{END}{after}"
+    return between(page, BEGIN, END, table(runs))

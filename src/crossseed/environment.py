@@ -11,6 +11,9 @@ from snakemake_interface_executor_plugins.settings import ExecMode
 
 from crossseed.leases import SLOTS
 
+# Of jobs and seconds: Snakemake's own.
+USUAL_LIMIT = (100, 1)
+
 
 def use_this_installation() -> None:
     """Lets child processes find this interpreter as ``python``, and this package.
@@ -32,9 +35,12 @@ def without_rate_limit(workflow: Any) -> None:
     """Takes away the limit on how many jobs may start in a second, from Snakemake's `onstart`.
 
     Snakemake 9 never retires the timers of that limit: each finished job leaves one behind that makes the scheduler look
-    at all that is ready every second, and some hundreds of them fill a core. The limit's option does not take "none".
+    at all that is ready every second, and some hundreds of them fill a core. The limit's option does not take "none". A
+    limit that the user set stays.
     """
-    workflow.scheduler.job_rate_limiter = None
+    limit = workflow.scheduler.job_rate_limiter
+    if limit is not None and (limit.max_jobs, limit.timespan) == USUAL_LIMIT:
+        workflow.scheduler.job_rate_limiter = None
 
 
 def mark_what_is_made_again(workflow: Any) -> None:

@@ -30,6 +30,7 @@ from typing import Any
 from crossseed import layout, specs, store
 from crossseed.cohorts.dyck.config import CHECKPOINTS
 from crossseed.config.load import load_files
+from crossseed.pages import between
 from crossseed.verify import study as verify
 
 HERE = Path(__file__).parent
@@ -762,9 +763,7 @@ def table(told: dict[str, Any]) -> str:
 
 
 def write_page(page: Path, told: dict[str, Any]) -> None:
-    opens, closes = BETWEEN
-    before, rest = page.read_text().split(opens)
-    page.write_text(f"{before}{opens}{table(told)}{closes}{rest.split(closes)[1]}")
+    page.write_text(between(page, *BETWEEN, table(told)))
 
 
 def main() -> int:

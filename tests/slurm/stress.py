@@ -29,6 +29,8 @@ ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent))
 from slurm import node
 
+from crossseed.pages import between
+
 PROFILE = ROOT / "workflow/profiles/slurm/config.yaml"
 BETWEEN = ("<!-- slurm: python tests/slurm/stress.py -->\n", "<!-- end of slurm -->\n")
 WAIT_SECONDS = 900
@@ -281,9 +283,7 @@ def table(told: dict[str, Any]) -> str:
 
 
 def write_page(page: Path, told: dict[str, Any]) -> None:
-    opens, closes = BETWEEN
-    before, rest = page.read_text().split(opens)
-    page.write_text(f"{before}{opens}{table(told)}{closes}{rest.split(closes)[1]}")
+    page.write_text(between(page, *BETWEEN, table(told)))
 
 
 def tried(names: list[str], accounting: bool, results: Path | None) -> int:
