@@ -1,12 +1,9 @@
 """The workflow on the toy: the smoke run end to end, nothing twice, exactly what a change touches."""
 
 import csv
-import itertools
 import json
-import re
 import shlex
 import shutil
-from collections import defaultdict
 
 import h5py
 import numpy as np
@@ -18,8 +15,8 @@ from workflow_runs import (
     ROOT,
     assert_as_written,
     assert_exact_reruns,
+    assert_jobs_alone_give_the_same,
     assert_nothing_to_do,
-    rows_of_plan,
     snakemake,
 )
 
@@ -256,43 +253,20 @@ def same_bytes(folder, others):
         assert path.read_bytes() == (others / path.relative_to(folder)).read_bytes(), path
 
 
-def one_of_each_rule(rows):
-    """Of one cohort, or of none, the last file that each rule made: of two members, of a member with itself. By rule
-    without its cohort or dictionary."""
-    found = defaultdict(dict)
-    for row in sorted(rows, key=lambda row: row["output_file"]):
-        path = row["output_file"]
-        if path.startswith(("results/smoke-shared/", "results/nulls/")):
-            itself = re.search(r"seed(\d+)-seed\1/", path) is not None
-            rule = re.sub(r"_(?:smoke_|[a-z0-9_]+_x2).*", "", row["rule"])
-            found[rule][row["rule"], itself] = path
-    return {rule: list(paths.values()) for rule, paths in found.items()}
+def test_a_second_run_by_one_core_gives_equal_bytes(smoke, tmp_path):
+    """All of it, by one core where the smoke run had eight, in another place and under another hash seed."""
+    found = snakemake(tmp_path, "--cores", "1", "--resources", "gpu=1", hash_seed="7")
+    assert found.returncode == 0, found.stderr[-5000:]
+    same_bytes(smoke / "results", tmp_path / "results")
 
 
-def test_results_are_equal_bytes_in_a_second_place(smoke, tmp_path):
-    """A cell of each rule, by one core where the smoke run had eight, under another hash seed, with no other cohort
-    beside it, and by processes that import what they need."""
-    (tmp_path / "alone.yaml").write_text(yaml.safe_dump(rerun.one_cohort()))
-    config = tmp_path / "alone.yaml"
-    plan = snakemake(smoke, "--detailed-summary")
-    chosen = one_of_each_rule(rows_of_plan(plan.stdout))
-    assert chosen.keys() >= {
+def test_processes_of_their_own_give_equal_bytes(smoke, tmp_path):
+    found = assert_jobs_alone_give_the_same(smoke, tmp_path / "copy")
+    assert found >= {
         "tokens", "train", "extract", "sae", "calibrate", "align", "fits", "shared", "transfer", "splice", "cosine",
         "shared_transfer", "port", "steer", "features", "attribute", "stability", "bridge", "interpret", "weights",
         "causes", "bars", "lenses", "null", "power", "haar", "across", "ks", "published", "drift",
     }  # fmt: skip
-    found = snakemake(
-        tmp_path,
-        *itertools.chain(*chosen.values()),
-        "--cores",
-        "1",
-        config=config,
-        hash_seed="7",
-        cold=True,
-    )
-    assert found.returncode == 0, found.stderr[-5000:]
-    for folder in ("smoke-shared", "nulls"):
-        same_bytes(tmp_path / "results" / folder, smoke / "results" / folder)
 
 
 def test_the_report_is_equal_bytes_when_made_again(smoke, tmp_path):

@@ -10,6 +10,7 @@ from workflow_runs import (
     ROOT,
     assert_as_written,
     assert_exact_reruns,
+    assert_jobs_alone_give_the_same,
     assert_nothing_to_do,
     snakemake,
 )
@@ -89,6 +90,11 @@ def test_every_file_is_as_it_was_written(smoke):
 
 def test_a_second_run_does_nothing(smoke):
     assert_nothing_to_do(smoke, ROOT / rerun.SMOKE_CLASSIFIER)
+
+
+def test_processes_of_their_own_give_equal_bytes(smoke, tmp_path):
+    """Of the jobs that open a model; the others know nothing of its kind."""
+    assert_jobs_alone_give_the_same(smoke, tmp_path / "copy", lambda command: '"kind"' in command)
 
 
 def test_exactly_what_a_change_touches_runs_again(smoke, tmp_path):

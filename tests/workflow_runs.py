@@ -6,6 +6,8 @@ import io
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -114,6 +116,38 @@ def assert_as_written(folder, config):
         [str(part) for part in command], capture_output=True, text=True, cwd=folder
     )
     assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+
+
+def assert_jobs_alone_give_the_same(folder, copy, which=lambda command: True):
+    """One job of each rule again, by a process that imports what it needs itself, in a copy of the folder.
+
+    Args:
+        folder: a finished run.
+        copy: a folder that does not exist.
+        which: of a job's command line, whether it is one to look at.
+    """
+    shutil.copytree(folder, copy)
+    chosen = {}
+    for log in sorted(folder.glob("results/*/logs/**/*.log")):
+        inside = log.relative_to(folder)
+        command = log.read_text().splitlines()[0].removeprefix("$ crossseed ")
+        if which(command):
+            chosen.setdefault(Path(inside.parts[3]).stem, (log, command))
+    assert chosen
+
+    def problem(log, command):
+        words = [sys.executable, "-m", "crossseed", *shlex.split(command)]
+        environment = {**os.environ, "PYTHONHASHSEED": "7", "OMP_NUM_THREADS": "1"}
+        found = subprocess.run(words, cwd=copy, capture_output=True, text=True, env=environment)
+        wrote = re.compile(r"^wrote .*$", re.M)
+        before, now = (sorted(wrote.findall(said)) for said in (log.read_text(), found.stdout))
+        return None if before == now and before else f"{log}: {now or found.stderr[-2000:]}"
+
+    with ThreadPoolExecutor(N_WORKERS) as pool:
+        found = pool.map(lambda job: problem(*job), chosen.values())
+        problems = [one for one in found if one]
+    assert not problems, "\n".join(problems)
+    return set(chosen)
 
 
 def _changed(case):

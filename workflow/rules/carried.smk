@@ -6,7 +6,7 @@
 # By name, the files of contrastive prompts; read now, since no job that takes long should wait for a mistake in them.
 try:
     PROMPTS = {
-        name: workflow.source_path(f"../../resources/prompts/{name}.yaml")
+        name: resource(f"prompts/{name}.yaml")
         for name in (RUN.steering.prompts if RUN.steering else [])
     }
     for path in PROMPTS.values():

@@ -6,17 +6,9 @@
 
 # Figures of each study whose quantities the run measures.
 PUBLISHED = [
-    workflow.source_path("../../resources/published/rotation.csv"),
-    *(
-        [workflow.source_path("../../resources/published/stability.csv")]
-        if RUN.stability
-        else []
-    ),
-    *(
-        [workflow.source_path("../../resources/published/joint.csv")]
-        if RUN.joint
-        else []
-    ),
+    resource("published/rotation.csv"),
+    *([resource("published/stability.csv")] if RUN.stability else []),
+    *([resource("published/joint.csv")] if RUN.joint else []),
 ]
 
 

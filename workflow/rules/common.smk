@@ -4,8 +4,10 @@
 # Needs: the configuration. Makes: nothing.
 
 import functools
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.io import get_flag_value
 
 from crossseed import (
     batches,
@@ -49,6 +51,14 @@ wildcard_constraints:
 
 INTEGERS = {"seed", "source", "target"}
 REFERENCE = RUN.drift.reference if RUN.drift else None
+
+
+def resource(name):
+    """A file of resources/ where it lies, so that a job's command line can be run by hand; a copy
+    that Snakemake keeps where the workflow itself is not on this disk."""
+    copy = workflow.source_path(f"../../resources/{name}")
+    original = Path(get_flag_value(copy, "sourcecache_entry"))
+    return str(original.resolve()) if original.exists() else copy
 
 
 def kept(paths):

@@ -59,7 +59,7 @@ def retrained_of(wildcards):
 
 # By cohort, the file of edits and the grammar that it names.
 EDITS = {
-    cohort: workflow.source_path(f"../../resources/counterfactuals/{name}.yaml")
+    cohort: resource(f"counterfactuals/{name}.yaml")
     for cohort, name in (
         RUN.joint.counterfactuals.files.items()
         if RUN.joint and RUN.joint.counterfactuals
@@ -67,7 +67,7 @@ EDITS = {
     )
 }
 GRAMMARS = {
-    cohort: workflow.source_path(f"../../resources/grammars/{grammar_of(path)}.yaml")
+    cohort: resource(f"grammars/{grammar_of(path)}.yaml")
     for cohort, path in EDITS.items()
 }
 

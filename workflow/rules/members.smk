@@ -17,7 +17,7 @@ def anchor_of(cohort):
 
 # By name below resources/, the files that cohorts are made from.
 RESOURCES = {
-    name: workflow.source_path(f"../../resources/{name}")
+    name: resource(f"{name}")
     for config in RUN.cohorts.values()
     for name in config.resource_files
 }
