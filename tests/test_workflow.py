@@ -16,6 +16,7 @@ from workflow_runs import (
     assert_as_written,
     assert_exact_reruns,
     assert_jobs_alone_give_the_same,
+    assert_metrics_are_defined,
     assert_nothing_to_do,
     snakemake,
 )
@@ -209,6 +210,10 @@ def test_transfer_table_has_every_arm_and_self(smoke):
     # Embeddings are shared, so at the first site raw activations are the anchor's own.
     assert ev("smoke-shared", "1") == ev("smoke-shared", "0")
     assert ev("smoke-independent", "101") != ev("smoke-independent", "100")
+
+
+def test_every_metric_is_on_its_page(smoke):
+    assert_metrics_are_defined(smoke)
 
 
 def test_every_file_is_as_it_was_written(smoke):

@@ -11,6 +11,7 @@ from workflow_runs import (
     assert_as_written,
     assert_exact_reruns,
     assert_jobs_alone_give_the_same,
+    assert_metrics_are_defined,
     assert_nothing_to_do,
     snakemake,
 )
@@ -82,6 +83,10 @@ def test_the_map_is_held_against_others_and_edits_against_neutral_ones(smoke):
     assert {row["model"] for row in edits} == {"A", "B"}
     assert all(int(row["items"]) >= 20 for row in edits)
     assert all(float(row["p_holm"]) >= float(row["p"]) for row in edits)
+
+
+def test_every_metric_is_on_its_page(smoke):
+    assert_metrics_are_defined(smoke)
 
 
 def test_every_file_is_as_it_was_written(smoke):

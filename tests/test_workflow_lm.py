@@ -13,6 +13,7 @@ from workflow_runs import (
     assert_as_written,
     assert_exact_reruns,
     assert_jobs_alone_give_the_same,
+    assert_metrics_are_defined,
     assert_nothing_to_do,
     snakemake,
 )
@@ -50,6 +51,10 @@ def test_the_language_model_run_makes_its_report(smoke_lm):
     assert "Absorption." in page
     assert not list(smoke_lm.rglob("*.tmp"))
     assert not list(smoke_lm.rglob("*.resume"))
+
+
+def test_every_metric_is_on_its_page(smoke_lm):
+    assert_metrics_are_defined(smoke_lm)
 
 
 def test_every_file_is_as_it_was_written(smoke_lm):

@@ -22,6 +22,23 @@ ROOT = Path(__file__).parent.parent
 N_WORKERS = os.cpu_count() or 1
 
 
+# Names of a kind, by the one that the metrics page has for them.
+FAMILIES = {
+    r"density_q\d+": "density_qNN",
+    r"evx_\d+": "evx_k",
+    r"trace_\d+": "trace_k",
+    r"decay_.*": "decay_FORM",
+    r"top\d+_r": "topN_r",
+    r"top\d+_used": "topN_used",
+    r"(?:transcoder|dictionary)_(?:ev|mse|l0|dead)": "transcoder_*",
+    r"(.*)_identified|(?:rotation_distance|split_half_distance)_published": "_identified",
+    r"(?:agree|dec|dual|strict|max_cos|encoder_mcc)_(?:above|on_data)": "_above",
+    r"(?:alone|in_exactly|cycle)_(?:all|published)": "_all",
+    r"firing_.*_above": "_above",
+    r"(?:accuracy_drop|kl)_ratio": "kl_ratio",
+}
+
+
 # Processes that end with this one, when their standard input does.
 SERVERS = []
 
@@ -148,6 +165,30 @@ def assert_jobs_alone_give_the_same(folder, copy, which=lambda command: True):
         problems = [one for one in found if one]
     assert not problems, "\n".join(problems)
     return set(chosen)
+
+
+NAMED = ("metric", "measure", "quantity", "statistic", "test")
+
+
+def assert_metrics_are_defined(folder):
+    """Whatever a table of the report names is on the metrics page; families by `_above`, `topN`, … once."""
+    page = (ROOT / "docs/metrics.md").read_text()
+    known = set(re.findall(r"`([^`]+)`", page))
+    families = {re.compile(pattern): name for pattern, name in FAMILIES.items()}
+    unknown = set()
+    for path in folder.glob("results/reports/*/tables/*.csv"):
+        # Published figures have sentences for names.
+        if path.stem == "claims":
+            continue
+        with open(path, newline="") as handle:
+            for row in csv.DictReader(handle):
+                for name in (row.get(column) for column in NAMED):
+                    base = next(
+                        (of for p, of in families.items() if name and p.fullmatch(name)), name
+                    )
+                    if name and not {name, base} & known:
+                        unknown.add((path.stem, name))
+    assert not unknown, sorted(unknown)
 
 
 def _changed(case):
