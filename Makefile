@@ -1,7 +1,7 @@
 # make run     the default run, from nothing: environment, models, dictionaries, report
 # make test    all tests
 # make check   format, lint, types, workflow lint
-# make docs    the reference of all keys, the estimates in the configs, the costs of all runs
+# make docs    the reference of keys, verbs and artefacts, the estimates in the configs, the costs of all runs
 # make bench   benchmarks, in an environment of their own
 # make test-slurm
 #              the workflow on a SLURM of one node, started for it; as root, installs packages
@@ -77,7 +77,7 @@ lock: $(VENV)/.installed-slurm
 
 # What is written by the program: the reference of all keys, and the estimate in each config.
 docs: env
-	$(BIN)/crossseed reference > docs/configuration.md
+	for page in configuration cli artefacts; do $(BIN)/crossseed reference $$page > docs/$$page.md; done
 	set -e; for config in config/*.yaml; do \
 	  line=$$($(BIN)/crossseed plan $$config --estimate | grep '^Estimate: '); \
 	  sed -i "s|^# Estimate: .*|# $$line|" $$config; \

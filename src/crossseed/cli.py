@@ -68,7 +68,7 @@ VERBS = {
     "collect": "join the tables of all cells",
     "report": "draw the figures and write the page of a run",
     "plan": "say what a configuration will run, and what it takes",
-    "reference": "print the reference of all config keys",
+    "reference": "print a reference page: config keys, the command line, artefacts",
     "verify": "check that results are as they were written, and say what to make again",
 }
 JOB_VERBS = tuple(verb for verb in VERBS if verb not in {"plan", "reference", "verify"})

@@ -119,7 +119,7 @@ def page() -> str:
     lines = [
         "# Configuration keys",
         "",
-        "Made by `crossseed reference`; `*` stands for a name you choose. Keys of a cohort depend on",
+        "Made by `crossseed reference configuration`; `*` stands for a name you choose. Keys of a cohort depend on",
         "its `kind`, those of a corpus on its `source`, those of an SAE variant on its",
         "`architecture`: the keys that follow such a row. What several have in common stands at the",
         "first of them. Every key without a default must be given.",

@@ -37,7 +37,12 @@ def pair_files(args: argparse.Namespace) -> tuple[Path, Path, Path | None]:
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="what it computes on; auto takes a GPU where one is visible",
+    )
 
 
 def add_device_map(parser: argparse.ArgumentParser) -> None:

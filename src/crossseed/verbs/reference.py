@@ -1,15 +1,15 @@
-"""Print the reference of all config keys, as Markdown."""
+"""Print a reference page as Markdown: all config keys, the command line, or every artefact."""
 
 from __future__ import annotations
 
 import argparse
 
-from crossseed.config.reference import page
+from crossseed.reference import PAGES
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    pass
+    parser.add_argument("page", choices=PAGES, help="which")
 
 
 def run(args: argparse.Namespace) -> None:
-    print(page(), end="")
+    print(PAGES[args.page](), end="")

@@ -40,6 +40,7 @@ class Kind(NamedTuple):
         schema: of HDF5 and safetensors artefacts, or of the weights that a document is of.
         columns: of tables; None for a table of the report, which are those of its name.
         target: the template that the workflow knows the file by.
+        holds: its parts and their shapes, in words.
     """
 
     template: str
@@ -47,6 +48,7 @@ class Kind(NamedTuple):
     schema: str = ""
     columns: tuple[str, ...] | None = ()
     target: str = ""
+    holds: str = ""
 
 
 class Place(NamedTuple):
@@ -139,19 +141,51 @@ PORT_CFG, PORT_WEIGHTS = (f"{layout.PORT}/{name}" for name in layout.PORT_FILES[
 # Written by several jobs in turn, so that no log knows what they hold.
 SHARED = (layout.PASSES, layout.CHECK_PASSES)
 
+# What files hold, by part; (shape).
+_OF_TOKENS = "for each of `fit`, `train`, `eval`: `tokens` and `keep` (sequences, positions), `document` (sequences), and labels of toys"
+_OF_ACTIVATIONS = (
+    "for each of `fit`, `train`, `eval`: `activations` (tokens, width); `document`, `position`, `sequence`, `token` (tokens), and "
+    "labels of toys"
+)
+_OF_PAIRS = (
+    "moments of paired tokens of `fit`: for each of two `halves`, `shuffled` and `untrained`, `covariance_a`, `covariance_b`, "
+    "`cross_covariance` (width, width), `mean_a`, `mean_b` (width), `n`; `skewness` along principal axes"
+)
+_OF_CACHES = (
+    "for each split what is clean: `h` at the site and `next` after the layer above (texts, positions, width), `logits`, "
+    "`tokens`, `mask`, `special`, `labels`, `document`"
+)
+_OF_JOINT_MAPS = "for each map `matrix_dd` (width of B, width of A), `shift_in_d`, `shift_out_d`"
+_OF_NULLS = "statistics of Haar draws: `spectral` by sign of the determinant, `entries`, `participation`, `law`"
+_OF_SAES = "`W_enc` (width, latents), `b_enc`, `W_dec` (latents, width), `b_dec`, and what the architecture has more: SAELens's format"
+_OF_MATCHED = (
+    "the partner and cosine of each latent, by decoders and by encoders, as they stand and on data"
+)
+_OF_JOINT_SAES = (
+    "by model 0 or 1, or 0 for both: `W_enc`, `W_dec` (latents, width), `b_enc`, `b_dec`, `threshold`; and the `map` it was "
+    "trained with"
+)
+_OF_ELEMENTS = "for each search the element that it found: `residual` (width, width), orders of heads and neurons, bases of heads"
+_OF_PASSES = "which sites were read together, or which members checked"
+
 KINDS = (
-    Kind(layout.TOKENS, "hdf5", TOKENS_SCHEMA),
-    Kind(layout.ACTIVATIONS, "hdf5", ACTIVATIONS_SCHEMA),
-    Kind(layout.MAPS, "hdf5", pairs.SCHEMA),
-    Kind(layout.JOINT_CACHE, "hdf5", CACHE_SCHEMA),
-    Kind(layout.JOINT_MAPS, "hdf5", JOINT_MAPS_SCHEMA),
-    Kind(layout.NULL, "hdf5", NULL_SCHEMA),
-    Kind(CHECKPOINTS, "tensors", CHECKPOINTS_SCHEMA),
-    Kind(layout.DICTIONARY_WEIGHTS, "tensors", DICTIONARY_SCHEMA),
-    Kind(PORT_WEIGHTS, "tensors", PORTED_SCHEMA),
-    Kind(layout.MATCHED, "tensors", MATCHED_SCHEMA),
-    Kind(layout.JOINT_SAE, "tensors", JOINT_SAE_SCHEMA),
-    Kind(layout.ELEMENTS, "tensors", ALIGNMENT_SCHEMA),
+    Kind(layout.TOKENS, "hdf5", TOKENS_SCHEMA, holds=_OF_TOKENS),
+    Kind(layout.ACTIVATIONS, "hdf5", ACTIVATIONS_SCHEMA, holds=_OF_ACTIVATIONS),
+    Kind(layout.MAPS, "hdf5", pairs.SCHEMA, holds=_OF_PAIRS),
+    Kind(layout.JOINT_CACHE, "hdf5", CACHE_SCHEMA, holds=_OF_CACHES),
+    Kind(layout.JOINT_MAPS, "hdf5", JOINT_MAPS_SCHEMA, holds=_OF_JOINT_MAPS),
+    Kind(layout.NULL, "hdf5", NULL_SCHEMA, holds=_OF_NULLS),
+    Kind(
+        CHECKPOINTS,
+        "tensors",
+        CHECKPOINTS_SCHEMA,
+        holds="each checkpoint's weights, `final/W_E` (tokens, width) and so on",
+    ),
+    Kind(layout.DICTIONARY_WEIGHTS, "tensors", DICTIONARY_SCHEMA, holds=_OF_SAES),
+    Kind(PORT_WEIGHTS, "tensors", PORTED_SCHEMA, holds=_OF_SAES),
+    Kind(layout.MATCHED, "tensors", MATCHED_SCHEMA, holds=_OF_MATCHED),
+    Kind(layout.JOINT_SAE, "tensors", JOINT_SAE_SCHEMA, holds=_OF_JOINT_SAES),
+    Kind(layout.ELEMENTS, "tensors", ALIGNMENT_SCHEMA, holds=_OF_ELEMENTS),
     *(Kind(template, "table", columns=COLUMNS[name]) for template, name in _TABLES),
     Kind(layout.STABILITY_LATENTS, "table", columns=LATENT_COLUMNS),
     Kind(f"{layout.PORT}/card-evidence.csv", "table", columns=card.JUDGEMENT),
@@ -161,12 +195,20 @@ KINDS = (
     Kind(layout.DICTIONARY_CFG, "json", DICTIONARY_SCHEMA),
     Kind(PORT_CFG, "json", PORTED_SCHEMA),
     # Its config.json says what the weights beside it are.
-    Kind(f"{layout.MODEL_FOLDER}/{provenance.CONFIG}", "model"),
+    Kind(
+        f"{layout.MODEL_FOLDER}/{provenance.CONFIG}",
+        "model",
+        holds="a model in transformers' format",
+    ),
     Kind(f"{layout.MODEL_FOLDER}/{provenance.WEIGHTS}", "foreign tensors"),
     *(Kind(f"{layout.MODEL_FOLDER}/{name}", "json") for name in neox.TOKENIZER_NAMES),
     *(Kind(f"{layout.TOKENIZER}/{name}", "json") for name in neox.TOKENIZER_NAMES),
-    *(Kind(template, "json") for template in SHARED),
-    Kind(layout.EXPLANATIONS, "lines"),
+    *(Kind(template, "json", holds=_OF_PASSES) for template in SHARED),
+    Kind(
+        layout.EXPLANATIONS,
+        "lines",
+        holds="a latent a line: what it was explained by, as what, and its scores",
+    ),
     Kind(f"{layout.DELPHI}/latents/{{site_again}}/config.json", "json", target=layout.DELPHI),
     Kind(
         f"{layout.DELPHI}/latents/{{site_again}}/{{range}}.safetensors",
