@@ -20,3 +20,17 @@ def test_sites_added_later_get_their_own_pass(tmp_path):
 def test_a_broken_record_is_no_record(tmp_path):
     (tmp_path / "p.json").write_text("{")
     assert passes.planned(tmp_path / "p.json", ["a"]) == [["a"]]
+
+
+def test_checks_of_many_members_keep_their_numbers_in_whatever_order_they_end(tmp_path):
+    path, members = tmp_path / "passes.json", [*"abcdefg"]
+    checks = [["a", "b", "c"], ["d", "e", "f"], ["g"]]
+    assert passes.planned(path, members, most=3) == checks
+    for number in (1, 2, 0):
+        passes.record(path, checks[number], number)
+        assert passes.planned(path, members, most=3) == checks
+    assert passes.recorded(path) == checks
+    # Members added later are checked by themselves, those no longer wanted leave no number open.
+    assert passes.planned(path, [*"abcghi"], most=3) == [["a", "b", "c"], [], ["g"], ["h", "i"]]
+    passes.record(path, ["h"], 1)
+    assert passes.recorded(path) == [*checks, ["h"]]

@@ -4,7 +4,8 @@ One forward pass writes the files of all its sites, and Snakemake reruns every r
 file of a job that runs again. So a site added later gets a pass of its own, which leaves the
 files of the others alone. A cohort's passes are kept beside its activations; deleting the
 record, or the folder, only means that all sites are read in one pass again. Checks of members are
-remembered likewise; their record and their tables go together, so delete the folder as a whole.
+remembered likewise; their record and their tables go together, so delete the folder as a whole. A check
+names its members on a command line, which holds 131,072 characters, so that thousands are several checks.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from pathlib import Path
 
 from crossseed.store import write_text
 
+# Members of one check: `seed1/step1000=organisation/name@revision` is some 60 characters.
+MOST_MEMBERS = 800
+
 
 def recorded(path: Path) -> list[list[str]]:
     """The passes recorded at `path`; none if there is no readable record."""
@@ -26,22 +30,37 @@ def recorded(path: Path) -> list[list[str]]:
     return [[str(site) for site in sites] for sites in found if isinstance(sites, list)]
 
 
-def planned(path: Path, sites: Sequence[str]) -> list[list[str]]:
-    """The passes that read `sites`: recorded ones first, one more for sites in none of them."""
+def planned(path: Path, sites: Sequence[str], most: int | None = None) -> list[list[str]]:
+    """The passes that read `sites`: recorded ones first, then those for sites in none of them.
+
+    Args:
+        most: of one new pass; None puts all new sites into one. New passes have the numbers that passes between recorded
+            ones left open, so that they keep theirs while others of them end.
+    """
     old = recorded(path)
     known, wanted = {site for group in old for site in group}, set(sites)
     new = [site for site in sites if site not in known]
-    return [[site for site in group if site in wanted] for group in old] + ([new] if new else [])
+    size = most or max(len(new), 1)
+    groups = iter([new[start : start + size] for start in range(0, len(new), size)])
+    filled = [
+        [site for site in group if site in wanted] if group else next(groups, []) for group in old
+    ]
+    return [*filled, *groups]
 
 
-def record(path: Path, sites: Sequence[str]) -> None:
-    """Adds a pass to the record, unless all its sites are in it."""
+def record(path: Path, sites: Sequence[str], number: int | None = None) -> None:
+    """Adds a pass to the record, unless all its sites are in it; at its number, if that is still open."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path.with_name(f".{path.name}.lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        old = recorded(path)
-        known = {site for group in old for site in group}
+        groups = recorded(path)
+        known = {site for group in groups for site in group}
         new = [site for site in sites if site not in known]
-        if new:
-            write_text(path, json.dumps([*old, new], indent=1) + "\n")
+        if not new:
+            return
+        if number is None or (number < len(groups) and groups[number]):
+            number = len(groups)
+        groups += [[] for _ in range(number + 1 - len(groups))]
+        groups[number] = new
+        write_text(path, json.dumps(groups, indent=1) + "\n")

@@ -33,6 +33,7 @@ rule check:
         " --spec {params.spec:q}"
         " --members {resources.members:q}"
         " --passes {resources.passes:q}"
+        " --number {wildcards.number:q}"
         " --out {output:q}"
         " &> {log:q}"
 

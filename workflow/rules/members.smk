@@ -36,7 +36,8 @@ def checks_of(cohort):
         f"seed{seed}/{checkpoint}={config.id_of(seed, checkpoint)}"
         for _, seed, checkpoint in plan.loaded(RUN, cohort)
     ]
-    return passes.planned(layout.CHECK_PASSES.format(cohort=cohort), members)
+    record = layout.CHECK_PASSES.format(cohort=cohort)
+    return passes.planned(record, members, passes.MOST_MEMBERS)
 
 
 @functools.cache

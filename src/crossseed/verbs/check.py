@@ -16,6 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--passes", type=Path, help="record of which members are checked together, to be added to"
     )
+    parser.add_argument("--number", type=int, help="of this check in the record")
     parser.add_argument("--out", type=Path, required=True, help="CSV of what was found")
 
 
@@ -24,4 +25,4 @@ def run(args: argparse.Namespace) -> None:
     members = [member for member in args.members.split(",") if member]
     module_of(spec["kind"], "check").check(spec, members, args.out)
     if args.passes:
-        passes.record(args.passes, members)
+        passes.record(args.passes, members, args.number)
