@@ -13,6 +13,7 @@ from undisturbed import (
     Context,
     Outcome,
     artefacts,
+    compare,
     copied,
     environment,
     finish,
@@ -37,9 +38,10 @@ def record_removed(context: Context, outcome: Outcome, count: int) -> None:
     other time while a run is killed that was to make them again."""
     for number in range(count):
         folder = copied(context)
-        gone = context.rng.sample(artefacts(folder), 3)
-        for path in gone:
-            path.unlink()
+        # Not the record of passes, which may be deleted and is then written when there is a pass.
+        written = [name for job in context.plan for name in job.writes if name in context.wanted]
+        for name in context.rng.sample(written, 3):
+            (folder / name).unlink()
         if number % 2:
             child = started(folder)
             while not locked(folder) and child.poll() is None:
@@ -100,6 +102,9 @@ def two_at_once(context: Context, outcome: Outcome, count: int) -> None:
     while outcome.faults < count:
         way = ("locked", "no lock", "lock removed")[number % 3]
         number += 1
+        if number > 4 * count + 4:
+            outcome.lost.append("two at once: seldom at work at the same time")
+            break
         folder = copied(context)
         for path in lost_with_those_after(context, folder):
             path.unlink(missing_ok=True)
@@ -131,3 +136,22 @@ def two_at_once(context: Context, outcome: Outcome, count: int) -> None:
         finish(outcome, folder, f"two at once, {way}")
         whole(outcome, folder, context.wanted, f"two at once, {way}")
         shutil.rmtree(folder.parent)
+
+
+def same_moment(context: Context, outcome: Outcome, count: int) -> None:
+    """The same job twice at once, as two Snakemakes may start it, brought together where each has written a result and is
+    about to give it its name: two Snakemakes by chance hardly ever are."""
+    names = list(context.known)
+    for number in range(count):
+        job = context.job(names[number % len(names)])
+        folder = job.folder(context.base, context.home)
+        both = [job.start(folder, "meet") for _ in range(2)]
+        said = [child.communicate()[1] for child in both]
+        met = {path.name.rpartition("-")[0] for path in folder.glob("meet-*")}
+        # As many as results that the job writes.
+        outcome.faults += len(met) >= len(job.wanted) - len(job.inputs)
+        for child, err in zip(both, said, strict=True):
+            if child.returncode:
+                outcome.lost.append(f"{job.name} twice: {child.returncode}: {err[-500:]}")
+        compare(outcome, folder, job.wanted, f"{job.name} twice")
+        shutil.rmtree(folder)

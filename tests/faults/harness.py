@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from damages import damaged, refused_when_read
-from folders import clock_changed, record_removed, two_at_once
+from folders import clock_changed, record_removed, same_moment, two_at_once
 from full_disks import disk_full, small_disk
 from hangups import hub_dropped
 from kills import (
@@ -80,6 +80,10 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {
     "two-at-once": (
         "two Snakemakes in one folder: locked out, with `--nolock`, or the lock removed",
         two_at_once,
+    ),
+    "same-moment": (
+        "the same job twice, both about to give the same results their names",
+        same_moment,
     ),
     "hub-dropped": ("the hub hangs up in the middle of a model's weights", hub_dropped),
 }
