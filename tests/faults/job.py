@@ -20,7 +20,7 @@ from crossseed import resume
 from crossseed.__main__ import entry
 
 CALLS = {"replace": 0, "fsync": 0}
-MEET_SECONDS = 300
+MEET_SECONDS = 60
 
 
 def meet(name):
