@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -80,3 +81,54 @@ def test_what_is_kept_of_a_run_is_not_that_of_another():
     assert asked == ["smoke", "toy-full", "smoke"]
     # A copy may hold other values.
     assert name(runs[0].model_copy(update={"run": "other"})) == "other"
+
+
+def test_a_run_that_takes_the_place_of_one_that_is_gone_is_asked_anew():
+    @once.once_a_run
+    def name(run):
+        return run.run
+
+    smoke = load_files(ROOT / "config/smoke.yaml")
+    places = set()
+    for number in range(100):
+        run = smoke.model_copy(update={"run": f"run{number}"})
+        places.add(id(run))
+        assert name(run) == f"run{number}"
+        del run
+    # Else nothing was put to the test.
+    assert len(places) < 100
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from crossseed import plan, specs
+from crossseed.config.load import load_files
+run = load_files(Path(sys.argv[1]))
+for _ in range(2):
+    told = [plan.dictionaries(run)[0].name, specs.origin(run, "smoke-shared", 0, "final")]
+print(*told, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_is_kept_of_a_run_goes_when_its_process_is_killed(tmp_path):
+    config, home = tmp_path / "run.yaml", tmp_path / "home"
+    home.mkdir()
+    told = yaml.safe_load((ROOT / "config/smoke.yaml").read_text())
+    places = {key: str(home) for key in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    environment = {**os.environ, **places, "PYTHONPATH": str(ROOT / "src")}
+
+    def planned(steps):
+        told["cohorts"]["smoke-shared"]["training"]["steps"] = steps
+        config.write_text(yaml.safe_dump(told))
+        words = [sys.executable, "-c", KILLED, str(config)]
+        found = subprocess.run(words, capture_output=True, text=True, cwd=home, env=environment)
+        assert found.returncode == -signal.SIGKILL, found.stderr[-2000:]
+        # What would be read by the next process would have to lie somewhere.
+        assert not [path for path in home.rglob("*") if path.is_file()]
+        return found.stdout
+
+    first, other = planned(60), planned(61)
+    assert first != other
+    assert planned(60) == first

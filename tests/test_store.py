@@ -198,6 +198,22 @@ def test_tables_read_back_exactly_and_refuse_other_headers(tmp_path):
         store.read_table(path, ("a", "b"))
 
 
+@pytest.mark.parametrize("read", [store.read_table, store.read_frame])
+def test_tables_that_are_cut_are_refused_wherever_the_cut_is_seen(tmp_path, read):
+    path = tmp_path / "t.csv"
+    store.write_table(path, ("a", "b"), [{"a": "x", "b": 0.125}, {"a": "y", "b": 12.5}])
+    whole = path.read_bytes()
+    assert len(read(path, ("a", "b"))) == 2
+    for n in range(len(whole)):
+        path.write_bytes(whole[:n])
+        # Between two lines a table's form does not tell.
+        if whole[:n].endswith(b"\n"):
+            assert len(read(path, ("a", "b"))) < 2
+        else:
+            with pytest.raises(UserError, match=r"t\.csv: "):
+                read(path, ("a", "b"))
+
+
 def test_canonical_json_is_sorted_and_refuses_nan():
     assert store.canonical_json({"b": 1, "a": [1.5, None]}) == '{"a":[1.5,null],"b":1}'
     with pytest.raises(ValueError, match="JSON"):

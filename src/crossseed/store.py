@@ -19,13 +19,16 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import h5py
 import numpy as np
 
 from crossseed import __version__
 from crossseed.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 HASH_BLOCK_BYTES = 1 << 24
 METADATA = "crossseed"
@@ -193,23 +196,40 @@ def _cell(value: Any) -> Any:
     return value
 
 
-def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV whose header must be exactly `columns`."""
-    path = Path(path)
+def table_rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
+    """Lines of a CSV whose header must be exactly `columns`, one at a time; the last must be whole too."""
     try:
         with open(path, newline="", encoding="utf-8") as handle:
-            reader = csv.DictReader(handle)
-            if reader.fieldnames != list(columns):
-                raise UserError(
-                    f"{path}: the header is {reader.fieldnames}, expected {list(columns)}; {REMEDY}"
-                )
-            rows = list(reader)
+            reader = csv.reader(handle)
+            head = next(reader, None)
+            if head != list(columns):
+                raise UserError(f"{path}: the header is {head}, expected {list(columns)}; {REMEDY}")
+            for row in reader:
+                if len(row) != len(columns):
+                    raise UserError(
+                        f"{path}: line {reader.line_num} is cut short or too long; {REMEDY}"
+                    )
+                yield row
+        with open(path, "rb") as binary:
+            binary.seek(-1, os.SEEK_END)
+            if binary.read(1) != b"\n":
+                raise UserError(f"{path}: its last line is cut short; {REMEDY}")
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: not a readable table ({error}); {REMEDY}") from error
-    for number, row in enumerate(rows, start=2):
-        if None in row or None in row.values():
-            raise UserError(f"{path}: line {number} is cut short or too long; {REMEDY}")
-    return rows
+
+
+def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV whose header must be exactly `columns`."""
+    return [dict(zip(columns, row, strict=True)) for row in table_rows(path, columns)]
+
+
+def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """The same as a data frame."""
+    import pandas as pd
+
+    for _ in table_rows(path, columns):
+        pass
+    return pd.read_csv(path)
 
 
 # --- HDF5 -------------------------------------------------------------------------------

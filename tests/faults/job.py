@@ -4,7 +4,8 @@
 
 SECONDS: least time between two saves of training state. DEATH: ``-`` for none; ``replace:3:before`` for SIGKILL before the
 third file is put in its place, ``:after`` for after it, ``fsync:1:before`` likewise; ``count`` for telling at the end
-how often each is called, as the last line of stderr.
+how often each is called, as the last line of stderr; ``meet`` for waiting, whole file written, until another process of the same
+folder is about to put the same result in place.
 """
 
 import atexit
@@ -12,11 +13,24 @@ import json
 import os
 import signal
 import sys
+import time
+from pathlib import Path
 
 from crossseed import resume
 from crossseed.__main__ import entry
 
 CALLS = {"replace": 0, "fsync": 0}
+MEET_SECONDS = 60
+
+
+def meet(name):
+    """Waits for the other process that is at this file."""
+    Path(f"meet-{name}-{os.getpid()}").touch()
+    began = time.monotonic()
+    while len(list(Path().glob(f"meet-{name}-*"))) < 2:
+        if time.monotonic() - began > MEET_SECONDS:
+            raise TimeoutError(name)
+        time.sleep(0.01)
 
 
 def watched(name, death):
@@ -25,6 +39,8 @@ def watched(name, death):
 
     def call(*args):
         CALLS[name] += 1
+        if death == ["meet"] and name == "replace" and not str(args[1]).endswith(".resume"):
+            meet(str(args[1]).replace("/", "_"))
         chosen = death[:2] == [name, str(CALLS[name])]
         if chosen and death[2] == "before":
             os.kill(os.getpid(), signal.SIGKILL)

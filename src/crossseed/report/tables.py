@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from crossseed.store import read_frame
 from crossseed.tables import COLUMNS
 
 # At a site where raw activations align this well the two models compute the same thing.
@@ -69,7 +70,9 @@ class Tables(NamedTuple):
 def read(folder: Path, made: Sequence[str]) -> Tables:
     """The tables `made` by the run."""
     found = {
-        name: pd.read_csv(folder / f"{name}.csv") if name in made else pd.DataFrame(columns=columns)
+        name: read_frame(folder / f"{name}.csv", columns)
+        if name in made
+        else pd.DataFrame(columns=columns)
         for name, columns in COLUMNS.items()
     }
     return Tables(**found)

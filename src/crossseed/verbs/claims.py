@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import pandas as pd
-
 from crossseed.claims import cells, verdicts
-from crossseed.store import write_table
+from crossseed.store import read_frame, write_table
+from crossseed.tables import COLUMNS
 from crossseed.verbs import options
 
 
@@ -23,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "cohorts", "dictionary")
-    tables = {path.stem: pd.read_csv(path) for path in args.tables}
+    tables = {path.stem: read_frame(path, COLUMNS[path.stem]) for path in args.tables}
     rows = []
     for path in args.published:
         for claim in cells.read(path):

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import pandas as pd
-
 from crossseed.joint import pooled
-from crossseed.joint.tables import POOLED_COLUMNS, REGRESSION_COLUMNS
-from crossseed.store import write_table
+from crossseed.joint.tables import (
+    CONDITION_COLUMNS,
+    NULL_COLUMNS,
+    POOLED_COLUMNS,
+    REGRESSION_COLUMNS,
+)
+from crossseed.store import read_frame, write_table
 from crossseed.verbs import options
 
 
@@ -27,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     spec = options.spec_of(args, "kinship")
-    rows = pooled.over_pairs(pd.read_csv(args.conditions), spec["kinship"])
-    nulls = pooled.regressions(pd.read_csv(args.nulls)) if args.nulls else ()
+    rows = pooled.over_pairs(read_frame(args.conditions, CONDITION_COLUMNS), spec["kinship"])
+    nulls = pooled.regressions(read_frame(args.nulls, NULL_COLUMNS)) if args.nulls else ()
     write_table(args.regression, REGRESSION_COLUMNS, nulls)
     write_table(args.out, POOLED_COLUMNS, rows)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import pandas as pd
-
 from crossseed import over_seeds
-from crossseed.store import write_table
+from crossseed.store import read_frame, write_table
+from crossseed.tables import COLUMNS
 from crossseed.verbs import options
 
 
@@ -22,5 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     options.spec_of(args)
-    rows = (row for path in args.tables for row in over_seeds.table(path.stem, pd.read_csv(path)))
+    rows = (
+        row
+        for path in args.tables
+        for row in over_seeds.table(path.stem, read_frame(path, COLUMNS[path.stem]))
+    )
     write_table(args.out, over_seeds.COLUMNS, rows)

@@ -5,10 +5,8 @@ Each function raises `UserError` with one sentence on what is wrong.
 
 from __future__ import annotations
 
-import csv
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -31,6 +29,7 @@ from crossseed.store import (
     header,
     open_h5,
     open_tensors,
+    table_rows,
 )
 from crossseed.verify.places import Place
 
@@ -177,31 +176,17 @@ def table(path: Path, columns: tuple[str, ...], named: Mapping[str, str]) -> Non
     own = [(columns.index(name), name, named[name]) for name in columns if name in named]
     names = {name for name, beside in NAMES.items() if beside in columns}
     numbers = [(at, name) for at, name in enumerate(columns) if name in NUMBERS - names]
-    try:
-        with open(path, newline="", encoding="utf-8") as handle:
-            rows = csv.reader(handle)
-            head = next(rows, None)
-            if head != list(columns):
-                raise UserError(f"{path}: the header is {head}, expected {list(columns)}; {REMEDY}")
-            for row in rows:
-                where = f"{path}: line {rows.line_num}"
-                if len(row) != len(columns):
-                    raise UserError(f"{where} is cut short or too long; {REMEDY}")
-                for at, name in numbers:
-                    if row[at] and not _finite(row[at]):
-                        raise UserError(f"{where}: {name} is {row[at]!r}, no number; {REMEDY}")
-                for at, name, value in own:
-                    if row[at] != value:
-                        raise UserError(
-                            f"{where} is of {name} {row[at]}, but the file lies where {name} {value} "
-                            f"belongs; {REMEDY}"
-                        )
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a readable table ({error}); {REMEDY}") from error
-    with open(path, "rb") as handle:
-        handle.seek(-1, os.SEEK_END)
-        if handle.read(1) != b"\n":
-            raise UserError(f"{path}: its last line is cut short; {REMEDY}")
+    for number, row in enumerate(table_rows(path, columns), start=2):
+        where = f"{path}: line {number}"
+        for at, name in numbers:
+            if row[at] and not _finite(row[at]):
+                raise UserError(f"{where}: {name} is {row[at]!r}, no number; {REMEDY}")
+        for at, name, value in own:
+            if row[at] != value:
+                raise UserError(
+                    f"{where} is of {name} {row[at]}, but the file lies where {name} {value} "
+                    f"belongs; {REMEDY}"
+                )
 
 
 def _finite(text: str) -> bool:
