@@ -174,29 +174,89 @@ def one_of_a_batch(outcome: Outcome) -> None:
     run.compare(outcome, without=("1.txt", "all.txt"))
 
 
-def interrupted(number: signal.Signals) -> Callable[[Outcome], None]:
-    """Snakemake is told to stop, or killed; the next start makes what is missing."""
+BATCHED = {"group-components": {"cell": 6}}
+
+
+def third_of_a_batch(trouble: str, how: str) -> Callable[[Outcome], None]:
+    """The third cell to begin has trouble, and takes its batch with it: those before it stay, the others are tried
+    again, and none but it has begun before."""
 
     def scenario(outcome: Outcome) -> None:
-        run = Run(seconds=4, cells=6)
-        child = run.start()
-        run.until(lambda: len(run.cells()) >= 2, "two cells")
-        child.send_signal(number)
-        child.wait()
+        run = Run(trouble=trouble, cells=6)
+        run.finish(run.start(**BATCHED), outcome)
+        if not any(f"'{word}'" in run.log.read_text() for word in how.split()):
+            outcome.lost.append(f"no {how}: {run.said()}")
         outcome.done += 1
-        if number == signal.SIGKILL:
-            names = {line.split("JobName=")[1].split()[0] for line in jobs(run)}
-            node.ask("scancel", *(f"--name={name}" for name in names))
-            unlock = run.start("--unlock")
-            unlock.wait()
-        over = ("COMPLETED", "CANCELLED", "FAILED")
-        run.until(
-            lambda: all(any(state(word)(job) for word in over) for job in jobs(run)), "no job left"
-        )
-        run.finish(run.start(), outcome)
+        began = run.began()
+        if sorted(began) != sorted([*"012345", began[2]]) or len(jobs(run)) != 2:
+            outcome.lost.append(f"began in {len(jobs(run))} jobs: {' '.join(began)}")
+        all_done(run, outcome)
         run.compare(outcome)
 
     return scenario
+
+
+def all_done(run: Run, outcome: Outcome) -> None:
+    """Snakemake says in the end that all steps are done, whole cells of a batch that failed too."""
+    steps = run.config["cells"] + 2
+    if f"{steps} of {steps} steps (100%) done" not in run.log.read_text():
+        outcome.lost.append(f"not all steps counted: {run.said()}")
+
+
+def stop(run: Run, child: subprocess.Popen[bytes], number: signal.Signals, cancel: bool) -> None:
+    """Stops Snakemake, as its user has to where it is killed, and waits for what SLURM has of it."""
+    child.send_signal(number)
+    child.wait()
+    if number == signal.SIGKILL:
+        names = {line.split("JobName=")[1].split()[0] for line in jobs(run)}
+        if cancel:
+            node.ask("scancel", *(f"--name={name}" for name in names))
+        unlock = run.start("--unlock")
+        unlock.wait()
+    over = ("COMPLETED", "CANCELLED", "FAILED")
+    run.until(
+        lambda: all(any(state(word)(job) for word in over) for job in jobs(run)), "no job left"
+    )
+
+
+def interrupted(number: signal.Signals, cells: int = 6, **edits: Any) -> Callable[[Outcome], None]:
+    """Snakemake is told to stop, or killed; the next start makes what is missing."""
+
+    def scenario(outcome: Outcome) -> None:
+        run = Run(seconds=4, cells=cells)
+        child = run.start(**edits)
+        run.until(lambda: len(run.cells()) >= 2, "two cells")
+        stop(run, child, number, cancel=True)
+        outcome.done += 1
+        run.finish(run.start(**edits), outcome)
+        run.compare(outcome)
+
+    return scenario
+
+
+def over_old_results(
+    number: signal.Signals, last: str, cancel: bool = True
+) -> Callable[[Outcome], None]:
+    """Cells of value A are there, a run with B is stopped midway; a run with the last value makes all of its own."""
+
+    def scenario(outcome: Outcome) -> None:
+        run = Run(cells=12, seconds=0, value="A")
+        run.finish(run.start(local=True), outcome)
+        (run.folder / "began").unlink()
+        run.config |= {"value": "B", "seconds": 3}
+        child = run.start(**BATCHED)
+        run.until(lambda: made(run, "B") >= 2, "two cells of B")
+        stop(run, child, number, cancel)
+        outcome.done += 1
+        run.config |= {"value": last}
+        run.finish(run.start(**BATCHED), outcome)
+        run.compare(outcome)
+
+    return scenario
+
+
+def made(run: Run, value: str) -> int:
+    return sum(told.startswith(f"{value}\n".encode()) for told in run.cells().values())
 
 
 def drained(outcome: Outcome) -> None:
@@ -213,23 +273,28 @@ def drained(outcome: Outcome) -> None:
     run.compare(outcome)
 
 
-def node_lost(outcome: Outcome) -> None:
+def node_lost(**edits: Any) -> Callable[[Outcome], None]:
     """slurmd is killed in the middle of jobs and the node counts as down; SLURM puts its jobs into the queue again."""
-    folder = Path(node.ask("scontrol", "show", "config").split("StateSaveLocation")[1].split()[1])
-    run = Run(seconds=6)
-    child = run.start()
-    run.until(lambda: len(run.began()) >= 1, "a cell")
-    name = node.ask("sinfo", "--noheader", "--format=%n")
-    daemon = node.pid_of(folder.parent, "slurmd")
-    # 0 would be this process and all its kind.
-    assert daemon, "slurmd is not running"
-    os.kill(daemon, signal.SIGKILL)
-    node.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
-    outcome.done += 1
-    subprocess.run([str(node.find("slurmd"))], check=True)
-    node.ask("scontrol", "update", f"nodename={name}", "state=resume")
-    run.finish(child, outcome)
-    run.compare(outcome)
+
+    def scenario(outcome: Outcome) -> None:
+        config = node.ask("scontrol", "show", "config")
+        folder = Path(config.split("StateSaveLocation")[1].split()[1])
+        run = Run(seconds=6)
+        child = run.start(**edits)
+        run.until(lambda: len(run.began()) >= (2 if edits else 1), "a cell")
+        name = node.ask("sinfo", "--noheader", "--format=%n")
+        daemon = node.pid_of(folder.parent, "slurmd")
+        # 0 would be this process and all its kind.
+        assert daemon, "slurmd is not running"
+        os.kill(daemon, signal.SIGKILL)
+        node.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
+        outcome.done += 1
+        subprocess.run([str(node.find("slurmd"))], check=True)
+        node.ask("scontrol", "update", f"nodename={name}", "state=resume")
+        run.finish(child, outcome)
+        run.compare(outcome)
+
+    return scenario
 
 
 Scenario = Callable[[Outcome], None]
@@ -241,14 +306,29 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {
         troubled("memory", "OUT_OF_MEMORY CANCELLED FAILED"),
     ),
     "batch": ("one cell of a batch of 20 always fails", one_of_a_batch),
+    "batch-time": (
+        "a batch of 6 over its time, in its third cell",
+        third_of_a_batch("third-time", "TIMEOUT"),
+    ),
+    "batch-memory": (
+        "a batch of 6 over its memory, in its third cell",
+        third_of_a_batch("third-memory", "OUT_OF_MEMORY CANCELLED FAILED"),
+    ),
     "sigint": ("Snakemake stopped by SIGINT, started again", interrupted(signal.SIGINT)),
     "sigkill": ("Snakemake killed by SIGKILL, its jobs cancelled, started again", interrupted(signal.SIGKILL)),
+    "batch-sigint": ("SIGINT while batches run, started again", interrupted(signal.SIGINT, 12, **BATCHED)),
+    "batch-sigkill": ("SIGKILL while batches run, their jobs cancelled, started again", interrupted(signal.SIGKILL, 12, **BATCHED)),
+    "stale": ("results of value A there, batches of B stopped by SIGINT, started again with B", over_old_results(signal.SIGINT, "B")),
+    "stale-back": ("the same, started again with A", over_old_results(signal.SIGINT, "A")),
+    "stale-killed": ("the same, stopped by SIGKILL, the jobs cancelled, started again with B", over_old_results(signal.SIGKILL, "B")),
+    "stale-killed-back": ("the same, SIGKILL, the jobs left to end, started again with A", over_old_results(signal.SIGKILL, "A", cancel=False)),
     "sacct": (
         "a job fails where accounting is on and `sacct` is asked",
         troubled("fails", "FAILED", **{"slurm-status-command": "sacct"}),
     ),
     "drain": ("the node drained while jobs run and wait, then resumed", drained),
-    "node": ("slurmd killed, the node down, its jobs queued again", node_lost),
+    "node": ("slurmd killed, the node down, its jobs queued again", node_lost()),
+    "batch-node": ("the same while a batch runs", node_lost(**{"group-components": {"cell": 4}})),
 }  # fmt: skip
 
 
