@@ -209,5 +209,5 @@ def test_a_silent_slurm_is_asked_again_and_told_of_once(monkeypatch):
 
 def test_a_plugin_of_another_version_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "snakemake_executor_plugin_slurm", object())
-    with pytest.raises(WorkflowError, match="is not of version 2.8"):
+    with pytest.raises(WorkflowError, match="is not of version"):
         batches.ask_slurm_again()

@@ -52,6 +52,7 @@ rule cell:
     resources:
         mem_mb=400,
         runtime=minutes,
+        gpu=config.get("gpu", 0),
     params:
         trouble=trouble,
         value=config.get("value", "none"),

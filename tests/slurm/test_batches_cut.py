@@ -128,6 +128,11 @@ def cut_short(run, folder, number=signal.SIGINT):
         (folder / f"cells/{n}.txt").write_text("1\n")
         mark.unlink()
     child.send_signal(number)
+    try:
+        child.wait(60)
+    except subprocess.TimeoutExpired:
+        # Snakemake does not hear a signal that comes while it runs a coroutine to its end.
+        child.send_signal(number)
     ended(child)
 
 
