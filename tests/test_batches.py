@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from snakemake.api import (
+    DAGSettings,
     ExecutionSettings,
     GroupSettings,
     OutputSettings,
@@ -16,6 +17,7 @@ from snakemake.api import (
     ResourceSettings,
     SchedulingSettings,
     SnakemakeApi,
+    WorkflowSettings,
 )
 from snakemake.common.tbdstring import TBDString
 from snakemake.dag import DAG
@@ -23,6 +25,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.jobs import GroupJob
 from snakemake.resources import Resource
 from snakemake.settings.enums import Quietness
+from snakemake.target_jobs import TargetSpec
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from crossseed import batches
@@ -102,20 +105,25 @@ def theirs(tmp_path):
     (tmp_path / "Snakefile").write_text(THEIRS)
     with contextlib.ExitStack() as stack:
 
-        def read(executor, mode=ExecMode.DEFAULT, group="local", folder=tmp_path):
+        def read(executor, remote=False, group="local", folder=tmp_path):
             api = stack.enter_context(SnakemakeApi(OutputSettings(quiet={Quietness.ALL})))
             cores = ResourceSettings(cores=1)
             workflow_api = api.workflow(cores, snakefile=folder / "Snakefile", workdir=tmp_path)
-            groups = GroupSettings(GROUPS, dict.fromkeys(GROUPS.values(), 3), group)
-            dag = workflow_api.dag()
+            named = {} if remote else GROUPS
+            groups = GroupSettings(named, dict.fromkeys(named.values(), 3), group)
+            cells = [TargetSpec("our_one", {"n": str(n)}) for n in range(3)]
+            given = DAGSettings(target_jobs=cells, allowed_rules={"our_one"}) if remote else None
+            dag = workflow_api.dag(given)
             workflow = dag.workflow_api._workflow
-            workflow.group_settings, workflow.workflow_settings.exec_mode = groups, mode
+            mode = ExecMode.REMOTE if remote else ExecMode.DEFAULT
+            workflow.workflow_settings = WorkflowSettings(exec_mode=mode)
+            workflow.group_settings = groups
             workflow.remote_execution_settings = RemoteExecutionSettings()
             workflow.execution_settings = ExecutionSettings()
             workflow.scheduling_settings = SchedulingSettings()
-            remote = SimpleNamespace(local_exec=executor == "local", dryrun_exec=False)
+            settings = SimpleNamespace(local_exec=executor == "local", dryrun_exec=False)
             workflow._executor_plugin = SimpleNamespace(
-                name=executor, common_settings=remote, executor=object
+                name=executor, common_settings=settings, executor=object
             )
             workflow._prepare_dag(forceall=False, ignore_incomplete=True, lock_warn_only=True)
             workflow._build_dag()
@@ -150,6 +158,22 @@ def test_in_a_local_run_nothing_is_changed(theirs):
     workflow = theirs("local")
     assert set(kinds(workflow).values()) == {type(None)}
     assert type(workflow.dag) is DAG
+
+
+def test_the_job_of_a_batch_runs_its_cells_in_one_snakemake(theirs):
+    workflow = theirs("slurm-jobstep", remote=True, group="batch-1")
+    groups = {workflow.dag.get_job_group(job) for job in workflow.dag.jobs}
+    assert [len(group) for group in groups] == [3]
+    assert {group.groupid for group in groups} == {"batch-1"}
+    assert workflow.execution_settings.keep_going
+
+
+@pytest.mark.parametrize("executor", ["slurm-jobstep", "local"])
+def test_the_job_of_any_other_group_is_snakemakes_own(theirs, executor):
+    workflow = theirs(executor, remote=True, group="1")
+    assert type(workflow.dag) is DAG
+    assert workflow.group_settings.overwrite_groups == {}
+    assert not workflow.execution_settings.keep_going
 
 
 def test_another_workflow_of_the_process_is_as_it_was(theirs, tmp_path):

@@ -132,11 +132,11 @@ class Batches(snakemake.jobs.GroupJobFactory):  # type: ignore[misc]
 
     def __init__(self, folders: set[str]) -> None:
         super().__init__()
-        self._folders = folders
+        self.folders = folders
 
     def new(self, id: str, jobs: Iterable[Any], resources: Any) -> Any:
         cells = frozenset(jobs)
-        if not all(is_from(self._folders, job.rule) for job in cells):
+        if not all(is_from(self.folders, job.rule) for job in cells):
             return super().new(id, cells, resources)
         return self.cache.setdefault((id, cells), Batch(id, cells, resources))
 
@@ -168,13 +168,16 @@ class BatchedDAG(DAG):  # type: ignore[misc]
         mark and the record of whatever was there before, and take the cell for that.
         """
         super().register_running(jobs)
-        if self.workflow.remote_exec:
-            return
+        if not self.workflow.remote_exec:
+            self.workflow.async_run(self._record(jobs))
+
+    async def _record(self, jobs: Iterable[Any]) -> None:
         record = self.workflow.persistence
         for group in jobs:
-            for job in [] if group.is_local else group if group.is_group() else [group]:
-                self.workflow.async_run(record.finished(job))
-                record.started(job)
+            for job in group if group.is_group() else [group]:
+                if not group.is_local and is_from(self.group_job_factory.folders, job.rule):
+                    await record.finished(job)
+                    record.started(job)
 
 
 class Preparation:
