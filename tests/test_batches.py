@@ -62,7 +62,6 @@ OURS = """
 from crossseed import batches
 
 batches.in_one_job(workflow)
-batches.ask_slurm_again()
 
 rule one:
     output: "one/{n}.txt"
@@ -231,7 +230,8 @@ def test_a_silent_slurm_is_asked_again_and_told_of_once(monkeypatch):
     assert len(said) == 2
 
 
-def test_a_plugin_of_another_version_is_refused(monkeypatch):
+def test_a_plugin_of_another_version_is_refused_where_it_is_used(theirs, monkeypatch):
     monkeypatch.setitem(sys.modules, "snakemake_executor_plugin_slurm", object())
+    theirs("kubernetes")
     with pytest.raises(WorkflowError, match="is not of version"):
-        batches.ask_slurm_again()
+        theirs("slurm")

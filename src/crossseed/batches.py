@@ -181,7 +181,8 @@ class BatchedDAG(DAG):  # type: ignore[misc]
 
 
 class Preparation:
-    """Makes the graph of jobs of one workflow, and has it batch the groups of rules from some folders."""
+    """Makes the graph of jobs of one workflow, and has it batch the groups of rules from some folders where it runs
+    through SLURM."""
 
     def __init__(self, prepare: Callable[..., Any]) -> None:
         self._prepare = prepare
@@ -191,6 +192,8 @@ class Preparation:
         made = self._prepare(*words, **named)
         workflow = self._prepare.__self__  # type: ignore[attr-defined]
         if is_of_slurm(workflow):
+            if not workflow.remote_exec:
+                ask_slurm_again()
             workflow._dag.__class__ = BatchedDAG
             workflow._dag.group_job_factory = Batches(self.folders)
         return made

@@ -4,7 +4,6 @@
 from crossseed import batches, environment
 
 batches.in_one_job(workflow)
-batches.ask_slurm_again()
 
 
 onstart:

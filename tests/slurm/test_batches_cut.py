@@ -16,7 +16,6 @@ SNAKEFILE = """
 from crossseed import batches, environment
 
 batches.in_one_job(workflow)
-batches.ask_slurm_again()
 
 onstart:
     environment.mark_what_is_made_again(workflow)

@@ -35,7 +35,6 @@ GPU = 1 if DEVICE == "cuda" else 0
 environment.use_this_installation()
 environment.share_gpus(RUN.slots_per_gpu)
 batches.in_one_job(workflow)
-batches.ask_slurm_again()
 
 
 onstart:
