@@ -12,6 +12,7 @@ cluster's job, which starts the step (`srun`), and the one in the step, which ru
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -169,6 +170,7 @@ class BatchedDAG(DAG):  # type: ignore[misc]
         """
         super().register_running(jobs)
         if not self.workflow.remote_exec:
+            cancel_all_of(self.workflow.scheduler._executor)
             self.workflow.async_run(self._record(jobs))
 
     async def _record(self, jobs: Iterable[Any]) -> None:
@@ -261,6 +263,35 @@ class Patience:
             logger.info("SLURM tells the state of jobs again.")
         self._silent = states is None
         return ({}, 0.0) if states is None else (states, seconds)
+
+
+class Cancelling:
+    """Cancels all SLURM jobs of a run, by the name that they share."""
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+        self._cancel = executor.cancel_jobs
+
+    def __call__(self, known: list[Any]) -> None:
+        words = ["scancel", f"--name={self._executor.run_uuid}"]
+        if self._executor._submitted_job_clusters:
+            words.append("--clusters=all")
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            logger.warning(
+                f"Jobs of this run may go on in SLURM; cancel them before another start: {' '.join(words)} "
+                f"({done.stderr.strip()})"
+            )
+        self._cancel(known)
+
+
+def cancel_all_of(executor: Any) -> None:
+    """Has an executor cancel all its jobs when Snakemake is interrupted.
+
+    Version 2.8 knows none while it waits for SLURM to tell their state, and leaves them then.
+    """
+    if not isinstance(executor.cancel_jobs, Cancelling):
+        executor.cancel_jobs = Cancelling(executor)
 
 
 class Growing(Resource):  # type: ignore[misc]

@@ -60,6 +60,8 @@ fi
 echo "1|FAILED"
 test $jobs = 1 || echo "2|COMPLETED"
 """
+CANCELS = "#!/bin/sh\necho $@ >> cancelled\n"
+SLOW = "#!/bin/sh\necho asked >> questions\nsleep 5\n"
 REFUSES = "#!/bin/sh\necho QOSMaxSubmitJobPerUserLimit >&2\nexit 1\n"
 TAKES = "#!/bin/sh\necho 7\n"
 
@@ -74,7 +76,7 @@ def run(tmp_path):
         environment = dict(os.environ)
         if sbatch:
             lasting = "#!/bin/sh\necho MinJobAge = 3600 sec\n"
-            silent = {"scancel": "#!/bin/sh\n", "squeue": squeue, "scontrol": lasting}
+            silent = {"scancel": CANCELS, "squeue": squeue, "scontrol": lasting}
             known = dict.fromkeys(("sacctmgr", "sshare"), "#!/bin/sh\necho a\n")
             programs = {**silent, **known, "sinfo": "#!/bin/sh\necho p\n", "sbatch": sbatch}
             for name, text in programs.items():
@@ -168,3 +170,15 @@ def test_whole_cells_of_a_failed_batch_count_and_a_silent_slurm_is_told_of_once(
     assert re.findall(r"(\d) of 7 steps", said) == ["2", "5", "6", "7"]
     assert said.count("SLURM does not tell the state of jobs") == 1
     assert said.count("SLURM tells the state of jobs again") == 1
+
+
+def test_jobs_are_cancelled_while_slurm_is_asked_after_them(run, tmp_path):
+    asking = ("--slurm-status-command", "squeue")
+    child = run(1, *BATCHED, *asking, sbatch=TAKES, squeue=SLOW)
+    while not (tmp_path / "questions").exists():
+        assert child.poll() is None
+        time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    _, said = ended(child)
+    (name,) = re.findall(r"SLURM run ID: (\S+)", said)
+    assert f"--name={name}\n" in (tmp_path / "cancelled").read_text()
