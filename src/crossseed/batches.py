@@ -11,29 +11,27 @@ cluster's job, which starts the step (`srun`), and the one in the step, which ru
 
 from __future__ import annotations
 
-import atexit
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import snakemake.api  # first: its modules import each other
 import snakemake.jobs
-import snakemake.workflow
 from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.resources import Resource
 from snakemake_interface_executor_plugins.settings import ExecMode
+from snakemake_interface_logger_plugins.common import LogEvent
 
 GROWING = ("mem_mb", "runtime")
-# The id that Snakemake gives where there is no group.
-ALONE = "local"
-
-
-# Batches that a cluster has, by identity.
-_under_way: dict[int, Batch] = {}
+# The executor whose groups are batches; any other has Snakemake's own groups.
+EXECUTOR = "slurm"
+# How the id of a batch begins: by it the Snakemakes of the job and of the step know it.
+MARK = "batch-"
 
 
 class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
@@ -46,6 +44,10 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
     def rule(self) -> Any:
         """That of one of its cells: what tells of a submission that failed asks for it."""
         return min(self.jobs, key=str).rule
+
+    @property
+    def jobid(self) -> str:
+        return f"{MARK}{super().jobid}"
 
     def _submitted_from_here(self) -> bool:
         return bool(self.dag.workflow.exec_mode == ExecMode.DEFAULT)
@@ -75,7 +77,6 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
         if self._submitted_from_here():
             super().register(external_jobid=external_jobid)
             self._submitted = True
-            _under_way[id(self)] = self
 
     def log_error(self, msg: str | None = None, aux_logs: Any = None, **more: Any) -> None:
         """Names the cells that failed, not all of the group, and what the cluster said of it."""
@@ -85,7 +86,6 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
         return super(Batch, failed).log_error(msg=msg, aux_logs=aux_logs, **more)
 
     async def postprocess(self, error: bool = False, **options: Any) -> None:
-        _under_way.pop(id(self), None)
         if not error:
             await super().postprocess(**options)
             return
@@ -102,7 +102,18 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
             await done.postprocess()
             self.dag._group.update(dict.fromkeys(whole, done))
             self.dag._running.add(done)
+            done._count()
             await self.dag.finish(done)
+
+    def _count(self) -> None:
+        """Tells of its cells as Snakemake tells of a group that succeeded: they count as steps done."""
+        scheduler = self.dag.workflow.scheduler
+        scheduler.finished_jobs += len(self)
+        if scheduler.print_progress:
+            for job in self:
+                about = {"event": LogEvent.JOB_FINISHED, "job_id": job.jobid}
+                logger.info(f"Finished jobid: {job.jobid} (Rule: {job.rule.name})", extra=about)
+            scheduler.progress()
 
     def _try_again(self, attempt: int) -> None:
         """What is left is the group now. Its scheduled resources have been given back."""
@@ -117,16 +128,32 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
     attempt = property(snakemake.jobs.GroupJob.attempt.fget, _try_again)
 
 
+class Batches(snakemake.jobs.GroupJobFactory):  # type: ignore[misc]
+    """Makes groups: those of the workflow's own rules are batches, others Snakemake's own."""
+
+    def __init__(self, folders: set[str]) -> None:
+        super().__init__()
+        self.folders = folders
+
+    def new(self, id: str, jobs: Iterable[Any], resources: Any) -> Any:
+        cells = frozenset(jobs)
+        if not all(is_from(self.folders, job.rule) for job in cells):
+            return super().new(id, cells, resources)
+        return self.cache.setdefault((id, cells), Batch(id, cells, resources))
+
+
 class BatchedDAG(DAG):  # type: ignore[misc]
-    """The graph of jobs, as it is when the command line has been read and no job runs yet."""
+    """The graph of jobs of a run through SLURM."""
 
     def update_groups(self) -> None:
         workflow = self.workflow
-        group = workflow.group_settings.local_groupid
-        if workflow.remote_exec and group != ALONE:
-            rules = workflow.dag_settings.allowed_rules
+        # The command line has been read, and no job runs yet.
+        if workflow.remote_exec:
+            group = workflow.group_settings.local_groupid
             cells = len(workflow.dag_settings.target_jobs)
-            workflow.group_settings.overwrite_groups = dict.fromkeys(rules, group)
+            workflow.group_settings.overwrite_groups = dict.fromkeys(
+                workflow.dag_settings.allowed_rules, group
+            )
             workflow.group_settings.group_components = {group: cells}
             workflow.execution_settings.keep_going = True
             cores = os.environ.get("SLURM_CPUS_PER_TASK")
@@ -135,28 +162,73 @@ class BatchedDAG(DAG):  # type: ignore[misc]
                 workflow.global_resources["_cores"] = int(cores)
         super().update_groups()
 
+    def register_running(self, jobs: Iterable[Any]) -> None:
+        """Records what results are made with, before SLURM has their jobs, and marks them as incomplete.
 
-def in_one_job() -> None:
-    """Lets the groups of a workflow be batches; to be called while it is read."""
-    snakemake.jobs.GroupJob = Batch
-    snakemake.workflow.DAG = BatchedDAG
-    atexit.unregister(_mark_again)
-    atexit.register(_mark_again)
+        A cell loses its mark in the step that made it. If Snakemake has ended by then, the next start would find no
+        mark and the record of whatever was there before, and take the cell for that.
+        """
+        super().register_running(jobs)
+        if not self.workflow.remote_exec:
+            cancel_all_of(self.workflow.scheduler._executor)
+            self.workflow.async_run(self._record(jobs))
+
+    async def _record(self, jobs: Iterable[Any]) -> None:
+        record = self.workflow.persistence
+        for group in jobs:
+            for job in group if group.is_group() else [group]:
+                if not group.is_local and is_from(self.group_job_factory.folders, job.rule):
+                    await record.finished(job)
+                    record.started(job)
 
 
-def _mark_again() -> None:
-    """Marks the cells of batches as incomplete that were under way when Snakemake ended.
+class Preparation:
+    """Makes the graph of jobs of one workflow, and has it batch the groups of rules from some folders where it runs
+    through SLURM."""
 
-    Those that had succeeded have no mark any more, and no record yet of what they were made with: a run after an
-    interrupt would take them for whole, whatever had been changed in between.
-    """
-    for batch in _under_way.values():
-        for job in batch.jobs:
-            job.dag.workflow.persistence.started(job)
+    def __init__(self, prepare: Callable[..., Any]) -> None:
+        self._prepare = prepare
+        self.folders: set[str] = set()
+
+    def __call__(self, *words: Any, **named: Any) -> Any:
+        made = self._prepare(*words, **named)
+        workflow = self._prepare.__self__  # type: ignore[attr-defined]
+        if is_of_slurm(workflow):
+            if not workflow.remote_exec:
+                ask_slurm_again()
+            workflow._dag.__class__ = BatchedDAG
+            workflow._dag.group_job_factory = Batches(self.folders)
+        return made
+
+
+def is_of_slurm(workflow: Any) -> bool:
+    """Whether a Snakemake submits to SLURM, or is one in the job, or the step, of a batch."""
+    if workflow.remote_exec:
+        return str(workflow.group_settings.local_groupid).startswith(MARK)
+    return workflow.executor_plugin is not None and workflow.executor_plugin.name == EXECUTOR
+
+
+def is_from(folders: set[str], rule: Any) -> bool:
+    return rule.basedir is not None and rule.basedir.get_path_or_uri(secret_free=True) in folders
+
+
+def prepared(workflow: Any) -> Preparation:
+    """The preparation of a workflow, one however often its files are read."""
+    if not isinstance(workflow._prepare_dag, Preparation):
+        workflow._prepare_dag = Preparation(workflow._prepare_dag)
+    found = workflow._prepare_dag
+    assert isinstance(found, Preparation)
+    return found
+
+
+def in_one_job(workflow: Any) -> None:
+    """Lets the groups of rules be batches that are in the same folder as the file that calls this while it is read."""
+    here = workflow.current_basedir.get_path_or_uri(secret_free=True)
+    prepared(workflow).folders.add(here)
 
 
 def ask_slurm_again() -> None:
-    """Makes a question that SLURM does not answer one to which the answer is not known yet.
+    """Makes a question that SLURM does not answer one to which the answer is not known yet, and warns of the first.
 
     Version 2.8 of the executor forgets all running jobs then, and the run waits for ever.
     """
@@ -169,22 +241,71 @@ def ask_slurm_again() -> None:
             "snakemake-executor-plugin-slurm is not of version 2.8, whose waiting for SLURM is mended here; install "
             "crossseed[slurm] with constraints.txt"
         )
+    if not isinstance(ask, Patience):
+        plugin.query_job_status = Patience(ask)
 
-    async def patiently(*words: Any) -> tuple[dict[str, str], float]:
-        states, seconds = await ask(*words)
+
+class Patience:
+    """A question to SLURM about the state of jobs: an answer always, however empty."""
+
+    def __init__(self, ask: Callable[..., Any]) -> None:
+        self._ask = ask
+        self._silent = False
+
+    async def __call__(self, command: str, *words: Any) -> tuple[dict[str, str], float]:
+        states, seconds = await self._ask(command, *words)
+        if states is None and not self._silent:
+            logger.warning(
+                f"SLURM does not tell the state of jobs, and is asked again until it does: `{command}` failed, or took "
+                "over a minute. Run it in a shell to see what it says."
+            )
+        elif states is not None and self._silent:
+            logger.info("SLURM tells the state of jobs again.")
+        self._silent = states is None
         return ({}, 0.0) if states is None else (states, seconds)
 
-    plugin.query_job_status = patiently
+
+class Cancelling:
+    """Cancels all SLURM jobs of a run, by the name that they share."""
+
+    def __init__(self, executor: Any) -> None:
+        self._executor = executor
+        self._cancel = executor.cancel_jobs
+
+    def __call__(self, known: list[Any]) -> None:
+        words = ["scancel", f"--name={self._executor.run_uuid}"]
+        if self._executor._submitted_job_clusters:
+            words.append("--clusters=all")
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            logger.warning(
+                f"Jobs of this run may go on in SLURM; cancel them before another start: {' '.join(words)} "
+                f"({done.stderr.strip()})"
+            )
+        self._cancel(known)
+
+
+def cancel_all_of(executor: Any) -> None:
+    """Has an executor cancel all its jobs when Snakemake is interrupted.
+
+    Version 2.8 knows none while it waits for SLURM to tell their state, and leaves them then.
+    """
+    if not isinstance(executor.cancel_jobs, Cancelling):
+        executor.cancel_jobs = Cancelling(executor)
+
+
+class Growing(Resource):  # type: ignore[misc]
+    """A request that is multiplied by the number of the try."""
 
 
 def ask_for_more_when_tried_again(workflow: Any) -> None:
-    """Multiplies memory and time of each rule by the number of the try; to be called after its
-    rules are read. Resources are no part of what a job depends on."""
+    """Multiplies memory and time by the number of the try, of the rules whose groups are batches; to be called after
+    they are read. Resources are no part of what a job depends on."""
     for rule in workflow.rules:
-        for name in GROWING:
+        for name in GROWING if is_from(prepared(workflow).folders, rule) else ():
             asked = rule.resources.get(name)
-            if asked is not None:
-                rule.resources[name] = Resource(name, growing(asked), raw=asked.raw)
+            if asked is not None and not isinstance(asked, Growing):
+                rule.resources[name] = Growing(name, growing(asked), raw=asked.raw)
 
 
 def growing(asked: Resource) -> Callable[..., Any]:

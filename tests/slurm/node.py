@@ -69,6 +69,8 @@ ReturnToService=2
 MpiDefault=none
 MinJobAge=3600
 KillWait=5
+# On a machine that has much else to do; the node would be drained.
+UnkillableStepTimeout=600
 PlugStackConfig=/dev/null
 DefMemPerCPU=1000
 GresTypes=gpu

@@ -1,6 +1,6 @@
 """A SLURM under stress, on purpose and counted: what is done to jobs, nodes and Snakemake, and what of a run was lost.
 
-    python tests/slurm/stress.py [--count 3] [--only drain …] [--results slurm.json] [--page docs/slurm.md]
+    python tests/slurm/stress.py [--count 3] [--at-once 3] [--only drain …] [--results slurm.json] [--page docs/slurm.md]
 
 Each scenario runs small cells (stress.smk) on a SLURM of one node that is started for it, and holds what is there in
 the end against a local run that nothing disturbed, byte by byte. Counts add up in the results file; the page shows
@@ -12,141 +12,28 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
+import re
 import signal
 import subprocess
 import sys
-import tempfile
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 HERE = Path(__file__).parent
-ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent))
 from slurm import node
+from slurm.cells import Outcome, Run, jobs, state, stop
 
 from crossseed.pages import between
 
-PROFILE = ROOT / "workflow/profiles/slurm/config.yaml"
 BETWEEN = ("<!-- slurm: python tests/slurm/stress.py -->\n", "<!-- end of slurm -->\n")
-WAIT_SECONDS = 900
 
 
-class Outcome:
-    """What a scenario did and found.
-
-    Attributes:
-        done: how often. again: cells that began more often than once. runs: results that were compared.
-        lost: what was wrong, a sentence each.
-    """
-
-    def __init__(self) -> None:
-        self.done = self.again = self.runs = 0
-        self.lost: list[str] = []
-
-
-class Run:
-    """A folder in which Snakemake runs the cells."""
-
-    def __init__(self, **config: Any) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="stress-"))
-        self.config = config
-        self.log = self.folder / "snakemake.log"
-        self.children: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *more: str, local: bool = False, **edits: Any) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", "snakemake", "--snakefile", str(HERE / "stress.smk")]
-        words += ["--directory", str(self.folder)]
-        if local:
-            words += ["--cores", "1"]
-        else:
-            words += ["--workflow-profile", str(self.profile(edits))]
-        words += [*more, "--config", *(f"{k}={v}" for k, v in self.config.items())]
-        with open(self.log, "a") as log:
-            child = subprocess.Popen(
-                words,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-                start_new_session=True,
-            )
-        self.children.append(child)
-        return child
-
-    def profile(self, edits: dict[str, Any]) -> Path:
-        """The shipped profile, edited for this cluster as its user would."""
-        profile = yaml.safe_load(PROFILE.read_text())
-        profile |= {"groups": {"cell": "cell"}, "group-components": {"cell": 1}}
-        profile |= {"set-resources": {"none": {"runtime": 1}}, "slurm-status-command": "squeue"}
-        profile |= {"slurm-init-seconds-before-status-checks": 2, "latency-wait": 5, "jobs": 4}
-        profile |= edits
-        del profile["config"]
-        path = self.folder / "profile/config.yaml"
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(yaml.safe_dump(profile))
-        return path.parent
-
-    def began(self) -> list[str]:
-        path = self.folder / "began"
-        return path.read_text().split() if path.exists() else []
-
-    def cells(self) -> dict[str, bytes]:
-        paths = [*sorted((self.folder / "cells").glob("*")), self.folder / "all.txt"]
-        return {path.name: path.read_bytes() for path in paths if path.exists()}
-
-    def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Waits; a wait that is cut short or too long ends what was started."""
-        end = time.monotonic() + WAIT_SECONDS
-        try:
-            while not condition():
-                if time.monotonic() > end:
-                    raise TimeoutError(f"{what}: not within {WAIT_SECONDS} s\n{self.said()}")
-                time.sleep(0.2)
-        except BaseException:
-            for child in self.children:
-                child.kill()
-            raise
-
-    def said(self) -> str:
-        return self.log.read_text()[-3000:]
-
-    def finish(
-        self, child: subprocess.Popen[bytes], outcome: Outcome, succeeds: bool = True
-    ) -> None:
-        self.until(lambda: child.poll() is not None, "the run")
-        if (child.returncode == 0) != succeeds:
-            outcome.lost.append(f"exit status {child.returncode}: {self.said()}")
-
-    def compare(self, outcome: Outcome, without: tuple[str, ...] = ()) -> None:
-        """Holds what is there against an undisturbed local run, and removes both."""
-        other = Run(**{**self.config, "trouble": "none", "seconds": 0})
-        other.finish(other.start(local=True), outcome)
-        wanted = {k: v for k, v in other.cells().items() if k not in without}
-        outcome.runs += 1
-        found = self.cells()
-        for name in sorted({*found, *wanted}):
-            if found.get(name) != wanted.get(name):
-                outcome.lost.append(f"{name}: {'differs' if name in found else 'missing'}")
-        outcome.again += len(self.began()) - len(set(self.began()))
-        shutil.rmtree(self.folder)
-        shutil.rmtree(other.folder)
-
-
-def jobs(run: Run) -> list[str]:
-    """The SLURM jobs of a run: `squeue` knows those that ended, too."""
-    lines = node.ask("scontrol", "--oneliner", "show", "job").splitlines()
-    return [line for line in lines if f"WorkDir={run.folder} " in f"{line} "]
-
-
-def state(word: str) -> Callable[[str], bool]:
-    return lambda line: f"JobState={word} " in line
-
-
-def troubled(trouble: str, how: str, again: bool = True, **edits: Any) -> Any:
+def troubled(trouble: str, how: str, **edits: Any) -> Callable[[Outcome], None]:
     """One cell has trouble of its own; SLURM says it, and the next try succeeds."""
 
     def scenario(outcome: Outcome) -> None:
@@ -174,29 +61,90 @@ def one_of_a_batch(outcome: Outcome) -> None:
     run.compare(outcome, without=("1.txt", "all.txt"))
 
 
-def interrupted(number: signal.Signals) -> Callable[[Outcome], None]:
-    """Snakemake is told to stop, or killed; the next start makes what is missing."""
+BATCHED = {"group-components": {"cell": 6}}
+
+
+def third_of_a_batch(trouble: str, how: str, **edits: Any) -> Callable[[Outcome], None]:
+    """The third cell to begin has trouble, and takes its batch with it: those before it stay, the others are tried
+    again, and none but it has begun before."""
 
     def scenario(outcome: Outcome) -> None:
-        run = Run(seconds=4, cells=6)
-        child = run.start()
-        run.until(lambda: len(run.cells()) >= 2, "two cells")
-        child.send_signal(number)
-        child.wait()
+        run = Run(trouble=trouble, cells=6)
+        run.finish(run.start(**BATCHED, **edits), outcome)
+        if not any(f"'{word}'" in run.log.read_text() for word in how.split()):
+            outcome.lost.append(f"no {how}: {run.said()}")
         outcome.done += 1
-        if number == signal.SIGKILL:
-            names = {line.split("JobName=")[1].split()[0] for line in jobs(run)}
-            node.ask("scancel", *(f"--name={name}" for name in names))
-            unlock = run.start("--unlock")
-            unlock.wait()
-        over = ("COMPLETED", "CANCELLED", "FAILED")
-        run.until(
-            lambda: all(any(state(word)(job) for word in over) for job in jobs(run)), "no job left"
-        )
-        run.finish(run.start(), outcome)
+        began = run.began()
+        if sorted(began) != sorted([*"012345", began[2]]) or len(jobs(run)) != 2:
+            outcome.lost.append(f"began in {len(jobs(run))} jobs: {' '.join(began)}")
+        all_done(run, outcome)
         run.compare(outcome)
 
     return scenario
+
+
+def all_done(run: Run, outcome: Outcome) -> None:
+    """Snakemake says in the end that all steps are done, whole cells of a batch that failed too."""
+    steps = run.config["cells"] + 2
+    if f"{steps} of {steps} steps (100%) done" not in run.log.read_text():
+        outcome.lost.append(f"not all steps counted: {run.said()}")
+
+
+def interrupted(number: signal.Signals, cells: int = 6, **edits: Any) -> Callable[[Outcome], None]:
+    """Snakemake is told to stop, or killed; the next start makes what is missing."""
+
+    def scenario(outcome: Outcome) -> None:
+        run = Run(seconds=4, cells=cells)
+        child = run.start(**edits)
+        run.until(lambda: len(run.cells()) >= 2, "two cells")
+        stop(run, child, number, outcome)
+        outcome.done += 1
+        run.finish(run.start(**edits), outcome)
+        run.compare(outcome)
+
+    return scenario
+
+
+def over_old_results(
+    number: signal.Signals, last: str, cancel: bool = True
+) -> Callable[[Outcome], None]:
+    """Cells of value A are there, a run with B is stopped midway; a run with the last value makes all of its own."""
+
+    def scenario(outcome: Outcome) -> None:
+        run = Run(cells=12, seconds=0, value="A")
+        run.finish(run.start(local=True), outcome)
+        (run.folder / "began").unlink()
+        run.config |= {"value": "B", "seconds": 3}
+        child = run.start(**BATCHED)
+        run.until(lambda: made(run, "B") >= 2, "two cells of B")
+        stop(run, child, number, outcome, cancel)
+        outcome.done += 1
+        run.config |= {"value": last}
+        run.finish(run.start(**BATCHED), outcome)
+        run.compare(outcome)
+
+    return scenario
+
+
+def on_the_gpu(request: str, **asked: Any) -> Callable[[Outcome], None]:
+    """Batches whose cells compute on a GPU: each, tried again too, asks for one, by --gpus or --gres."""
+
+    def scenario(outcome: Outcome) -> None:
+        run = Run(trouble="fails", cells=6, gpu=1)
+        batches = {"group-components": {"cell": 3}, "set-resources": {"cell": asked}}
+        run.finish(run.start(**batches), outcome)
+        outcome.done += 1
+        found = [dict(re.findall(r"(TresPer\w+)=(\S+)", line)) for line in jobs(run)]
+        if found != [{request: "gres:gpu:1"}] * 3:
+            outcome.lost.append(f"asked for: {found}")
+        all_done(run, outcome)
+        run.compare(outcome)
+
+    return scenario
+
+
+def made(run: Run, value: str) -> int:
+    return sum(told.startswith(f"{value}\n".encode()) for told in run.cells().values())
 
 
 def drained(outcome: Outcome) -> None:
@@ -213,23 +161,28 @@ def drained(outcome: Outcome) -> None:
     run.compare(outcome)
 
 
-def node_lost(outcome: Outcome) -> None:
+def node_lost(**edits: Any) -> Callable[[Outcome], None]:
     """slurmd is killed in the middle of jobs and the node counts as down; SLURM puts its jobs into the queue again."""
-    folder = Path(node.ask("scontrol", "show", "config").split("StateSaveLocation")[1].split()[1])
-    run = Run(seconds=6)
-    child = run.start()
-    run.until(lambda: len(run.began()) >= 1, "a cell")
-    name = node.ask("sinfo", "--noheader", "--format=%n")
-    daemon = node.pid_of(folder.parent, "slurmd")
-    # 0 would be this process and all its kind.
-    assert daemon, "slurmd is not running"
-    os.kill(daemon, signal.SIGKILL)
-    node.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
-    outcome.done += 1
-    subprocess.run([str(node.find("slurmd"))], check=True)
-    node.ask("scontrol", "update", f"nodename={name}", "state=resume")
-    run.finish(child, outcome)
-    run.compare(outcome)
+
+    def scenario(outcome: Outcome) -> None:
+        config = node.ask("scontrol", "show", "config")
+        folder = Path(config.split("StateSaveLocation")[1].split()[1])
+        run = Run(seconds=6)
+        child = run.start(**edits)
+        run.until(lambda: len(run.began()) >= (2 if edits else 1), "a cell")
+        name = node.ask("sinfo", "--noheader", "--format=%n")
+        daemon = node.pid_of(folder.parent, "slurmd")
+        # 0 would be this process and all its kind.
+        assert daemon, "slurmd is not running"
+        os.kill(daemon, signal.SIGKILL)
+        node.ask("scontrol", "update", f"nodename={name}", "state=down", "reason=test")
+        outcome.done += 1
+        subprocess.run([str(node.find("slurmd"))], check=True)
+        node.ask("scontrol", "update", f"nodename={name}", "state=resume")
+        run.finish(child, outcome)
+        run.compare(outcome)
+
+    return scenario
 
 
 Scenario = Callable[[Outcome], None]
@@ -241,19 +194,44 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {
         troubled("memory", "OUT_OF_MEMORY CANCELLED FAILED"),
     ),
     "batch": ("one cell of a batch of 20 always fails", one_of_a_batch),
+    "batch-time": (
+        "a batch of 6 over its time, in its third cell",
+        third_of_a_batch("third-time", "TIMEOUT"),
+    ),
+    "batch-memory": (
+        "a batch of 6 over its memory, in its third cell",
+        third_of_a_batch("third-memory", "OUT_OF_MEMORY CANCELLED FAILED"),
+    ),
     "sigint": ("Snakemake stopped by SIGINT, started again", interrupted(signal.SIGINT)),
     "sigkill": ("Snakemake killed by SIGKILL, its jobs cancelled, started again", interrupted(signal.SIGKILL)),
+    "batch-sigint": ("SIGINT while batches run, started again", interrupted(signal.SIGINT, 12, **BATCHED)),
+    "batch-sigkill": ("SIGKILL while batches run, their jobs cancelled, started again", interrupted(signal.SIGKILL, 12, **BATCHED)),
+    "stale": ("results of value A there, batches of B stopped by SIGINT, started again with B", over_old_results(signal.SIGINT, "B")),
+    "stale-back": ("the same, started again with A", over_old_results(signal.SIGINT, "A")),
+    "stale-killed": ("the same, stopped by SIGKILL, the jobs cancelled, started again with B", over_old_results(signal.SIGKILL, "B")),
+    "stale-killed-back": ("the same, SIGKILL, the jobs left to end, started again with A", over_old_results(signal.SIGKILL, "A", cancel=False)),
+    "batch-gpus": ("batches of cells that compute on a GPU, `--gpus`; one cell fails", on_the_gpu("TresPerJob", gpu=1)),
+    "batch-gres": ("the same where only `--gres` is taken", on_the_gpu("TresPerNode", gpu=0, gres="gpu:1")),
     "sacct": (
         "a job fails where accounting is on and `sacct` is asked",
         troubled("fails", "FAILED", **{"slurm-status-command": "sacct"}),
     ),
+    "batch-sacct": (
+        "a batch over its memory where `sacct` is asked",
+        third_of_a_batch(
+            "third-memory", "OUT_OF_MEMORY CANCELLED FAILED", **{"slurm-status-command": "sacct"}
+        ),
+    ),
     "drain": ("the node drained while jobs run and wait, then resumed", drained),
-    "node": ("slurmd killed, the node down, its jobs queued again", node_lost),
+    "node": ("slurmd killed, the node down, its jobs queued again", node_lost()),
+    "batch-node": ("the same while a batch runs", node_lost(**{"group-components": {"cell": 4}})),
 }  # fmt: skip
 
 
 # Of a SLURM with accounting.
-ACCOUNTED = {"sacct"}
+ACCOUNTED = {"sacct", "batch-sacct"}
+# They do it to the node.
+ALONE = {"drain", "node", "batch-node"}
 
 
 def add(results: Path, name: str, found: Outcome) -> None:
@@ -286,25 +264,35 @@ def write_page(page: Path, told: dict[str, Any]) -> None:
     page.write_text(between(page, *BETWEEN, table(told)))
 
 
-def tried(names: list[str], accounting: bool, results: Path | None) -> int:
+def tried(names: list[str], accounting: bool, results: Path | None, at_once: int) -> int:
     """Runs scenarios on a SLURM of their own; how much was lost."""
-    lost = 0
     if not names:
-        return lost
-    with node.running(accounting):
-        for name in names:
-            found, began = Outcome(), time.monotonic()
+        return 0
+    writing = threading.Lock()
+
+    def one(name: str) -> int:
+        found, began = Outcome(), time.monotonic()
+        try:
             SCENARIOS[name][1](found)
-            lost += len(found.lost)
-            print(f"{name}: {json.dumps(vars(found))} {time.monotonic() - began:.0f} s", flush=True)
+        except TimeoutError as error:
+            found.lost.append(str(error))
+        with writing:
+            seconds = time.monotonic() - began
+            print(f"{name}: {json.dumps(vars(found))} {seconds:.0f} s", flush=True)
             if results:
                 add(results, name, found)
-    return lost
+        return len(found.lost)
+
+    alone = [name for name in names if name in ALONE]
+    with node.running(accounting), ThreadPoolExecutor(at_once) as pool:
+        lost = sum(pool.map(one, [name for name in names if name not in ALONE]))
+        return lost + sum(one(name) for name in alone)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1, help="runs of each scenario")
+    parser.add_argument("--at-once", type=int, default=1, help="scenarios side by side")
     parser.add_argument("--only", nargs="+", choices=SCENARIOS, default=list(SCENARIOS))
     parser.add_argument("--results", type=Path, help="JSON file to which counts are added")
     parser.add_argument("--page", type=Path, help="page whose table is written from that file")
@@ -313,7 +301,7 @@ def main() -> int:
     names = [*args.only] * args.count
     for accounting in (False, True):
         wanted = [name for name in names if (name in ACCOUNTED) == accounting]
-        lost += tried(wanted, accounting, args.results)
+        lost += tried(wanted, accounting, args.results, args.at_once)
     if args.page and args.results:
         write_page(args.page, json.loads(args.results.read_text()))
     return 1 if lost else 0

@@ -1,4 +1,4 @@
-"""A SLURM under stress, each scenario once; `make test-slurm-stress` runs all of them, and more often."""
+"""A SLURM under stress, some scenarios once; `make test-slurm-stress` runs all of them, and more often."""
 
 import os
 
@@ -8,7 +8,7 @@ from slurm import node, stress
 pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 COUNT = int(os.environ.get("STRESS", "0"))
 # Of the others the shortest proofs are in test_slurm.py.
-QUICK = ("batch", "memory", "drain", "sigkill")
+QUICK = ("batch", "batch-memory", "batch-gpus", "drain", "stale-killed-back")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -36,8 +36,7 @@ GPU = 1 if DEVICE == "cuda" else 0
 
 environment.use_this_installation()
 environment.share_gpus(RUN.slots_per_gpu)
-batches.in_one_job()
-batches.ask_slurm_again()
+batches.in_one_job(workflow)
 
 
 onstart:
