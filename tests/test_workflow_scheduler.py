@@ -1,7 +1,9 @@
 """What this workflow sets of Snakemake's scheduler."""
 
+import os
 import subprocess
 import sys
+import time
 
 TINY = """
 import threading
@@ -41,6 +43,7 @@ CHAIN = """
 from crossseed import environment
 
 onstart:
+    environment.nothing_from_the_future(workflow)
     environment.mark_what_is_made_again(workflow)
 
 rule all:
@@ -74,3 +77,50 @@ def test_after_a_job_that_failed_no_table_of_the_old_configuration_stays(tmp_pat
     assert started(tmp_path, 1).returncode == 0
     assert (tmp_path / "all.txt").read_text() == "1\n" * 3
     assert "Nothing to be done" in started(tmp_path, 1).stderr
+
+
+GIVEN = """
+from crossseed import environment
+
+onstart:
+    environment.nothing_from_the_future(workflow)
+
+rule one:
+    input: "given.txt"
+    output: "one.txt"
+    shell: "cp {input} {output}"
+"""
+
+
+def dated(path, ahead):
+    when = path.stat().st_mtime + ahead
+    os.utime(path, (when, when))
+
+
+def test_results_from_the_future_are_dated_now_in_their_order(tmp_path):
+    (tmp_path / "Snakefile").write_text(CHAIN)
+    assert started(tmp_path, 0).returncode == 0
+    for number in range(3):
+        dated(tmp_path / f"{number}.txt", 3600 * (number + 1))
+    (tmp_path / "all.txt").unlink()
+    found = started(tmp_path, 0)
+    assert found.returncode == 0, found.stderr
+    assert "3 results are dated in the future, such as 2.txt" in found.stderr
+    times = [(tmp_path / f"{name}.txt").stat().st_mtime_ns for name in (0, 1, 2, "all")]
+    assert times == sorted(set(times))
+    assert times[-1] <= time.time_ns()
+    assert "Nothing to be done" in started(tmp_path, 0).stderr
+
+
+def test_an_input_from_the_future_is_refused_before_anything_is_done(tmp_path):
+    (tmp_path / "Snakefile").write_text(GIVEN)
+    (tmp_path / "given.txt").write_text("new")
+    (tmp_path / "one.txt").write_text("old")
+    dated(tmp_path / "given.txt", 3600)
+    found = started(tmp_path, 0)
+    assert found.returncode == 1
+    assert "given.txt is dated in the future" in found.stderr
+    assert (tmp_path / "one.txt").read_text() == "old"
+    (tmp_path / "given.txt").touch()
+    assert started(tmp_path, 0).returncode == 0
+    assert (tmp_path / "one.txt").read_text() == "new"

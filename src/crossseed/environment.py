@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 from snakemake_interface_executor_plugins.settings import ExecMode
 
 from crossseed.leases import SLOTS
@@ -54,3 +58,55 @@ def mark_what_is_made_again(workflow: Any) -> None:
     for job in workflow.dag.needrun_jobs():
         if any(Path(path).exists() for path in job.output):
             workflow.persistence.started(job)
+
+
+def nothing_from_the_future(workflow: Any) -> None:
+    """Sets the times of results that are dated in the future to now, in their order, from Snakemake's `onstart`.
+
+    As a clock that was set back leaves them, or files that came from a machine whose clock is ahead. Whatever is made from
+    them is older than they are; Snakemake calls that a skewed clock, fails, and takes the job's results away, old and new.
+
+    Raises:
+        WorkflowError: an input that is not the run's own to touch is dated so; nothing has been done then.
+    """
+    if workflow.exec_mode != ExecMode.DEFAULT:
+        return
+    jobs = list(workflow.dag.jobs)
+    made = {str(path) for job in jobs for path in job.output}
+    used = {str(path) for job in jobs for path in job.input}
+    # By the clock of the file system, which on a cluster is not this machine's.
+    with tempfile.NamedTemporaryFile(dir=workflow.persistence.path) as file:
+        now = os.stat(file.name).st_mtime_ns
+    dated = {path: time for path in made | used if (time := _time(path)) is not None}
+    ahead = sorted((time, path) for path, time in dated.items() if time > now)
+    others = [path for _, path in ahead if path not in made and not path.startswith("results/")]
+    if others:
+        when = datetime.fromtimestamp(dated[others[-1]] / 1e9)
+        raise WorkflowError(
+            f"{others[-1]} is dated in the future ({when:%Y-%m-%d %H:%M:%S}), so that nothing made from it would be newer than it "
+            "is: set this machine's clock if it is wrong, otherwise `touch` the file"
+        )
+    if not ahead:
+        return
+    logger.warning(
+        f"{len(ahead)} results are dated in the future, such as {ahead[-1][1]} "
+        f"({datetime.fromtimestamp(ahead[-1][0] / 1e9):%Y-%m-%d %H:%M:%S}): their times are set to now, in the same order"
+    )
+    # After all others, which keep their times.
+    last = max((time for time in dated.values() if time <= now), default=now - 10**9)
+    for number, (_, path) in enumerate(ahead, 1):
+        time = last + (now - last) * number // len(ahead)
+        os.utime(_stamp(path), ns=(time, time))
+
+
+def _stamp(path: str) -> Path:
+    """The file whose time counts: of a folder that a job made, one that Snakemake put into it."""
+    return Path(path, ".snakemake_timestamp") if os.path.isdir(path) else Path(path)
+
+
+def _time(path: str) -> int | None:
+    """In nanoseconds; None of what is not there."""
+    try:
+        return _stamp(path).stat().st_mtime_ns
+    except FileNotFoundError:
+        return None

@@ -40,6 +40,7 @@ batches.in_one_job(workflow)
 
 
 onstart:
+    environment.nothing_from_the_future(workflow)
     environment.without_rate_limit(workflow)
     environment.mark_what_is_made_again(workflow)
 
