@@ -1,6 +1,6 @@
 """A SLURM under stress, on purpose and counted: what is done to jobs, nodes and Snakemake, and what of a run was lost.
 
-    python tests/slurm/stress.py [--count 3] [--only drain …] [--results slurm.json] [--page docs/slurm.md]
+    python tests/slurm/stress.py [--count 3] [--at-once 3] [--only drain …] [--results slurm.json] [--page docs/slurm.md]
 
 Each scenario runs small cells (stress.smk) on a SLURM of one node that is started for it, and holds what is there in
 the end against a local run that nothing disturbed, byte by byte. Counts add up in the results file; the page shows
