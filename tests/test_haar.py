@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
-from scipy.stats import binom, ks_2samp
+from scipy.stats import binom, binomtest, ks_2samp
 
 from crossseed.activations import open_split
 from crossseed.alignment.maps import haar_orthogonal, procrustes
@@ -287,6 +287,10 @@ def test_tests_across_pairs_have_their_size():
     # A count of determinants is discrete: at most its level.
     counts = rng.binomial(20, 0.5, size=2000)
     assert np.mean([battery.determinants_p(int(k), 20) <= 0.05 for k in counts]) <= 0.06
+    for n in (1, 7, 20):
+        for k in range(n + 1):
+            expected = binomtest(k, n, 0.5).pvalue
+            assert battery.determinants_p(k, n) == pytest.approx(expected, rel=1e-12)
 
 
 def test_entries_between_principal_directions_depend_on_no_sign(null64):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from crossseed.matching import assignment, modes, transport
 from crossseed.matching import criteria as m
@@ -138,6 +139,10 @@ def test_two_groups_of_cosines_are_told_from_one():
     two = modes.of(np.r_[rng.normal(0.3, 0.05, 600), rng.normal(0.9, 0.03, 400)])
     one = modes.of(rng.normal(0.5, 0.1, 1000))
     assert two.coefficient > 5 / 9 > one.coefficient
+    drawn = np.random.default_rng(1).gamma(2, size=57)
+    assert modes._shape(drawn) == pytest.approx(
+        (stats.skew(drawn, bias=False), stats.kurtosis(drawn, bias=False))
+    )
     assert modes.two(two)
     assert not modes.two(one)
     # Skew alone has no valley, though the coefficient takes it for two modes.

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from crossseed import metrics
 
@@ -112,3 +113,11 @@ def test_independent_firing_has_an_interval_around_zero():
     sums, weights = firing(a, b, np.repeat(np.arange(300), 10))
     found = metrics.mean_correlation(sums.correlations(weights))
     assert found.low < 0 < found.high
+
+
+def test_ranks_are_those_of_scipy():
+    rng = np.random.default_rng(0)
+    for values in (rng.integers(0, 4, (3, 2, 30)).astype(float), rng.standard_normal((2, 9))):
+        np.testing.assert_array_equal(metrics.ranks(values), stats.rankdata(values, axis=-1))
+    lacking = metrics.ranks(np.array([[1.0, np.nan], [2.0, 1.0]]))
+    np.testing.assert_array_equal(lacking, [[np.nan, np.nan], [2, 1]])

@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 
 from crossseed.cohorts.base import MEMBER, Subject, TokenSet, spread
-from crossseed.metrics import estimate, pearson
+from crossseed.metrics import estimate, pearson, ranks
 from crossseed.progress import Progress
 from crossseed.seeding import generator
 
@@ -184,7 +184,6 @@ def summary(rows: Sequence[Row], resamples: int, *cell: object) -> list[Row]:
     of one component are no independent ones.
     """
     # Imported here: SciPy, which those who plan a run do without.
-    from scipy.stats import rankdata
 
     found: list[Row] = []
     for kinds in GROUPS:
@@ -205,7 +204,7 @@ def summary(rows: Sequence[Row], resamples: int, *cell: object) -> list[Row]:
             drawn = [grid[:, c][:, :, b] for c, b in draws]
             metrics = {
                 "pearson": [pearson(*g.reshape(2, -1)) for g in drawn],
-                "spearman": [pearson(*rankdata(g.reshape(2, -1), axis=1)) for g in drawn],
+                "spearman": [pearson(*ranks(g.reshape(2, -1))) for g in drawn],
                 "pearson_by_batch": [
                     float(np.mean([pearson(g[0, :, b], g[1, :, b]) for b in range(n_batches)]))
                     for g in drawn

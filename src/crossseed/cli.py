@@ -7,7 +7,6 @@ and writes its outputs whole or not at all.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import os
 import shlex
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from crossseed import __version__, failures
 from crossseed.errors import UserError
+from crossseed.starting import imported
 
 VERBS = {
     "check": "check that a cohort's models exist and fit together",
@@ -89,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, summary in VERBS.items():
         # Only the verb that runs is imported, so that light verbs stay light.
         if argv and argv[0] == name:
-            module = importlib.import_module(f"crossseed.verbs.{name}")
+            module = imported(f"crossseed.verbs.{name}")
             module.add_arguments(verbs.add_parser(name, help=summary, description=module.__doc__))
         else:
             verbs.add_parser(name, help=summary)

@@ -27,6 +27,27 @@ class Estimate(NamedTuple):
     high: float = float("nan")
 
 
+def ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 1 along the last axis, the mean of theirs for equal values; all NaN where one is.
+
+    Not `scipy.stats.rankdata`, whose import takes a job most of a second.
+    """
+    order = np.argsort(values, axis=-1, kind="stable")
+    ascending = np.take_along_axis(values, order, axis=-1)
+    place = np.broadcast_to(np.arange(values.shape[-1]), values.shape)
+    new = np.ones(values.shape, bool)
+    new[..., 1:] = ascending[..., 1:] != ascending[..., :-1]
+    first = np.maximum.accumulate(np.where(new, place, 0), axis=-1)
+    ends = np.roll(new, -1, axis=-1)
+    ends[..., -1] = True
+    last = np.where(ends, place, values.shape[-1])[..., ::-1]
+    last = np.minimum.accumulate(last, axis=-1)[..., ::-1]
+    found = np.empty(values.shape)
+    np.put_along_axis(found, order, (first + last) / 2 + 1, axis=-1)
+    found[np.isnan(values).any(axis=-1)] = np.nan
+    return found
+
+
 def unit_starts(document_n: np.ndarray) -> np.ndarray:
     """First row of each unit: at most `MAX_UNITS` groups of whole consecutive documents.
 

@@ -10,13 +10,15 @@ of what was seen.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from crossseed.metrics import estimate
 from crossseed.seeding import generator
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SEEDS = ("source_seed", "target_seed")
 RESAMPLES = 999
@@ -26,6 +28,9 @@ COLUMNS = ("study", *KEYS, "median", "low", "high", "n_pairs", "n_seeds")
 
 def drawn_seeds(frames: Sequence[pd.DataFrame]) -> list[int]:
     """Seeds that some pair is without, ascending; of pairs that share none, one seed each stands for the pair."""
+    # Imported here: jobs that join tables want the columns alone.
+    import pandas as pd
+
     rows = pd.concat(frames)[list(SEEDS)].drop_duplicates()
     pairs = {frozenset(map(int, pair)) for pair in rows.itertuples(index=False)}
     if len(pairs) > 1 and len(frozenset().union(*pairs)) == sum(map(len, pairs)):

@@ -269,9 +269,9 @@ def _regression(value: str, draws: str) -> Values:
 def _p_of_r2(r2: float, points: int) -> float:
     """p of a regression on one variable, as if its points were independent."""
     # Imported here: planning does without.
-    from scipy.stats import f
+    from scipy.special import fdtrc
 
-    return float(f.sf(r2 / (1 - r2) * (points - 2), 1, points - 2)) if r2 < 1 else 0.0
+    return float(fdtrc(1, points - 2, r2 / (1 - r2) * (points - 2))) if r2 < 1 else 0.0
 
 
 def _of_regression(value: str, why: str) -> Wiring:

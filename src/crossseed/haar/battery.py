@@ -8,6 +8,7 @@ polar(AᵀBO) = polar(AᵀB) O. Haar-ness describes a gauge.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -185,9 +186,9 @@ def across(products: np.ndarray) -> dict[str, float]:
 
 def determinants_p(n_negative: int, n: int) -> float:
     """Two-sided p of the number of negative determinants among n independent matrices, Bin(n, ½)."""
-    from scipy.stats import binomtest
-
-    return float(binomtest(n_negative, n, 0.5).pvalue)
+    fewer = min(n_negative, n - n_negative)
+    tail = sum(math.comb(n, count) for count in range(fewer + 1)) / 2**n
+    return min(1.0, 2 * tail)
 
 
 def across_null(rng: np.random.Generator, d: int, m: int, size: int) -> Mapping[str, np.ndarray]:

@@ -16,7 +16,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.linalg import lapack
 
 # (d even, det) -> exponents of (1 − x) and (1 + x) in the law of x = cos θ.
 _WEIGHTS = {
@@ -85,6 +84,9 @@ def _block(rng: np.random.Generator, d: int, det: int, size: int) -> np.ndarray:
     diagonal = (1 - before) * at - (1 + before) * two_before
     after = alpha[:, 2::2]  # α_{2k+1}
     off = np.sqrt((1 - before) * (1 - at**2) * (1 + after))[:, :-1]
+    # Imported here: jobs that join tables want the columns alone.
+    from scipy.linalg import lapack
+
     angles = np.empty((size, n))
     for i in range(size):
         eigenvalues, info = lapack.dsterf(diagonal[i], off[i])

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.linalg import expm
 
 from crossseed.alignment.maps import haar_orthogonal, procrustes
 from crossseed.claim_rule import ALPHA
@@ -41,6 +40,9 @@ def _two_blocks(rng: np.random.Generator, d: int) -> np.ndarray:
 def _near_identity(rng: np.random.Generator, d: int) -> np.ndarray:
     """exp of a skew matrix whose eigenphases stay below 1."""
     a = rng.standard_normal((d, d))
+    # Imported here: jobs that join tables want the columns alone.
+    from scipy.linalg import expm
+
     return expm((a - a.T) / (2 * np.sqrt(2 * d)))
 
 

@@ -23,7 +23,7 @@ from crossseed.joint import evaluation
 from crossseed.joint.config import JointEvaluation
 from crossseed.joint.evaluation import Sides
 from crossseed.joint.upper import MODELS, Cache
-from crossseed.metrics import Estimate, jackknife
+from crossseed.metrics import Estimate, jackknife, ranks
 
 if TYPE_CHECKING:
     from crossseed.counterfactuals import Item
@@ -62,12 +62,9 @@ def peaks(sides: Sides, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
 
 def areas(values_nf: np.ndarray, own_n: np.ndarray) -> np.ndarray:
     """Area under the curve of each column, for the rows of a class against the others; 1/2 for constant ones."""
-    # Imported here: verbs that plan do without.
-    from scipy.stats import rankdata
-
     n_own, n_other = int(own_n.sum()), int((~own_n).sum())
-    ranks = rankdata(values_nf, axis=0)
-    found: np.ndarray = (ranks[own_n].sum(axis=0) - n_own * (n_own + 1) / 2) / (n_own * n_other)
+    rank_nf = ranks(values_nf.T).T
+    found: np.ndarray = (rank_nf[own_n].sum(axis=0) - n_own * (n_own + 1) / 2) / (n_own * n_other)
     return found
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossseed.adam import Adam
 from crossseed.lenses import DICTIONARIES, row
 from crossseed.progress import Progress
 
@@ -52,15 +53,14 @@ def train(
     found.b_pre, found.b_dec = x.mean(dim=0), y.mean(dim=0)
     for parameter in found.parameters():
         parameter.requires_grad_(True)
-    optimiser = torch.optim.Adam(found.parameters(), lr=lr)
+    optimiser = Adam(found.parameters())
     progress = Progress("transcoder", steps)
     for step in range(steps):
         rows = torch.randint(len(x), (min(BATCH, len(x)),), generator=generator)
         h = found.encode(x[rows])
         error = (found.decode(h) - y[rows]).square().mean()
-        optimiser.zero_grad()
-        (error + l1 * h.sum(dim=1).mean()).backward()
-        optimiser.step()
+        loss = error + l1 * h.sum(dim=1).mean()
+        optimiser.step(torch.autograd.grad(loss, optimiser.parameters), lr)
         with torch.no_grad():
             found.W_dec /= found.W_dec.norm(dim=1, keepdim=True).clamp(min=1e-8)
         progress.update(step + 1)

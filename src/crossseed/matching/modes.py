@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 ITERATIONS = 300
 # A density has two modes where it falls between them below this share of the lower one; skew alone has no valley.
@@ -34,15 +33,15 @@ def of(values_n: np.ndarray) -> Modes:
     n = len(np.unique(x))
     if n < 4:
         return Modes(*[float("nan")] * 6)
-    skew, kurtosis = stats.skew(x, bias=False), stats.kurtosis(x, bias=False)
+    skew, kurtosis = _shape(x)
     n = len(x)
     coefficient = (skew**2 + 1) / (kurtosis + 3 * (n - 1) ** 2 / ((n - 2) * (n - 3)))
     means, sds, shares, likelihood = _two(x)
-    one = float(stats.norm.logpdf(x, x.mean(), x.std()).sum())
+    one = float(_log_normal(x, x.mean(), x.std()).sum())
     # Two parameters against five.
     gain = (2 * (likelihood - one) - 3 * np.log(n)) / n
     between = np.linspace(means[0], means[1], 200)
-    density = (shares * stats.norm.pdf(between[:, None], means, sds)).sum(axis=1)
+    density = (shares * np.exp(_log_normal(between[:, None], means, sds))).sum(axis=1)
     valley = density.min() / min(density[0], density[-1])
     return Modes(
         float(coefficient),
@@ -59,6 +58,24 @@ def two(found: Modes) -> bool:
     return found.bic_gain > 0 and found.valley < VALLEY
 
 
+def _shape(x: np.ndarray) -> tuple[float, float]:
+    """Skewness and excess kurtosis, corrected for the number of values."""
+    n, of_mean = len(x), x - x.mean()
+    variance = np.square(of_mean).mean()
+    skew = (of_mean**3).mean() / variance**1.5 * np.sqrt(n * (n - 1)) / (n - 2)
+    raw = (n * n - 1) * (of_mean**4).mean() / variance**2 - 3 * (n - 1) ** 2
+    return float(skew), float(raw / ((n - 2) * (n - 3)))
+
+
+# Not `scipy.stats`, which takes a job as long to import as all else that it does here.
+def _log_normal(
+    x: np.ndarray, mean: np.ndarray | np.floating[Any], sd: np.ndarray | np.floating[Any]
+) -> np.ndarray:
+    """Logarithm of normal densities."""
+    found: np.ndarray = -0.5 * ((x - mean) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi)
+    return found
+
+
 def _two(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     """Means, in ascending order, deviations, shares and likelihood of two normal distributions, by expectation
     maximisation from the halves."""
@@ -66,7 +83,7 @@ def _two(x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
     share = np.array([0.5, 0.5])
     mean, sd = np.quantile(x, [0.25, 0.75]), np.full(2, x.std() / 2)
     for _ in range(ITERATIONS):
-        log_p = stats.norm.logpdf(x[:, None], mean, sd) + np.log(share)
+        log_p = _log_normal(x[:, None], mean, sd) + np.log(share)
         total = np.logaddexp(*log_p.T)
         weight = np.exp(log_p - total[:, None])
         mass = weight.sum(axis=0).clip(1e-9)

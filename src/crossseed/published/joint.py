@@ -32,14 +32,16 @@ def minimise(weights: Terms, activations: Terms, sizes: np.ndarray, lam: float) 
         weights, activations: terms of the published objective.
         sizes: entries of every tensor, (tensors,).
     """
-    # Imported here: PyTorch, for its Adam.
+    # Imported here: PyTorch.
     import torch
+
+    from crossseed.adam import Adam
 
     cross_w, cross_a = (torch.from_numpy(terms.product) for terms in (weights, activations))
     constants = [float(terms.weight @ terms.constant) for terms in (weights, activations)]
     d = len(cross_w)
     free = torch.zeros(d, d, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.Adam([free], lr=LEARNING_RATE)
+    optimiser = Adam([free])
     still = torch.eye(d, dtype=torch.float64)
     looked: list[tuple[tuple[float, float], float, np.ndarray]] = []
     for step in range(STEPS + 1):
@@ -53,9 +55,7 @@ def minimise(weights: Terms, activations: Terms, sizes: np.ndarray, lam: float) 
             each = weights.each(found) / weights.weight
             measured = (float((each / sizes).max()), weights.error(found))
             looked.append((measured, float(loss.detach()), found))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        optimiser.step(torch.autograd.grad(loss, [free]), LEARNING_RATE)
     return Kept(
         min(looked, key=lambda state: state[0])[2], min(looked, key=lambda state: state[1])[2]
     )

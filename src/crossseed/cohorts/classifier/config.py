@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from crossseed.cohorts.base import FINAL, CohortConfig
+from crossseed.cohorts.base import FINAL
+from crossseed.cohorts.declared import CohortConfig
 from crossseed.cohorts.hub import sites
 from crossseed.cohorts.hub.config import MODEL_ID
 from crossseed.cohorts.text.cohort import block_flop

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from crossseed.adam import Adam
 from crossseed.cohorts.dyck import task
 from crossseed.cohorts.dyck.behaviour import SHARES
 from crossseed.cohorts.dyck.model import DyckTransformer
@@ -78,12 +79,10 @@ def teach(
         rng: draws them.
     """
     pupil.requires_grad_(True)
-    optimiser = torch.optim.Adam(pupil.parameters(), lr=TAUGHT_RATE)
+    optimiser = Adam(list(pupil.parameters()))
     names = list(SHARES)
     progress = Progress("taught", steps)
     for step in range(steps):
-        for group in optimiser.param_groups:
-            group["lr"] = TAUGHT_RATE * (1 - step / steps)
         which = names[int(rng.choice(len(names), p=list(SHARES.values())))]
         tokens = torch.from_numpy(task.sample(rng, rows, which, lengths)).long()
         scored = tokens != task.PAD
@@ -94,9 +93,8 @@ def teach(
             F.kl_div(logits[scored].log_softmax(-1), target, reduction="batchmean", log_target=True)
             for logits, target in zip(pupil(tokens), wanted, strict=True)
         ]
-        optimiser.zero_grad()
-        torch.stack(losses).sum().backward()
-        optimiser.step()
+        gradients = torch.autograd.grad(torch.stack(losses).sum(), optimiser.parameters)
+        optimiser.step(gradients, TAUGHT_RATE * (1 - step / steps))
         progress.update(step + 1)
     progress.close()
     pupil.requires_grad_(False)
