@@ -19,11 +19,12 @@ from matplotlib.figure import Figure
 
 from crossseed.drift import COMPARISONS
 from crossseed.report import constructive_figures as constructive
-from crossseed.report import interpret, joint_figures
+from crossseed.report import interpret
 from crossseed.report import intervention_figures as interventions
 from crossseed.report import rotation_figures as rotation
 from crossseed.report import stability_figures as stability
 from crossseed.report import tables as t
+from crossseed.report.joint import figures as joint_figures
 from crossseed.report.style import (
     AMBER,
     BLUE,
