@@ -14,7 +14,7 @@ import pandas as pd
 
 from crossseed import __version__, usage
 from crossseed.errors import UserError
-from crossseed.report import answer, figures
+from crossseed.report import answer, figures, models
 from crossseed.report import tables as t
 from crossseed.report.joint import glance, section
 from crossseed.store import write_text
@@ -313,8 +313,8 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
         claims=answer.claims(tables),
         joint=shared,
         glance=glance.of_run(tables),
-        quality=answer.quality(tables) if len(tables.quality) else [],
-        language_models=answer.language_models(tables) if len(tables.quality) else [],
+        quality=models.quality(tables) if len(tables.quality) else [],
+        language_models=models.language_models(tables) if len(tables.quality) else [],
         recipes=recipes(spec),
         checkpoint=next(iter(tables.dictionaries.checkpoint), None),
         times=stage_times(results, list(info)),

@@ -22,3 +22,8 @@ def spread(values: pd.Series) -> Spread | None:
     if values.empty:
         return None
     return Spread(float(values.median()), float(values.min()), float(values.max()))
+
+
+def percent(share: float) -> str:
+    """A share as whole per cent."""
+    return f"{100 * share:.0f} %"

@@ -21,7 +21,8 @@ from crossseed.metrics import Estimate, jackknife
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 from crossseed.stability import ITSELF, NULLS, RUNGS
-from crossseed.stability.study import LEAST_SEEDS, root
+from crossseed.stability.covariance import root
+from crossseed.stability.rows import LEAST_SEEDS
 
 DECODERS = (m.DEC, "pw_mcc", "mmcs")
 ENCODERS = (m.AGREE, m.DUAL, m.STRICT)
