@@ -42,10 +42,7 @@ def shuffled_seeds(run: RunConfig) -> list[str]:
 
 def seeded(run: RunConfig) -> list[str]:
     """Dictionaries that are trained from several seeds."""
-    chosen = run.stability.dictionaries if run.stability else []
-    return [
-        f"{name}-x{expansion}" for name in chosen for expansion in run.dictionaries[name].expansions
-    ]
+    return run.seeded_names()
 
 
 def trainings(run: RunConfig) -> list[tuple[str, list[str]]]:
