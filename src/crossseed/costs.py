@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crossseed import estimate, plan
-from crossseed.cohorts.base import SPLITS, CohortConfig
+from crossseed.cohorts.base import SPLITS
+from crossseed.cohorts.config import CohortConfig
 from crossseed.config.schema import RunConfig
 from crossseed.pages import between
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from crossseed import attribution, bars, plan, steering
 from crossseed.alignment import ladder
-from crossseed.cohorts.base import FORWARD_TOKENS, SPLITS, CohortConfig
+from crossseed.cohorts.base import FORWARD_TOKENS, SPLITS
+from crossseed.cohorts.config import CohortConfig
 from crossseed.config.schema import RunConfig
 from crossseed.features import BY_CONCEPT
 from crossseed.haar.sizes import sizes

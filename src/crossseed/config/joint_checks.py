@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from crossseed.cohorts.base import CohortConfig
+from crossseed.cohorts.config import CohortConfig
 from crossseed.config.joint import JointStudy
 
 if TYPE_CHECKING:

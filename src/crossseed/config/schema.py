@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from crossseed.cohorts.base import Checkpoint, Checkpoints
 from crossseed.cohorts.classifier.config import ClassifierCohort
+from crossseed.cohorts.config import Checkpoint, Checkpoints
 from crossseed.cohorts.dyck.config import DyckCohort
 from crossseed.cohorts.hub.config import HubCohort
 from crossseed.cohorts.neox.config import NeoxCohort

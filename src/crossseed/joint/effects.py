@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from crossseed.errors import UserError
-from crossseed.joint import evaluation
 from crossseed.joint.config import JointEvaluation
-from crossseed.joint.evaluation import Sides
+from crossseed.joint.sides import Sides, fired
+from crossseed.joint.universality import universality
 from crossseed.joint.upper import MODELS, Cache
 from crossseed.metrics import Estimate, jackknife
 
@@ -86,9 +86,9 @@ def chosen(
         scored: of `eval`, for r, which decides nothing. wanted: latents a class, at most.
     """
     about = config.model_copy(update={"resamples": 0, "shifts": 0})
-    universality = evaluation.universality(sides, scored, about)
+    agreement = universality(sides, scored, about)
     by_model = peaks(sides, fit)
-    live = np.all(evaluation.fired(sides, fit) >= config.active_tokens, axis=0)
+    live = np.all(fired(sides, fit) >= config.active_tokens, axis=0)
     found = []
     for number, label in enumerate(classes):
         own = fit.labels == number
@@ -100,9 +100,9 @@ def chosen(
         worse = np.where(live, tells.min(axis=0), -1.0)
         for latent in np.argsort(-worse, kind="stable")[:wanted]:
             if worse[latent] > 0.5:
-                r = float(universality.r_f[latent])
+                r = float(agreement.r_f[latent])
                 both = (float(tells[0, latent]), float(tells[1, latent]))
-                universal = bool(universality.active_f[latent]) and r >= config.threshold
+                universal = bool(agreement.active_f[latent]) and r >= config.threshold
                 found.append(Latent(label, int(latent), r, universal, both))
     return found
 

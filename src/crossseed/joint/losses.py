@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crossseed.joint.coder import Codes
 from crossseed.joint.config import JointTraining
-from crossseed.joint.model import Codes
 
 TERMS = ("kl", "ds", "local", "cross", "aux", "mutual")
 # Decoder rows whose cosines with all others are held at a time.

@@ -137,7 +137,7 @@ def rows_on_data(
     for part, among in _strata(live, density).items():
         values = m.summary(found, among, threshold)
         rows += [
-            row_of(f"{name}rows_on_data", values[name], part, n=int(among.sum()))
+            row_of(f"{name}_on_data", values[name], part, n=int(among.sum()))
             for name in (m.AGREE, m.DUAL, m.STRICT, "encoder_mcc")
         ]
     return rows
