@@ -20,6 +20,7 @@ import torch
 from pydantic import TypeAdapter
 from safetensors.torch import load_file
 
+from crossseed.atomic import move_into_place
 from crossseed.cohorts.base import CURVE_COLUMNS, FINAL, QUALITY_COLUMNS
 from crossseed.cohorts.classifier import baseline
 from crossseed.cohorts.classifier import tokenizer as tk
@@ -40,7 +41,7 @@ from crossseed.cohorts.hub.loading import weights_digest
 from crossseed.cohorts.neox import provenance
 from crossseed.progress import Progress
 from crossseed.resume import Resume
-from crossseed.store import file_digest, move_into_place, write_table
+from crossseed.store import file_digest, write_table
 
 if TYPE_CHECKING:
     from transformers import BertForSequenceClassification
