@@ -34,7 +34,7 @@ import numpy as np
 from crossseed import port
 from crossseed.alignment.maps import AffineMap
 from crossseed.cohorts.base import Concept, Subject, TokenSet, spread
-from crossseed.metrics import Estimate, estimate, resample_weights
+from crossseed.metrics import Estimate, estimate, resample_weights, unit_rows
 from crossseed.pairs import CELL
 from crossseed.progress import Progress
 from crossseed.seeding import generator
@@ -42,7 +42,6 @@ from crossseed.steering_vectors import (
     pinned_share,
     random_directions,
     shaped_directions,
-    unit_rows,
 )
 
 if TYPE_CHECKING:

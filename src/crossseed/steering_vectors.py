@@ -6,6 +6,7 @@ import numpy as np
 
 from crossseed.cohorts.base import FORWARD_TOKENS, Concept, Examples, Subject, batches
 from crossseed.errors import UserError
+from crossseed.metrics import unit_rows
 
 
 def class_mean(subject: Subject, site: str, examples: Examples) -> np.ndarray:
@@ -45,12 +46,6 @@ def shaped_directions(rng: np.random.Generator, n: int, covariance: np.ndarray) 
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.clip(values, 0, None))
     return unit_rows(rng.standard_normal((n, len(values))) @ root.T)
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    found: np.ndarray = vectors / np.where(length > 0, length, 1.0)
-    return found
 
 
 def pinned_share(v: np.ndarray, rows_nd: np.ndarray) -> tuple[float, int]:

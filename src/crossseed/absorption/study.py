@@ -15,8 +15,7 @@ from crossseed.absorption import probes as p
 from crossseed.absorption import words as w
 from crossseed.activations import SplitReader
 from crossseed.errors import UserError
-from crossseed.matching.criteria import unit
-from crossseed.metrics import Estimate, jackknife
+from crossseed.metrics import Estimate, jackknife, unit_rows
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 
@@ -184,7 +183,7 @@ def random_coder(like: Dictionary, k: int, *cell: object) -> m.Coder:
     of."""
     n, width = like.W_dec.shape
     rng = generator("absorption-random", *cell)
-    directions = unit(rng.standard_normal((n, width), dtype=np.float32))
+    directions = unit_rows(rng.standard_normal((n, width), dtype=np.float32))
 
     def encode(x_nd: np.ndarray) -> np.ndarray:
         h: np.ndarray = np.maximum((x_nd - like.b_dec) @ directions.T, 0)

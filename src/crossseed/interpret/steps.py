@@ -17,11 +17,12 @@ LEAST_LATENTS = 5
 SHUFFLES = 999
 # Latents are told apart by how often they fire: quarters of those scored.
 STRATA = 4
+# Of latents: their scores, in how many SAEs each is found, and by how often it fires its stratum, (latents,) each.
 Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
 
 
 def step(score: np.ndarray, found_in: np.ndarray, stratum: np.ndarray) -> float:
-    """Mean score of latents found in more than one SAE less that of those in one alone."""
+    """Mean score of latents found in more than one SAE less that of those in one alone; NaN without either. All (latents,)."""
     alone = found_in == 1
     if alone.all() or not alone.any():
         return float("nan")
@@ -29,7 +30,8 @@ def step(score: np.ndarray, found_in: np.ndarray, stratum: np.ndarray) -> float:
 
 
 def step_same_density(score: np.ndarray, found_in: np.ndarray, stratum: np.ndarray) -> float:
-    """The same between latents that fire about as often: least squares with a level for each quarter of density."""
+    """The same between latents that fire about as often: least squares with a level for each quarter of
+    density, (latents,) each; NaN where these do not tell the two apart."""
     shared = found_in > 1
     levels = stratum[:, None] == np.unique(stratum)
     design = np.column_stack([shared, levels]).astype(float)
@@ -38,7 +40,8 @@ def step_same_density(score: np.ndarray, found_in: np.ndarray, stratum: np.ndarr
 
 
 def slope(score: np.ndarray, found_in: np.ndarray, stratum: np.ndarray) -> float:
-    """Change of the score with every SAE more, among latents found in two or more."""
+    """Change of the score with every SAE more, among latents found in two or more, (latents,) each; NaN where all are in
+    equally many."""
     several = found_in > 1
     k = found_in[several] - found_in[several].mean() if several.any() else np.zeros(1)
     return float(k @ score[several] / (k @ k)) if (k @ k) > 0 else float("nan")
@@ -63,8 +66,8 @@ def _within(group: np.ndarray, values: np.ndarray, rng: np.random.Generator) -> 
 def exchanged(
     of: Statistic, found_in: np.ndarray, stratum: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """In how many SAEs latents are found, exchanged among those that a contrast takes for alike: where it is at equal
-    density those of one stratum, where it is among shared latents these alone."""
+    """In how many SAEs latents are found, exchanged among those that a contrast takes for alike: (latents,): where it
+    is at equal density those of one stratum, where it is among shared latents these alone."""
     if of is step_same_density:
         return _within(stratum, found_in, rng)
     return _within(found_in > 1, found_in, rng) if of is slope else rng.permutation(found_in)
@@ -78,7 +81,7 @@ def contrast(
     rng: np.random.Generator,
 ) -> tuple[Estimate, float, float]:
     """A contrast with its interval by leaving out one latent at a time, its mean where it is `exchanged` which latent is
-    found in how many SAEs, and how often that is as far from this mean."""
+    found in how many SAEs, and how often that is as far from this mean (a p); (latents,) each."""
     value = of(score, found_in, stratum)
     if not np.isfinite(value):
         return Estimate(value), float("nan"), float("nan")
@@ -95,6 +98,7 @@ def contrast(
 
 
 def mean_score(values: np.ndarray) -> Estimate:
+    """Mean of (latents,), with its interval by leaving out one at a time; of few latents without one."""
     n = len(values)
     if not n:
         return Estimate(float("nan"))

@@ -23,7 +23,7 @@ from crossseed.joint.config import JointEvaluation
 from crossseed.joint.sides import Sides, fired
 from crossseed.joint.universality import universality
 from crossseed.joint.upper import MODELS, Cache
-from crossseed.metrics import Estimate, jackknife
+from crossseed.metrics import Estimate, holm, jackknife
 
 if TYPE_CHECKING:
     from crossseed.counterfactuals import Item
@@ -46,6 +46,17 @@ class Latent(NamedTuple):
     universal: bool
     tells: tuple[float, float]
 
+    def columns(self) -> dict[str, Any]:
+        """What tables say of it."""
+        return {
+            "class": self.label,
+            "latent": self.latent,
+            "r": self.r,
+            "universal": int(self.universal),
+            "tells_a": self.tells[0],
+            "tells_b": self.tells[1],
+        }
+
 
 def peaks(sides: Sides, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
     """Largest activation of each latent in each example, of A and of B, (examples, latents)."""
@@ -61,7 +72,8 @@ def peaks(sides: Sides, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
 
 
 def areas(values_nf: np.ndarray, own_n: np.ndarray) -> np.ndarray:
-    """Area under the curve of each column, for the rows of a class against the others; 1/2 for constant ones."""
+    """Area under the curve of each column, (latents,), for the rows of a class, where `own_n` is true,
+    against the others; 1/2 for constant ones."""
     # Imported here: verbs that plan do without.
     from scipy.stats import rankdata
 
@@ -150,16 +162,6 @@ def sign_test(lower: int, higher: int) -> float:
     return min(1.0, 2 * tail)
 
 
-def holm(p_n: Sequence[float]) -> list[float]:
-    """Holm's correction of several p."""
-    order = np.argsort(p_n, kind="stable")
-    found, largest = [1.0] * len(p_n), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_n) - rank) * p_n[place]))
-        found[place] = largest
-    return found
-
-
 def over_groups(values_n: np.ndarray, group_n: np.ndarray) -> Estimate:
     """Mean over items, with its interval over groups of them; without one where there are fewer than three."""
     mean, groups = float(values_n.mean()), np.unique(group_n)
@@ -194,12 +196,7 @@ def summaries(latents: Sequence[Latent], rows: Sequence[Mapping[str, Any]]) -> l
         group_of = np.array([one["group"] for one in loud])
         groups = np.unique(group_of)
         row: dict[str, Any] = {
-            "class": label,
-            "latent": number,
-            "r": latent.r,
-            "universal": int(latent.universal),
-            "tells_a": latent.tells[0],
-            "tells_b": latent.tells[1],
+            **latent.columns(),
             "edit": edit,
             "after": after,
             "model": model,
@@ -220,7 +217,7 @@ def summaries(latents: Sequence[Latent], rows: Sequence[Mapping[str, Any]]) -> l
         found.append(row)
     for changes in (True, False):
         family = [row for row in found if (row["class"] != row["after"]) == changes]
-        for row, corrected in zip(family, holm([row["p"] for row in family]), strict=True):
+        for row, corrected in zip(family, holm([row["p"] for row in family]).tolist(), strict=True):
             row["p_holm"] = corrected
     return found
 
@@ -246,12 +243,7 @@ def contexts(
                 h = cache.h[side.model][row][positions].astype(np.float32)
                 at = int(side.codes(h)[:, latent.latent].argmax())
                 yield {
-                    "class": latent.label,
-                    "latent": latent.latent,
-                    "r": latent.r,
-                    "universal": int(latent.universal),
-                    "tells_a": latent.tells[0],
-                    "tells_b": latent.tells[1],
+                    **latent.columns(),
                     "model": name,
                     "rank": rank,
                     "peak": highest,

@@ -146,7 +146,7 @@ def _means(sums: FiringSums, weights: np.ndarray) -> np.ndarray:
 
 
 def shifted_product(a_nf: np.ndarray, b_nf: np.ndarray, by: int) -> np.ndarray:
-    """Σ over rows of a × b of `by` rows earlier, in a circle."""
+    """Σ over rows of a × b of `by` rows earlier, in a circle, (latents,), in float64."""
     later = np.einsum("nf,nf->f", a_nf[by:], b_nf[: len(b_nf) - by], dtype=np.float64)
     found: np.ndarray = later + np.einsum(
         "nf,nf->f", a_nf[:by], b_nf[len(b_nf) - by :], dtype=np.float64

@@ -12,22 +12,34 @@ BLOCK_ROWS = 8192
 
 def covariance_root(split: SplitReader) -> np.ndarray:
     """Symmetric square root of the covariance of a split's activations, (d, d)."""
-    total, squares = np.zeros(split.width), np.zeros((split.width, split.width))
+    sums = Sums(split.width)
     for _, rows, _ in unit_blocks(unit_starts(split.document_n), split.n_tokens, BLOCK_ROWS):
-        x = split.rows(rows)
-        total += x.sum(axis=0, dtype=np.float64)
-        squares += x.astype(np.float64).T @ x
-    return root(covariance_of(total, squares, split.n_tokens))
+        sums.add(split.rows(rows))
+    return sums.root()
 
 
-def covariance_of(total_d: np.ndarray, squares_dd: np.ndarray, n: int) -> np.ndarray:
-    mean = total_d / n
-    found: np.ndarray = squares_dd / n - np.outer(mean, mean)
-    return found
+class Sums:
+    """Sums over rows behind their covariance, in float64, of rows as wide as `width`."""
+
+    def __init__(self, width: int) -> None:
+        self.n = 0
+        self.total_d = np.zeros(width)
+        self.squares_dd = np.zeros((width, width))
+
+    def add(self, x_nd: np.ndarray) -> None:
+        """Adds some rows."""
+        self.n += len(x_nd)
+        self.total_d += x_nd.sum(axis=0, dtype=np.float64)
+        self.squares_dd += x_nd.astype(np.float64).T @ x_nd
+
+    def root(self) -> np.ndarray:
+        """Symmetric square root of the covariance, (d, d)."""
+        mean = self.total_d / self.n
+        return root(self.squares_dd / self.n - np.outer(mean, mean))
 
 
 def root(covariance: np.ndarray) -> np.ndarray:
-    """Symmetric square root, (d, d)."""
+    """Symmetric square root of a covariance, (d, d)."""
     values, vectors = np.linalg.eigh(covariance)
     found: np.ndarray = (vectors * np.sqrt(values.clip(0))) @ vectors.T
     return found

@@ -33,6 +33,7 @@ class Seed(NamedTuple):
 
     @property
     def live(self) -> np.ndarray:
+        """Which latents fire at all, (latents,)."""
         found: np.ndarray = self.density > 0
         return found
 
@@ -91,7 +92,7 @@ def rows_of_pair(
     """What two SAEs share: of all latents, of those of the first that fire, by how often they do, over thresholds.
 
     Args:
-        live: latents of the first that fire. density: how often.
+        live: which latents of the first fire, (latents,). density: on what share of tokens, (latents,).
     """
     parts = {"all": np.ones(len(live), dtype=bool), **_strata(live, density)}
     return _shares(found, parts, threshold) + _over_thresholds(found, live)
@@ -132,7 +133,8 @@ def _strata(live: np.ndarray, density: np.ndarray) -> dict[str, np.ndarray]:
 def rows_on_data(
     found: m.Compared, live: np.ndarray, density: np.ndarray, threshold: float
 ) -> list[Row]:
-    """What depends on encoders, as they are on data; of latents of the first SAE that fire."""
+    """What depends on encoders, as they are on data; of latents of the first SAE that fire. For the arguments see
+    `rows_of_pair`."""
     rows = []
     for part, among in _strata(live, density).items():
         values = m.summary(found, among, threshold)

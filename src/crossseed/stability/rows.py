@@ -26,6 +26,7 @@ def row_of(
     low: float = NONE,
     high: float = NONE,
 ) -> Row:
+    """A row of the study's table; of all pairs where no two SAEs are named."""
     return {
         "first": "",
         "second": "",
@@ -41,6 +42,7 @@ def row_of(
 
 
 def by_key(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
+    """Values of rows by quantity and part."""
     return {(row["quantity"], row["part"]): row["value"] for row in rows}
 
 
@@ -50,8 +52,10 @@ def interval_of(value: float, without_n: np.ndarray) -> Estimate:
 
 
 def median_of(values: np.ndarray) -> float:
+    """Median; NaN of nothing."""
     return float(np.median(values)) if len(values) else NONE
 
 
 def mean_of(values: np.ndarray) -> float:
+    """Mean over what is not NaN; NaN where nothing is."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

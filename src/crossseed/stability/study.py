@@ -12,7 +12,7 @@ from crossseed.errors import UserError
 from crossseed.matching import transport
 from crossseed.metrics import unit_blocks, unit_starts
 from crossseed.sae.dictionary import Dictionary
-from crossseed.stability.covariance import BLOCK_ROWS, covariance_of, root
+from crossseed.stability.covariance import BLOCK_ROWS, Sums
 from crossseed.stability.firing import ALL_PAIRS_UP_TO, Correlations
 from crossseed.stability.matched import both, random
 from crossseed.stability.pairwise import (
@@ -128,17 +128,16 @@ def _seeds(
     fired = np.zeros((len(found), n), dtype=np.int64)
     sums = Correlations(len(found), n) if n <= ALL_PAIRS_UP_TO else None
     starts = unit_starts(split.document_n)
-    total, squares = np.zeros(split.width), np.zeros((split.width, split.width))
+    covariance = Sums(split.width)
     for _, rows, _ in unit_blocks(starts, split.n_tokens, BLOCK_ROWS):
         x = split.rows(rows)
-        total += x.sum(axis=0, dtype=np.float64)
-        squares += x.astype(np.float64).T @ x
+        covariance.add(x)
         h = [dictionary.encode(x) for dictionary in found]
         fired += np.stack([np.count_nonzero(of, axis=0) for of in h])
         if sums is not None:
             sums.add(h)
     density = fired / split.n_tokens
-    on_data = root(covariance_of(total, squares, split.n_tokens))
+    on_data = covariance.root()
     seeds = [
         Seed(name, both(of.W_dec, of.W_enc, on_data), density[number])
         for number, (name, of) in enumerate(dictionaries.items())
