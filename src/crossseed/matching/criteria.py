@@ -91,7 +91,7 @@ def random_directions(rng: np.random.Generator, n: int, width: int) -> Direction
     """A dictionary of no model: independent directions of decoder and encoder. (With an encoder that is its decoder
     both matchings of two such dictionaries would be one, and `agree` 1.)"""
     drawn = (rng.standard_normal((n, width), dtype=np.float32) for _ in range(2))
-    return Directions(*map(unit, drawn))
+    return Directions(*map(unit_rows, drawn))
 
 
 def compare(first: Directions, second: Directions) -> Compared:
