@@ -62,6 +62,7 @@ def digest_of(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8, whole or not at all."""
     with writing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

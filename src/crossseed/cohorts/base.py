@@ -217,10 +217,11 @@ def module_of(kind: str, part: str) -> Any:
 
 
 def spread(n: int, wanted: int) -> np.ndarray:
-    """Numbers of `wanted` of n sequences, or of all, evenly spaced."""
+    """Numbers of `wanted` of n sequences, or of all, evenly spaced, (wanted,)."""
     return np.unique(np.linspace(0, n - 1, min(wanted, n)).astype(int))
 
 
 def batches(n: int, size: int) -> Iterator[slice]:
+    """Slices of n rows, `size` at a time."""
     for start in range(0, n, size):
         yield slice(start, min(n, start + size))

@@ -79,6 +79,7 @@ def _stage(
 
 
 def tokens_of(config: CohortConfig, *splits: str) -> int:
+    """Tokens of some splits, at most; 0 where none is known before."""
     return sum(config.most_tokens(split) or 0 for split in splits)
 
 
@@ -349,6 +350,7 @@ def padded(config: CohortConfig) -> int:
 
 
 def drift_stage(run: RunConfig, cohort: str) -> Stage:
+    """The drift study of one cohort: models read, maps fitted, dictionaries tried."""
     config, drift = run.cohorts[cohort], run.drift
     width, sites = config.width or 0, len(config.sites)
     drifting = [m for m in plan.drifting(run) if m.cohort == cohort]

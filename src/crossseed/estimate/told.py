@@ -37,6 +37,7 @@ def _hours(seconds: float) -> str:
 
 
 def size(n: float) -> str:
+    """Bytes in words."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
         if n >= size:
             return f"{n / size:.1f} {unit}"

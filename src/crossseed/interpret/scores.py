@@ -33,6 +33,7 @@ def _row(latent: Latent, scorer: str, quantity: str, value: float, null: float, 
 
 
 def explained_row(latent: Latent, scorer: str, text: str) -> Row:
+    """A line of the file of explanations."""
     return {
         "latent": latent.number,
         "found_in": latent.found_in,
@@ -51,6 +52,7 @@ def by_ngrams(
     words: Words,
     *cell: object,
 ) -> tuple[list[Row], list[Row]]:
+    """Scores by n-grams, with those by n-grams of shuffled tokens as null, and explanations of them."""
     null = ngrams.shuffled(every, generator("interpret-shuffle", *cell))
     rows, explanations = [], []
     progress = Progress("n-grams", len(chosen))

@@ -118,6 +118,7 @@ def step_row(
     n: int = 0,
     note: str = "",
 ) -> Row:
+    """A row of `STEP_COLUMNS`, without the cell's."""
     return {
         "scorer": scorer,
         "quantity": quantity,

@@ -36,6 +36,7 @@ def save(figure: Figure, stem: Path) -> None:
 
 
 def panels(n: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure of n panels side by side, with one scale."""
     sns.set_theme(style="ticks", rc=STYLE)
     figure = Figure(figsize=(1.0 + 4.9 * n, height), layout="constrained")
     axes = figure.subplots(1, n, sharey=True, squeeze=False)[0]

@@ -36,7 +36,7 @@ class Examples(NamedTuple):
     label_n: np.ndarray
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """Some sentences, padded to the longest of them."""
+        """Some sentences, by number, padded to the longest of them."""
         attend = self.encoded.attend_nt[rows]
         longest = int(attend.sum(axis=1).max())
         return Batch(
@@ -45,7 +45,8 @@ class Examples(NamedTuple):
 
 
 def order_of(rows: int, n: int, start: int, steps: int, *name: object) -> Iterator[np.ndarray]:
-    """Numbers of the sentences of the steps from `start` on: each epoch visits all, in an order of its own.
+    """Numbers of the sentences of the steps from `start` on: each epoch visits all, in an order of its
+    own; (rows,) a step, fewer in the last of an epoch.
 
     A pure function of (name, step).
     """

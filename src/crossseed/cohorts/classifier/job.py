@@ -52,6 +52,7 @@ class Job:
             self.log["quality"].append(dict(zip(QUALITY_COLUMNS, row, strict=True)))
 
     def save(self, stepper: Stepper, more: Mapping[str, np.ndarray]) -> None:
+        """Saves the state of `Stepper`, the log and more arrays, where a save is due."""
         if self.resume.due():
             self.resume.save(
                 {**stepper.tensors(), **more}, {**self.log, "loss_sum": stepper.loss_sum}

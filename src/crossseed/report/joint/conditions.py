@@ -53,6 +53,7 @@ def _fewer(name: str, by_measure: Mapping[str, Any]) -> list[str]:
 
 
 def same_row(rows: pd.DataFrame, condition: str, init: str, weight: float) -> pd.DataFrame:
+    """Rows of one condition, start and weight of the cross loss."""
     return rows[(rows.condition == condition) & (rows.init == init) & (rows.lambda_cross == weight)]
 
 

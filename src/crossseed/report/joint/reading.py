@@ -220,6 +220,7 @@ def baselines(rows: pd.DataFrame) -> list[str]:
 
 
 def behaviour(rows: pd.DataFrame) -> list[str]:
+    """How much accuracy models lose with the SAE in their passes."""
     said = []
     for name in ("1", "4", "5", "6"):
         change = value_of(rows, chosen(rows, name), "accuracy_change")

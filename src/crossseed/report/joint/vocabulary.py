@@ -86,12 +86,14 @@ def tops(rows: pd.DataFrame) -> dict[str, Column]:
 
 
 def at_site(table: pd.DataFrame, cohort: str, checkpoint: str, site: str) -> pd.DataFrame:
+    """Rows of a table that are of one cohort, checkpoint and site."""
     if table.empty:
         return table
     return table[(table.cohort == cohort) & (table.checkpoint == checkpoint) & (table.site == site)]
 
 
 def pairs_in_words(n: int) -> str:
+    """A number of pairs in words."""
     return f"{n} pair{'s' if n != 1 else ''}"
 
 
