@@ -67,6 +67,9 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+# --- tables -----------------------------------------------------------------------------
+
+
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """A CSV with exactly `columns`; floats in shortest form that reads back the same."""
     with writing(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as handle:
@@ -101,6 +104,9 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         if None in row or None in row.values():
             raise UserError(f"{path}: line {number} is cut short or too long; {REMEDY}")
     return rows
+
+
+# --- HDF5 -------------------------------------------------------------------------------
 
 
 class Header(NamedTuple):
@@ -240,6 +246,9 @@ def header(file: h5py.File) -> Header:
         version=attributes["version"],
         digest=attributes["digest"],
     )
+
+
+# --- safetensors ------------------------------------------------------------------------
 
 
 def write_tensors(
