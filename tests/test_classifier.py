@@ -28,8 +28,9 @@ from crossseed.cohorts.classifier import (
     upper,
 )
 from crossseed.cohorts.classifier import tokenizer as tk
-from crossseed.cohorts.classifier.config import NAMES, START, TOKENIZER_NAMES
+from crossseed.cohorts.classifier.config import START
 from crossseed.cohorts.classifier.grammar import WORD, Labelled
+from crossseed.cohorts.neox.config import NAMES, TOKENIZER_NAMES
 from crossseed.config.load import load_run
 from crossseed.errors import TrainingDiverged, UserError
 from crossseed.store import read_table

@@ -20,12 +20,10 @@ from crossseed.cohorts.classifier.settings import (
 )
 from crossseed.cohorts.config import CohortConfig
 from crossseed.cohorts.hub import sites
+from crossseed.cohorts.neox.config import NAMES, TOKENIZER_NAMES
 from crossseed.cohorts.text.cohort import block_flop
 from crossseed.layout import MODEL, TOKENIZER
 
-# What a transformers folder holds; tokenizers are saved beside the weights.
-TOKENIZER_NAMES = ("tokenizer.json", "tokenizer_config.json")
-NAMES = ("model.safetensors", "config.json", *TOKENIZER_NAMES)
 # The checkpoint before the first step of fine-tuning.
 START = "step0"
 # Rows of the embedding of BERT's own tokenizer, where a model's is not known.
