@@ -16,10 +16,21 @@ import yaml
 
 from crossseed import specs
 from crossseed.cohorts.base import DEVELOPMENT, FINAL, SPLITS
-from crossseed.cohorts.classifier import baseline, data, grammar, members, tokens, training, upper
+from crossseed.cohorts.classifier import (
+    baseline,
+    batches,
+    data,
+    grammar,
+    members,
+    stepping,
+    tokens,
+    training,
+    upper,
+)
 from crossseed.cohorts.classifier import tokenizer as tk
-from crossseed.cohorts.classifier.config import NAMES, START, TOKENIZER_NAMES
+from crossseed.cohorts.classifier.config import START
 from crossseed.cohorts.classifier.grammar import WORD, Labelled
+from crossseed.cohorts.neox.config import NAMES, TOKENIZER_NAMES
 from crossseed.config.load import load_run
 from crossseed.errors import TrainingDiverged, UserError
 from crossseed.store import read_table
@@ -508,7 +519,7 @@ def test_a_killed_job_goes_on_bit_exactly(home, seed42, tmp_path, monkeypatch, c
         pass
 
     taken = iter(range(1000))
-    step = training.Stepper.__call__
+    step = stepping.Stepper.__call__
     with monkeypatch.context() as patch:
         patch.setattr(training.Resume, "due", lambda self: True)
 
@@ -517,7 +528,7 @@ def test_a_killed_job_goes_on_bit_exactly(home, seed42, tmp_path, monkeypatch, c
                 raise Killed
             return step(self, *args)
 
-        patch.setattr(training.Stepper, "__call__", stopping)
+        patch.setattr(stepping.Stepper, "__call__", stopping)
         with pytest.raises(Killed):
             train(home, tmp_path)
     assert train(home, tmp_path) == seed42
@@ -569,7 +580,7 @@ def test_a_diverging_loss_stops_with_step_and_cell(home, tmp_path):
 
 
 def test_the_rate_rises_and_falls_as_published():
-    found = [training.rate(step, 100, 0.1, 2.0) for step in range(101)]
+    found = [stepping.rate(step, 100, 0.1, 2.0) for step in range(101)]
     assert found[0] == 0
     assert found[5] == 1
     assert found[10] == max(found) == 2
@@ -578,13 +589,13 @@ def test_the_rate_rises_and_falls_as_published():
 
 
 def test_sentences_come_once_an_epoch_in_an_order_of_seed_and_step():
-    whole = list(training.order_of(4, 10, 0, 7, "a"))
+    whole = list(batches.order_of(4, 10, 0, 7, "a"))
     assert [len(rows) for rows in whole] == [4, 4, 2, 4, 4, 2, 4]
     assert (
         sorted(np.concatenate(whole[:3])) == sorted(np.concatenate(whole[3:6])) == list(range(10))
     )
     for start in range(8):
-        rest = list(training.order_of(4, 10, start, 7, "a"))
+        rest = list(batches.order_of(4, 10, start, 7, "a"))
         assert all(np.array_equal(a, b) for a, b in zip(whole[start:], rest, strict=True))
 
 
@@ -593,9 +604,9 @@ def test_words_are_hidden_as_in_bert():
     shape = (400, 50)
     special = np.zeros(shape, bool)
     special[:, 0] = special[:, 30:] = True
-    batch = training.Batch(rng.integers(5, 100, shape), ~special, np.zeros(len(special)))
-    found = training.hidden(batch, special, 0.15, 4, 100, "x")
-    chosen = found.target != training.IGNORED
+    batch = batches.Batch(rng.integers(5, 100, shape), ~special, np.zeros(len(special)))
+    found = batches.hidden(batch, special, 0.15, 4, 100, "x")
+    chosen = found.target != batches.IGNORED
     assert not chosen[special].any()
     assert chosen[~special].mean() == pytest.approx(0.15, abs=0.01)
     assert np.array_equal(found.target[chosen], batch.tokens_nt[chosen])
@@ -604,8 +615,8 @@ def test_words_are_hidden_as_in_bert():
     kept = (found.tokens_nt[chosen] == batch.tokens_nt[chosen]).mean()
     assert kept == pytest.approx(0.1, abs=0.03)
     # However few words there are, one is hidden.
-    one = training.hidden(batch, special, 1e-9, 4, 100, "x")
-    assert (one.target != training.IGNORED).sum() == 1
+    one = batches.hidden(batch, special, 1e-9, 4, 100, "x")
+    assert (one.target != batches.IGNORED).sum() == 1
 
 
 def test_a_classifier_learns_an_order_that_counting_words_cannot(tmp_path):

@@ -80,9 +80,9 @@ def test_what_is_half_written_goes_with_a_job_that_is_asked_to_end(tmp_path):
     """As SLURM ends a job over its time, before it kills it."""
     script = (
         "import sys, time, pathlib\n"
-        "from crossseed import __main__, cli, store\n"
+        "from crossseed import __main__, atomic, cli\n"
         "def run(argv=None):\n"
-        "    with store.writing(pathlib.Path('t.csv')) as path:\n"
+        "    with atomic.writing(pathlib.Path('t.csv')) as path:\n"
         "        path.write_text('half')\n"
         "        print('ready', flush=True)\n"
         "        time.sleep(60)\n"

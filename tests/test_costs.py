@@ -8,6 +8,7 @@ import yaml
 
 from crossseed import cli, costs, estimate, plan
 from crossseed.config.load import load_files, load_run
+from crossseed.estimate import rates
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs/beyond-one-cluster.md"
@@ -65,7 +66,7 @@ def test_units_grow_as_they_say():
     assert costs._seconds("haar", small) == pytest.approx(25.1 / 20)
     assert math.isclose(costs._seconds("fits", large), 3.8)
     wide = next(iter(load_files(ROOT / "docs/hypothetical/pair-10b.yaml").cohorts.values()))
-    assert costs._seconds("fits", wide) == pytest.approx(estimate.FIT_SECONDS * 5**3)
+    assert costs._seconds("fits", wide) == pytest.approx(rates.FIT_SECONDS * 5**3)
     assert costs._seconds("null", wide) == pytest.approx((15.79 + 239.11) * 10**3)
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from crossseed import cli, estimate
 from crossseed.config.load import load_files, load_run
+from crossseed.estimate import rates
 from crossseed.haar import null
 
 ROOT = Path(__file__).parent.parent
@@ -118,9 +119,7 @@ def test_interventions_are_counted_by_hand(config):
 
 def test_null_draws_on_disk_are_as_estimated(tmp_path):
     null.write(tmp_path / "null.h5", null.draw(16, 2000), {"d": 16, "draws": 2000})
-    assert (tmp_path / "null.h5").stat().st_size == pytest.approx(
-        2000 * estimate.NULL_BYTES, rel=0.1
-    )
+    assert (tmp_path / "null.h5").stat().st_size == pytest.approx(2000 * rates.NULL_BYTES, rel=0.1)
 
 
 @pytest.mark.parametrize("dtype", ROW_BYTES)
@@ -169,14 +168,14 @@ def test_gpu_seconds_are_arithmetic_at_the_rate_and_a_start_a_job(config):
     # So many steps of so large a batch that arithmetic, not the least time a step, decides.
     config["cohorts"][NEOX]["training"] |= {"batch_rows": 10**7}
     train = stages(config)["train"]
-    start = estimate.GPU_START_SECONDS
-    assert train.flop / estimate.MODEL_RATE > start
+    start = rates.GPU_START_SECONDS
+    assert train.flop / rates.MODEL_RATE > start
     assert train.gpu_seconds == pytest.approx(
-        train.flop / estimate.MODEL_RATE + SEEDS * start, rel=1e-12
+        train.flop / rates.MODEL_RATE + SEEDS * start, rel=1e-12
     )
     config["cohorts"][NEOX]["training"] |= {"batch_rows": 1}
     train = stages(config)["train"]
-    least = SEEDS * 30 * estimate.MODEL_STEP_SECONDS
+    least = SEEDS * 30 * rates.MODEL_STEP_SECONDS
     assert train.gpu_seconds == pytest.approx(least + SEEDS * start, rel=1e-12)
     assert stages(config)["align"].gpu_seconds == 0
 
@@ -184,10 +183,10 @@ def test_gpu_seconds_are_arithmetic_at_the_rate_and_a_start_a_job(config):
 def test_drift_holds_the_gpu_while_maps_are_fitted(config):
     """The time of fits grows with the third power of the width, two a site and job."""
     found = stages(config)["drift"]
-    start = estimate.GPU_START_SECONDS
+    start = rates.GPU_START_SECONDS
     # Three seeds beside their references, two of them at two checkpoints beside the anchor.
-    fits = (3 + 4) * SITES * estimate.FIT_SECONDS * (WIDTH / 1024) ** 3
-    seconds = found.flop / estimate.MODEL_RATE + 6 * start + fits
+    fits = (3 + 4) * SITES * rates.FIT_SECONDS * (WIDTH / 1024) ** 3
+    seconds = found.flop / rates.MODEL_RATE + 6 * start + fits
     assert found.gpu_seconds == pytest.approx(seconds, rel=1e-12)
 
 
@@ -209,14 +208,14 @@ def test_memory_is_that_of_weights_and_sums():
     matrix = 8 * 5120**2
     assert cohort.loaded_bytes == weights
     assert 22e9 < weights < 28e9
-    block = 2 * estimate.BLOCK_TOKENS * 2 * 5120 * 4  # two sites, twice, float32
+    block = 2 * rates.BLOCK_TOKENS * 2 * 5120 * 4  # two sites, twice, float32
     alone = estimate.memory_mb(cohort, models=1)
-    assert alone == pytest.approx(estimate.BASE_MB + (weights + block) / 1e6, abs=1)
+    assert alone == pytest.approx(rates.BASE_MB + (weights + block) / 1e6, abs=1)
     drift = estimate.memory_mb(cohort, models=2, comparisons=2)
-    sums = 2 * 2 * estimate.DRIFT_MATRICES * matrix
-    fit = 3 * estimate.DRIFT_MATRICES * matrix
+    sums = 2 * 2 * rates.DRIFT_MATRICES * matrix
+    fit = 3 * rates.DRIFT_MATRICES * matrix
     loaded = 2 * (weights + block)
-    assert drift == pytest.approx(estimate.BASE_MB + (loaded + sums + fit) / 1e6, abs=1)
+    assert drift == pytest.approx(rates.BASE_MB + (loaded + sums + fit) / 1e6, abs=1)
 
 
 def test_published_sizes_of_a_shipped_config():

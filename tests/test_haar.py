@@ -11,6 +11,7 @@ from crossseed.alignment.maps import haar_orthogonal, procrustes
 from crossseed.errors import UserError
 from crossseed.haar import battery, cocycle, eigenangles, null, power, statistics, study
 from crossseed.haar.sizes import sizes
+from crossseed.metrics import holm
 from crossseed.published import iid_ks
 
 D = 64
@@ -235,7 +236,7 @@ def test_too_few_null_draws_are_refused():
 
 @given(some.lists(some.floats(0, 1, allow_subnormal=False), min_size=1, max_size=12))
 def test_holm_is_monotone_and_never_below_its_p(p):
-    corrected = battery.holm(p)
+    corrected = holm(p)
     assert (corrected >= np.array(p)).all()
     assert (corrected <= 1).all()
     order = np.argsort(p, kind="stable")
@@ -243,7 +244,8 @@ def test_holm_is_monotone_and_never_below_its_p(p):
 
 
 def test_holm_by_hand():
-    assert battery.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert list(holm([0.5, 0.9])) == [1.0, 1.0]
 
 
 def test_two_sided_counts_both_tails_and_is_never_zero():

@@ -26,9 +26,12 @@ from crossseed.interpret import (
     embeddings,
     explain,
     ngrams,
+    steps,
     study,
 )
 from crossseed.interpret import contexts as c
+from crossseed.interpret.latents import Latent, Settings
+from crossseed.interpret.scores import NO_EXPLANATION, NOT_REACHED
 from crossseed.report import interpret as report
 from crossseed.report import tables as t
 from crossseed.sae.dictionary import Dictionary
@@ -80,15 +83,15 @@ def dictionary(n):
     return Dictionary(eye, zero, eye, zero, cfg, "", MappingProxyType({}))
 
 
-SETTINGS = study.Settings(
+SETTINGS = Settings(
     latents=20, tokens=10**6, context=CONTEXT, train_examples=20, test_examples=50,
     least_windows=20, order=3, sides="left",
 )  # fmt: skip
 LATENTS = [
-    study.Latent(BIGRAM, 3, 0.01, 0, True),
-    study.Latent(UNIGRAM, 2, 0.08, 1, True),
-    study.Latent(NOISE, 1, 0.08, 2, False),
-    study.Latent(PARITY, 1, 0.04, 3, False),
+    Latent(BIGRAM, 3, 0.01, 0, True),
+    Latent(UNIGRAM, 2, 0.08, 1, True),
+    Latent(NOISE, 1, 0.08, 2, False),
+    Latent(PARITY, 1, 0.04, 3, False),
 ]
 
 
@@ -284,11 +287,11 @@ def test_the_planted_step_is_found_and_shuffled_classes_have_none():
     found_in = np.repeat([1, 2, 3, 4], 30)
     density = rng.integers(4, size=120)
     score = np.where(found_in > 1, 0.73, 0.65) + rng.normal(0, 0.06, 120)
-    value, null, p = study.contrast(study.step, score, found_in, density, rng)
+    value, null, p = steps.contrast(steps.step, score, found_in, density, rng)
     assert value.low < 0.08 < value.high
     assert abs(null) < 0.01
     assert p == pytest.approx(1 / 1000)
-    flat, _, p = study.contrast(study.slope, score, found_in, density, rng)
+    flat, _, p = steps.contrast(steps.slope, score, found_in, density, rng)
     assert flat.low < 0 < flat.high
     assert p > 0.01
 
@@ -299,18 +302,18 @@ def test_a_step_that_density_makes_is_gone_at_equal_density():
     # Shared latents are rarer, and rarer ones are told better; sharing itself does nothing.
     stratum = np.where(rng.random(160) < np.where(found_in > 1, 0.85, 0.15), 0, 1)
     score = 0.6 + 0.1 * (stratum == 0) + rng.normal(0, 0.03, 160)
-    assert study.step(score, found_in, stratum) > 0.05
-    value, _, p = study.contrast(study.step_same_density, score, found_in, stratum, rng)
+    assert steps.step(score, found_in, stratum) > 0.05
+    value, _, p = steps.contrast(steps.step_same_density, score, found_in, stratum, rng)
     assert value.low < 0 < value.high
     assert p > 0.05
-    assert np.isnan(study.step_same_density(score, found_in, found_in))
+    assert np.isnan(steps.step_same_density(score, found_in, found_in))
 
 
-@pytest.mark.parametrize("of", list(study.CONTRASTS))
+@pytest.mark.parametrize("of", list(steps.CONTRASTS))
 def test_contrasts_of_nothing_are_rarely_told(monkeypatch, of):
     """Sharing does nothing; rarer latents are told better, and are shared more often where that is accounted for, and
     shared ones are told better than others where only those in several SAEs are compared."""
-    monkeypatch.setattr(study, "SHUFFLES", 99)
+    monkeypatch.setattr(steps, "SHUFFLES", 99)
     rng = np.random.default_rng(10)
     held, told = [], []
     for _ in range(200):
@@ -321,7 +324,7 @@ def test_contrasts_of_nothing_are_rarely_told(monkeypatch, of):
             score += 0.2 * (stratum == 0)
         if of == "slope":
             score += 0.2 * (found_in > 1)
-        value, _, p = study.contrast(study.CONTRASTS[of], score, found_in, stratum, rng)
+        value, _, p = steps.contrast(steps.CONTRASTS[of], score, found_in, stratum, rng)
         if np.isfinite(value.value):
             held.append(value.low <= 0 <= value.high)
             told.append(p <= 0.05)
@@ -331,7 +334,7 @@ def test_contrasts_of_nothing_are_rarely_told(monkeypatch, of):
 
 
 def test_rows_over_latents_have_their_nulls_and_the_share_that_fires_enough():
-    found = studied(latents=[*LATENTS, study.Latent(2, 1, 1e-6, 2, False)._replace(number=4)])
+    found = studied(latents=[*LATENTS, Latent(2, 1, 1e-6, 2, False)._replace(number=4)])
     steps = {(r["scorer"], r["quantity"], r["part"]): r for r in found.steps}
     assert steps["", "often_enough", "1"]["value"] == pytest.approx(2 / 3)
     assert steps[NGRAM, DETECTION, "2"]["value"] >= 0.99
@@ -460,7 +463,7 @@ def test_an_endpoint_that_is_wrong_scores_nothing_and_one_that_babbles_is_not_sc
     server.mode = "garbage"
     by = by_latent(studied(("model", chat.endpoint("m")), settings=FEW).rows, "model")
     assert np.isnan(by[BIGRAM, DETECTION]["value"])
-    assert by[BIGRAM, DETECTION]["note"] == study.NO_EXPLANATION
+    assert by[BIGRAM, DETECTION]["note"] == NO_EXPLANATION
 
 
 def test_an_endpoint_that_fails_twice_is_asked_again(server):
@@ -482,11 +485,11 @@ def test_without_its_scorer_a_run_goes_on_and_says_so(server, mode, capsys):
     found = studied(("model", chat.endpoint("m")), settings=FEW)
     by = by_latent(found.rows, "model")
     assert all(np.isnan(row["value"]) and np.isnan(row["null"]) for row in by.values())
-    assert all(row["note"].startswith(study.NOT_REACHED) for row in by.values())
+    assert all(row["note"].startswith(NOT_REACHED) for row in by.values())
     assert by_latent(found.rows)[BIGRAM, DETECTION]["value"] >= 0.9
     steps = {(r["scorer"], r["quantity"], r["part"]): r for r in found.steps}
     assert np.isnan(steps["model", DETECTION, "step"]["value"])
-    assert steps["model", DETECTION, "step"]["note"].startswith(study.NOT_REACHED)
+    assert steps["model", DETECTION, "step"]["note"].startswith(NOT_REACHED)
     # A wrong key is not tried again; neither it nor the address is told.
     said = capsys.readouterr().out + json.dumps(found.rows)
     assert "the scores by n-grams stand" in said
@@ -510,7 +513,7 @@ def test_a_scorer_that_is_lost_midway_keeps_what_it_said(server):
     rows = [r for r in studied(("model", model), settings=FEW).rows if r["scorer"] == "model"]
     told = [row for row in rows if np.isfinite(row["value"])]
     assert len(told) == 2
-    assert all(row["note"].startswith(study.NOT_REACHED) for row in rows if row not in told)
+    assert all(row["note"].startswith(NOT_REACHED) for row in rows if row not in told)
 
 
 def test_a_killed_job_asks_nothing_twice(server, tmp_path):
@@ -589,7 +592,7 @@ def test_a_local_model_is_asked_greedily(tiny, monkeypatch):
     found = studied(("local tiny", model), settings=FEW)
     by = by_latent(found.rows, "local tiny")
     # Random weights follow no form; the table says so.
-    assert {row["note"] for row in by.values()} == {study.NO_EXPLANATION}
+    assert {row["note"] for row in by.values()} == {NO_EXPLANATION}
     with pytest.raises(UserError, match=r"do not fit into the 256 of its context"):
         chat.Local(str(tiny / "short"), "cpu").ask("word " * 400)
     with pytest.raises(UserError, match=r"stability\.interpret\.model.*no causal language model"):
@@ -621,8 +624,8 @@ def test_partners_are_alike_where_they_are_shared():
     # The second SAE is the first one; latents 6 and 7 have each other as partner.
     latents = [
         *LATENTS[:2],
-        study.Latent(6, 1, 0.08, 7, False),
-        study.Latent(7, 1, 0.08, 6, False),
+        Latent(6, 1, 0.08, 7, False),
+        Latent(7, 1, 0.08, 6, False),
     ]
     rows = {
         row["part"]: row
@@ -724,7 +727,7 @@ def test_the_page_has_the_published_scores_beside_and_says_what_was_not_reached(
     assert last["cells"][0]["value"] == "0.648"
     assert any("openai m: scorer not reached" in sentence for sentence in found["sentences"])
     unreached = next(row for row in found["rows"] if row["scorer"].startswith("openai m"))
-    assert unreached["cells"][0] == {"value": "–", "more": study.NOT_REACHED}
+    assert unreached["cells"][0] == {"value": "–", "more": NOT_REACHED}
     figure = report.by_sharing(tables, {"toy": {}})
     assert len(figure.axes) == 2
     assert report.of_cohort(tables, "another") == {}

@@ -19,23 +19,32 @@ from crossseed.alignment.maps import AffineMap, haar_orthogonal, identity
 from crossseed.cohorts.base import Scored
 from crossseed.errors import TrainingDiverged, UserError
 from crossseed.joint import cache as caches
-from crossseed.joint import (
-    effects,
-    evaluation,
-    fits,
-    losses,
-    maps,
-    model,
-    nulls,
-    samplesize,
-    training,
-)
+from crossseed.joint import coder, effects, fits, losses, maps, model, nulls, samplesize, training
 from crossseed.joint.arms import Arm
+from crossseed.joint.behaviour import behaviour, behaviour_rows, side_by_side
+from crossseed.joint.coder import Codes
 from crossseed.joint.conditions import of_condition
 from crossseed.joint.config import JointEvaluation, JointTraining
+from crossseed.joint.geometry import (
+    geometry,
+    mean_absolute_cosine,
+    projection,
+    random_absolute_cosine,
+)
 from crossseed.joint.maps import Pairs
-from crossseed.joint.model import Codes, JointSAE
+from crossseed.joint.model import JointSAE
+from crossseed.joint.sides import (
+    Pairing,
+    Side,
+    blocks,
+    condition_sides,
+    correlations,
+    decoders,
+    joint_sides,
+    matched,
+)
 from crossseed.joint.tables import CELL, HALF_COLUMNS, SIZE_COLUMNS, TEST_COLUMNS
+from crossseed.joint.universality import shifted_product, universality
 from crossseed.joint.upper import Cache
 from crossseed.resume import Resume
 
@@ -478,8 +487,8 @@ def trained(cache, tmp_path_factory):
 
 def test_the_rotation_is_what_makes_latents_universal(trained, held_out):
     found = {
-        condition: evaluation.universality(
-            evaluation.joint_sides(model.of_arrays(config, one.arrays)), held_out, MEASURE, "t"
+        condition: universality(
+            joint_sides(model.of_arrays(config, one.arrays)), held_out, MEASURE, "t"
         )
         for condition, (config, one) in trained.items()
     }
@@ -504,9 +513,9 @@ def test_training_explains_and_keeps_the_behaviour(trained, held_out):
     assert losses_of[-1] < 0.3 * losses_of[0]
     start = JointSAE(config, WIDTH, identity(WIDTH))
     sae = model.of_arrays(config, one.arrays)
-    found = evaluation.behaviour(sae, TWINS, held_out)
-    rows = evaluation.behaviour_rows(found, MEASURE, "t")
-    before = evaluation.behaviour_rows(evaluation.behaviour(start, TWINS, held_out), MEASURE, "t")
+    found = behaviour(sae, TWINS, held_out)
+    rows = behaviour_rows(found, MEASURE, "t")
+    before = behaviour_rows(behaviour(start, TWINS, held_out), MEASURE, "t")
     assert rows["fvu"].value < 0.3 < before["fvu"].value
     assert rows["kl"].value < before["kl"].value / 5
     assert rows["l0"].value <= config.k
@@ -514,11 +523,11 @@ def test_training_explains_and_keeps_the_behaviour(trained, held_out):
     assert rows["accuracy_change"].value == pytest.approx(100 - rows["accuracy_hijacked"].value)
     # Twins behave alike: both columns are one, up to rounding.
     assert np.allclose(found.kl_em[:, 0], found.kl_em[:, 1], atol=1e-4)
-    again = evaluation.behaviour_rows(found, MEASURE, "t", independent=found)
+    again = behaviour_rows(found, MEASURE, "t", independent=found)
     assert again["accuracy_change_from_independent"].value == 0
     with pytest.raises(UserError, match="measure both on the same split"):
         few = found._replace(hijacked_em=found.hijacked_em[1:])
-        evaluation.behaviour_rows(found, MEASURE, "t", independent=few)
+        behaviour_rows(found, MEASURE, "t", independent=few)
 
 
 def test_the_cross_loss_is_lower_where_it_is_trained(cache, tmp_path):
@@ -681,14 +690,14 @@ def test_crosscoders_keep_k_on_average_and_use_a_threshold(cache, held_out, tmp_
     carried = maps.true(pairs_of(cache))
     one = fitted(config, cache, carried, tmp_path)
     sae = model.of_arrays(config, one.arrays)
-    rows = evaluation.behaviour_rows(evaluation.behaviour(sae, TWINS, held_out), MEASURE, "t")
+    rows = behaviour_rows(behaviour(sae, TWINS, held_out), MEASURE, "t")
     assert 0.6 * config.k < rows["l0"].value < 1.6 * config.k
     assert rows["fvu"].value < 0.5
     # Concatenated decoder columns have length 1, so that models share it.
     norms = np.linalg.norm(np.split(sae.coders[0].decoder().detach().numpy(), 2, axis=1), axis=2)
     assert np.allclose(np.square(norms).sum(axis=0), 1, atol=1e-5)
     # Encoded from one model alone, latents that were learnt on both agree a little, which chance does not.
-    found = evaluation.universality(evaluation.joint_sides(sae), held_out, MEASURE, "t")
+    found = universality(joint_sides(sae), held_out, MEASURE, "t")
     assert found.measured["mean_r"].estimate.low > 0.05
     assert abs(found.measured["mean_r"].null) < 0.02
 
@@ -711,7 +720,7 @@ def test_universal_saes_decode_each_model_from_either_code(cache, held_out, tmp_
     config = settings(kind="universal", lambda_cross=0.0, init="distinct", epochs=24, lr=1e-2)
     one = fitted(config, cache, identity(WIDTH), tmp_path)
     sae = model.of_arrays(config, one.arrays)
-    found = evaluation.universality(evaluation.joint_sides(sae), held_out, MEASURE, "t")
+    found = universality(joint_sides(sae), held_out, MEASURE, "t")
     assert found.measured["universal_share"].estimate.value > 0.5
     assert found.measured["universal_share"].null < 0.05
 
@@ -736,15 +745,15 @@ def test_independent_saes_agree_after_matching_or_transfer_alone(independent, ca
     carried = maps.true(pairs_of(cache))
 
     def share(condition, pairing=None, pooled=False, null=False):
-        sides = evaluation.condition_sides(condition, a, b, carried)
-        found = evaluation.universality(
+        sides = condition_sides(condition, a, b, carried)
+        found = universality(
             sides, held_out, MEASURE, "t", pairing=pairing, pooled=pooled
         ).measured["universal_share"]
         return found.null if null else found.estimate.value
 
     def pairing(condition, on):
-        sides = evaluation.condition_sides(condition, a, b, carried)
-        return evaluation.matched(evaluation.correlations(sides, on))
+        sides = condition_sides(condition, a, b, carried)
+        return matched(correlations(sides, on))
 
     by_index = share("1")
     by_matching = share("2", pairing("2", cache))
@@ -759,12 +768,10 @@ def test_independent_saes_agree_after_matching_or_transfer_alone(independent, ca
     assert share("3", pairing("3", cache)) < by_matching
     assert 0 <= share("2", pairing("2", cache), pooled=True) <= 1
     with pytest.raises(UserError, match="condition 5 has no independent SAEs"):
-        evaluation.condition_sides("5", a, b, carried)
-    both = evaluation.side_by_side(
-        *(evaluation.behaviour(one, TWINS, held_out) for one in independent)
-    )
+        condition_sides("5", a, b, carried)
+    both = side_by_side(*(behaviour(one, TWINS, held_out) for one in independent))
     assert both.kl_em.shape == (len(held_out), 2)
-    assert evaluation.behaviour_rows(both, MEASURE, "t")["fvu"].value < 0.4
+    assert behaviour_rows(both, MEASURE, "t")["fvu"].value < 0.4
 
 
 def test_unrelated_models_share_nothing_whatever_w(tmp_path):
@@ -775,7 +782,7 @@ def test_unrelated_models_share_nothing_whatever_w(tmp_path):
     carried = maps.true(cache.pairs(np.arange(200)))
     one = fitted(settings(), cache, carried, tmp_path, uppers=uppers)
     sae = model.of_arrays(settings(), one.arrays)
-    found = evaluation.universality(evaluation.joint_sides(sae), cache, MEASURE, "t")
+    found = universality(joint_sides(sae), cache, MEASURE, "t")
     assert found.measured["universal"].estimate.value == 0
     assert found.measured["active"].estimate.value > 20
     live = found.active_f
@@ -820,13 +827,13 @@ def test_correlations_in_blocks_are_those_of_all_tokens(monkeypatch):
     a[:, 0] = b[:, 0] = b[:, 1] = 0
     a[9:, 2] = 0
     a[:, 3] = b[:, 3] = 1
-    sides = tuple(evaluation.Side(Fixed(x), m) for m, x in enumerate((a, b)))
+    sides = tuple(Side(Fixed(x), m) for m, x in enumerate((a, b)))
     cache = numbered(40, 5)
     partner = rng.permutation(n_latents)
     for tokens in (7, 4096):
-        monkeypatch.setattr(evaluation.blocks, "__defaults__", (False, tokens, False))
-        for pairing in (None, evaluation.Pairing(partner, partner)):
-            found = evaluation.universality(sides, cache, MEASURE, "t", pairing=pairing)
+        monkeypatch.setattr(blocks, "__defaults__", (False, tokens, False))
+        for pairing in (None, Pairing(partner, partner)):
+            found = universality(sides, cache, MEASURE, "t", pairing=pairing)
             own = b if pairing is None else b[:, partner]
             with np.errstate(invalid="ignore", divide="ignore"):
                 wanted = [np.corrcoef(a[:, i], own[:, i])[0, 1] for i in range(n_latents)]
@@ -844,13 +851,13 @@ def test_correlations_in_blocks_are_those_of_all_tokens(monkeypatch):
             assert values["top10_r"] == pytest.approx(top, abs=1e-6)
             assert found.used == {"top10_r": min(10, n_active), "top100_r": n_active}
             assert found.n_rows == n_tokens
-    pooled = evaluation.universality(sides, cache, MEASURE, "t", pooled=True)
+    pooled = universality(sides, cache, MEASURE, "t", pooled=True)
     means = [x.reshape(40, 5, n_latents).mean(axis=1) for x in (a, b)]
     assert pooled.r_f[5] == pytest.approx(
         np.corrcoef(means[0][:, 5], means[1][:, 5])[0, 1], abs=1e-6
     )
     assert pooled.n_rows == 40
-    product = evaluation._shifted_product(a, b, 31)
+    product = shifted_product(a, b, 31)
     assert np.allclose(product, (a * np.roll(b, 31, axis=0)).sum(axis=0), atol=1e-4)
 
 
@@ -858,8 +865,8 @@ def test_a_null_of_latents_that_share_their_density(monkeypatch):
     """Planted: latents fire independently, as densely as can be; the null says what they have, and so does r."""
     rng = np.random.default_rng(9)
     a, b = ((rng.random((3000, 40)) < 0.3).astype(np.float32) for _ in range(2))
-    sides = tuple(evaluation.Side(Fixed(x), m) for m, x in enumerate((a, b)))
-    found = evaluation.universality(sides, numbered(300, 10), MEASURE, "t")
+    sides = tuple(Side(Fixed(x), m) for m, x in enumerate((a, b)))
+    found = universality(sides, numbered(300, 10), MEASURE, "t")
     low, high = found.measured["mean_r"].estimate[1:]
     assert low <= 0 <= high
     assert abs(found.measured["mean_r"].null) < 0.02
@@ -875,11 +882,11 @@ def test_matching_in_sample_makes_correlations_of_nothing():
     def sides(same=0):
         a, b = ((rng.random((400, 60)) < 0.2).astype(np.float32) for _ in range(2))
         b[:, :same] = a[:, :same][:, ::-1]
-        return tuple(evaluation.Side(Fixed(x), m) for m, x in enumerate((a, b)))
+        return tuple(Side(Fixed(x), m) for m, x in enumerate((a, b)))
 
     def measured(scored, on, pooled=False):
-        pairing = evaluation.matched(evaluation.correlations(on, cache))
-        found = evaluation.universality(scored, cache, MEASURE, "t", pairing=pairing, pooled=pooled)
+        pairing = matched(correlations(on, cache))
+        found = universality(scored, cache, MEASURE, "t", pairing=pairing, pooled=pooled)
         assert found.null_r_sf.shape == (1, 60)
         return found.measured
 
@@ -904,26 +911,22 @@ def test_matching_in_sample_makes_correlations_of_nothing():
 def test_geometry_has_its_floor(trained):
     config, one = trained["6"]
     sae = model.of_arrays(config, one.arrays)
-    unit = evaluation.decoders(evaluation.joint_sides(sae))
-    found = evaluation.geometry(unit)
+    unit = decoders(joint_sides(sae))
+    found = geometry(unit)
     assert found["cosine_random"] == pytest.approx(0.2, abs=0.01)
     assert 0.1 < found["cosine"] < 0.4
     few = np.arange(sae.n_latents) < 2
     rows = sae.decoder_of(0)[:2]
-    assert evaluation.geometry(unit, few)["cosine"] == pytest.approx(
-        abs(rows[0] @ rows[1]), abs=1e-6
-    )
+    assert geometry(unit, few)["cosine"] == pytest.approx(abs(rows[0] @ rows[1]), abs=1e-6)
     rng = np.random.default_rng(11)
     rows = rng.standard_normal((2000, 24))
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    assert evaluation.mean_absolute_cosine(rows) == pytest.approx(
-        evaluation.random_absolute_cosine(24), rel=0.01
-    )
-    assert evaluation.random_absolute_cosine(1) == pytest.approx(1)
-    assert math.isnan(evaluation.mean_absolute_cosine(rows[:1]))
+    assert mean_absolute_cosine(rows) == pytest.approx(random_absolute_cosine(24), rel=0.01)
+    assert random_absolute_cosine(1) == pytest.approx(1)
+    assert math.isnan(mean_absolute_cosine(rows[:1]))
     axes = haar_orthogonal(rng, 24)[:2]
     planar = rng.standard_normal((50, 2)) * [3, 1] @ axes
-    found = evaluation.projection(planar)
+    found = projection(planar)
     assert sum(found.shares) == pytest.approx(1)
     centred = planar - planar.mean(axis=0)
     assert np.allclose(np.linalg.norm(found.coordinates, axis=1), np.linalg.norm(centred, axis=1))
@@ -1138,7 +1141,7 @@ def test_latents_are_chosen_without_a_look_at_what_is_scored(monkeypatch):
     codes = (rng.random((800, 3)) < 0.3).astype(np.float32)
     codes[:400, 0] = np.repeat(labels == 0, 10)
     codes[400:, 0] = 0
-    sides = tuple(evaluation.Side(Fixed(codes), m) for m in (0, 1))
+    sides = tuple(Side(Fixed(codes), m) for m in (0, 1))
     first, *_ = effects.chosen(sides, fit, scored, ["x", "y"], 1, MEASURE)
     assert (first.label, first.latent, first.universal) == ("x", 0, False)
     assert first.tells == (1, 1)
@@ -1198,7 +1201,7 @@ def test_defaults_are_the_published_settings():
     assert config.expansion * 768 == 6144
     sizes = [6144 * 768 + 6144, 768 * 6144 + 768]
     assert sum(sizes) == 9_444_096
-    arrays = model.initial_arrays(8, 64, 42)
+    arrays = coder.initial_arrays(8, 64, 42)
     assert sum(x.size for x in arrays.values()) == 2 * 8 * 64 + 64 + 8
     assert np.allclose(arrays["W_dec"].T @ arrays["W_dec"], np.eye(8), atol=1e-5)
     one, name = of_condition(config, "4")
@@ -1222,9 +1225,9 @@ def test_caches_refuse_what_cannot_be_scored(cache):
         changed(mask=cache.mask & False)
     alone = changed(special=cache.mask)
     config = settings(special_tokens=False)
-    sides = evaluation.joint_sides(JointSAE(config, WIDTH, identity(WIDTH)))
+    sides = joint_sides(JointSAE(config, WIDTH, identity(WIDTH)))
     with pytest.raises(UserError, match="nothing but special tokens"):
-        next(evaluation.blocks(sides, alone))
+        next(blocks(sides, alone))
 
 
 def test_what_cannot_be_read_is_said_with_its_file_and_split(cache):
@@ -1242,7 +1245,7 @@ def test_what_cannot_be_read_is_said_with_its_file_and_split(cache):
     alone = changed(special=cache.mask)
     sae = JointSAE(settings(special_tokens=False), WIDTH, identity(WIDTH))
     with pytest.raises(UserError, match=f"{where}: an example has nothing but special"):
-        next(evaluation.blocks(evaluation.joint_sides(sae), alone))
+        next(blocks(joint_sides(sae), alone))
     broken = changed(h=(cache.h[0] * np.nan, cache.h[1]))
     for tokens in (broken.coded_tokens(True), broken.pairs(np.arange(9))):
         with pytest.raises(UserError, match=f"{where}: activations that W is fitted on are not"):
@@ -1274,8 +1277,8 @@ def test_half_precision_trains_as_well(cache, held_out, tmp_path):
         one = fitted(config, cache, maps.true(pairs_of(cache)), tmp_path)
         assert one.arrays["W_enc/0"].dtype == np.float32
         sae = model.of_arrays(config, one.arrays)
-        found = evaluation.behaviour(sae, TWINS, held_out)
-        fvu[precision] = evaluation.behaviour_rows(found, MEASURE, "t")["fvu"].value
+        found = behaviour(sae, TWINS, held_out)
+        fvu[precision] = behaviour_rows(found, MEASURE, "t")["fvu"].value
     assert fvu["bf16-mixed"] == pytest.approx(fvu["float32"], rel=0.1)
     assert fvu["bf16-mixed"] != fvu["float32"]
 

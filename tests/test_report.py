@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from crossseed.report import answer, figures
+from crossseed.report import figures, transfer
 from crossseed.report import tables as t
-from crossseed.report.answer import Spread
+from crossseed.report.spreads import Spread
 
 
 def at(value):
@@ -25,19 +25,19 @@ EV = {
 
 
 def test_a_gain_that_noise_also_has_is_called_no_evidence():
-    text = " ".join(answer.reconstruction(EV))
+    text = " ".join(transfer.reconstruction(EV))
     assert "no evidence of shared features" in text
     assert "Gaussian noise with the target's mean and covariance" in text
 
 
 def test_a_gain_beyond_every_control_is_called_that():
-    text = " ".join(answer.reconstruction({**EV, "gaussian": at(0.3)}))
+    text = " ".join(transfer.reconstruction({**EV, "gaussian": at(0.3)}))
     assert "no evidence" not in text
     assert "0.22 less than the Procrustes arm" in text
 
 
 def test_no_gain_is_called_none():
-    text = " ".join(answer.reconstruction({**EV, "raw": at(0.91)}))
+    text = " ".join(transfer.reconstruction({**EV, "raw": at(0.91)}))
     assert "gains nothing noticeable" in text
 
 
@@ -48,7 +48,7 @@ def test_no_gain_is_called_none():
 def test_features_are_judged_against_the_best_control(rotated, said):
     firing = {"raw": at(0.05), "shuffled": at(0.1), "random": at(0.02), "procrustes": at(rotated)}
     alignment = {"procrustes": at(0.7), "shuffled": at(-0.2)}
-    assert said in " ".join(answer.features(firing, {"procrustes": at(0.4)}, alignment))
+    assert said in " ".join(transfer.features(firing, {"procrustes": at(0.4)}, alignment))
 
 
 def cosine_tables(independent):
@@ -91,10 +91,10 @@ def cosine_tables(independent):
 
 
 def test_the_published_cosine_is_explained_only_where_independent_starts_fall_to_the_floor():
-    floor = " ".join(answer.decoder_cosines(cosine_tables(0.38), "c", "v"))
+    floor = " ".join(transfer.decoder_cosines(cosine_tables(0.38), "c", "v"))
     assert "did not leave a common start" in floor
     assert "0.95" in floor
-    above = " ".join(answer.decoder_cosines(cosine_tables(0.8), "c", "v"))
+    above = " ".join(transfer.decoder_cosines(cosine_tables(0.8), "c", "v"))
     assert "not explained by the initialisation alone" in above
 
 

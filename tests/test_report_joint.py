@@ -8,8 +8,10 @@ import pytest
 
 from crossseed.joint import pooled
 from crossseed.joint import tables as columns
-from crossseed.report import figures, joint, joint_figures, joint_glance, page
+from crossseed.report import figures, page
 from crossseed.report import tables as t
+from crossseed.report.joint import edits, glance, section, sizes, vocabulary
+from crossseed.report.joint import figures as joint_figures
 from crossseed.tables import COLUMNS
 
 SITE = "blocks.2.hook_normalized_resid_post"
@@ -251,7 +253,7 @@ def sentences(found, place=0):
 
 
 def test_what_each_step_adds_is_told_apart(tables):
-    text = sentences(joint.of_run(tables, COHORTS))
+    text = sentences(section.of_run(tables, COHORTS))
     assert (
         "16.0 % for SAEs trained apart and matched with starts of their own, 45.0 % for one SAE without a map"
         in text
@@ -268,7 +270,7 @@ def test_what_each_step_adds_is_told_apart(tables):
 
 
 def test_the_page_opens_with_conditions_and_what_lies_between_them(tables):
-    found = joint_glance.of_run(tables)
+    found = glance.of_run(tables)
     assert [row["label"].split(", ")[-1] for row in found["rows"]] == ["finetune", "pretrain"]
     # Matched on other sentences than those scored, from starts of their own.
     values = dict(zip(found["heads"], found["rows"][0]["cells"], strict=True))
@@ -283,16 +285,16 @@ def test_the_page_opens_with_conditions_and_what_lies_between_them(tables):
 
 def test_a_step_that_adds_nothing_is_not_called_the_largest(tmp_path):
     flat = dict.fromkeys(SHARES, 0.2)
-    found = joint.of_run(written(tmp_path / "tables", planted(shares=flat)), COHORTS)
+    found = section.of_run(written(tmp_path / "tables", planted(shares=flat)), COHORTS)
     assert " in all," not in sentences(found)
 
 
 def test_one_pair_has_intervals_over_texts_and_no_deviation(tmp_path):
-    found = joint.of_run(written(tmp_path / "tables", planted(PAIRS[:1])), COHORTS)
+    found = section.of_run(written(tmp_path / "tables", planted(PAIRS[:1])), COHORTS)
     part = found["cohorts"][0]["parts"][0]
     assert part["pairs"] == 1
     (_, rows), *_ = part["tables"]
-    (row,) = [row for row in rows if row["label"] == joint.WORDS["5"]]
+    (row,) = [row for row in rows if row["label"] == vocabulary.WORDS["5"]]
     share = row["cells"][part["heads"].index("of active ones, %")]
     assert "±" not in share["value"]
     assert share["more"].startswith("49.")
@@ -300,24 +302,26 @@ def test_one_pair_has_intervals_over_texts_and_no_deviation(tmp_path):
 
 
 def test_the_table_has_every_condition_start_and_matching(tables):
-    part = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]
+    part = section.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]
     (words, rows), (other, texts) = part["tables"]
     assert (words, other) == ("per token", "means over a text’s tokens")
     labels = [row["label"] for row in rows]
     assert len(labels) == len(set(labels)) == len(texts)
     assert "2: SAEs apart, matched, own starts, matched in sample" in labels
-    assert {joint.WORDS[name] for name in ("4", "5", "6", "ridge", "crosscoder")} <= set(labels)
+    assert {vocabulary.WORDS[name] for name in ("4", "5", "6", "ridge", "crosscoder")} <= set(
+        labels
+    )
     assert all(cell["value"] != "–" for row in rows for cell in row["cells"])
     assert part["heads"][:2] == ["Top-10 r", "Top-100 r"]
     # Where fewer are active, it is said of how many a Top-N is.
     notes = {row["label"]: [cell["more"] for cell in row["cells"][:2]] for row in rows}
     assert "latents" not in notes["1: SAEs apart, equal index, one start"][0]
     assert notes["1: SAEs apart, equal index, one start"][1].endswith("of 37 latents")
-    assert "latents" not in notes[joint.WORDS["4"]][1]
+    assert "latents" not in notes[vocabulary.WORDS["4"]][1]
 
 
 def test_random_rotations_are_said_to_say_little_where_no_map_beats_them_too(tables):
-    part = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]
+    part = section.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]
     text = " ".join(part["nulls"]["sentences"])
     assert "no map at all has p = 0.0323, so that this says nothing of W" in text
     assert (
@@ -339,7 +343,7 @@ def test_without_further_starts_the_noise_of_retrainings_is_said_to_be_unknown(t
     frames = planted(PAIRS[:1])
     frames["joint_tests"] = frames["joint_tests"].query("how != 'replicated'")
     frames["joint_nulls"] = frames["joint_nulls"].query("draw == 0 or null == 'random'")
-    found = joint.of_run(written(tmp_path / "tables", frames), COHORTS)
+    found = section.of_run(written(tmp_path / "tables", frames), COHORTS)
     part = found["cohorts"][0]["parts"][0]
     text = " ".join(part["nulls"]["sentences"])
     assert "more universal latents in 1 of 1 pair, of one retraining with each; by how much" in text
@@ -347,7 +351,7 @@ def test_without_further_starts_the_noise_of_retrainings_is_said_to_be_unknown(t
 
 
 def test_draws_of_each_kind_are_a_line_of_their_own(tables):
-    rows = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]["nulls"]["tests"]
+    rows = section.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]["nulls"]["tests"]
     assert len(rows) == 2 * 4 * 2
     (one, other) = [row for row in rows if row["label"] == "normalised error, linear map"]
     assert (one["against"], one["draws"]) == ("random rotations", "999")
@@ -357,19 +361,19 @@ def test_draws_of_each_kind_are_a_line_of_their_own(tables):
 def test_what_cannot_be_tested_without_training_is_said(tmp_path):
     frames = planted(PAIRS[:1])
     frames["joint_tests"] = verdicts_of(PAIRS[:1], latents=0)
-    found = joint.of_run(written(tmp_path / "a", frames), COHORTS)
+    found = section.of_run(written(tmp_path / "a", frames), COHORTS)
     part = found["cohorts"][0]["parts"][0]["nulls"]
     assert "In 1 of 1 pair no latent of A’s own SAE fires" in " ".join(part["sentences"])
     (row, _) = [row for row in part["tests"] if row["label"].endswith("read, W")]
     assert (row["value"], row["null"], row["p"]) == ("–", "– ± –", "–")
     frames["joint_tests"] = frames["joint_tests"].query("how != 'post_hoc'")
-    found = joint.of_run(written(tmp_path / "b", frames), COHORTS)
+    found = section.of_run(written(tmp_path / "b", frames), COHORTS)
     text = " ".join(found["cohorts"][0]["parts"][0]["nulls"]["sentences"])
     assert "Nothing is tested without training: that needs an SAE of A alone." in text
 
 
 def test_the_published_retrainings_come_first_in_the_regression(tables):
-    first, whole, without, *_ = joint.of_run(tables, COHORTS)["regression"]
+    first, whole, without, *_ = section.of_run(tables, COHORTS)["regression"]
     pairs = len(PAIRS) * len(COHORTS)
     assert first.startswith(f"Over {33 * pairs} retrainings of 6 pairs with the published maps")
     assert whole.startswith(f"Over {(33 + 8 + 2) * pairs} retrainings of 6 pairs with all maps")
@@ -380,7 +384,7 @@ def test_the_published_retrainings_come_first_in_the_regression(tables):
 
 def test_distances_stand_beside_those_of_wrongly_paired_tokens(tables):
     """Within few directions any two rotations are near each other."""
-    part = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]["sizes"]
+    part = section.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]["sizes"]
     text = " ".join(part["sentences"])
     assert (
         "W of 400 sequences to W of all: in whole 3.00 (W’s of wrongly paired tokens 4.50;" in text
@@ -397,7 +401,7 @@ def test_distances_stand_beside_those_of_wrongly_paired_tokens(tables):
 
 
 def test_edits_are_counted_beside_neutral_ones(tables):
-    part = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]
+    part = section.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]
     text = " ".join(part["edits"]["sentences"])
     assert "the peak falls more in 24 of 24, less in 0; its p cannot be below 0.00049" in text
     assert "neutral edits of the same sentences by -5 %, a difference of -40 points" in text
@@ -410,7 +414,7 @@ def test_a_p_that_no_map_does_not_have_is_left_to_stand(tmp_path):
     frames = planted(PAIRS[:1])
     tests = frames["joint_tests"]
     frames["joint_tests"] = tests.assign(p=tests.p.where(tests["map"] == "true", 0.5))
-    part = joint.of_run(written(tmp_path / "tables", frames), COHORTS)["cohorts"][0]["parts"][0]
+    part = section.of_run(written(tmp_path / "tables", frames), COHORTS)["cohorts"][0]["parts"][0]
     text = " ".join(part["nulls"]["sentences"])
     assert "no map at all has p = 0.5: it does not beat them." in text
 
@@ -420,7 +424,7 @@ def test_a_p_that_no_map_does_not_have_is_left_to_stand(tmp_path):
 )
 def test_a_curve_is_flat_from_where_it_stays_so(flat, start):
     pair = pd.DataFrame({"sequences": [25, 50, 100, 200], "flat": [*flat, np.nan]})
-    assert joint._flat_from(pair) == start
+    assert sizes.flat_from(pair) == start
 
 
 def test_edits_that_leave_the_class_are_a_placebo(tmp_path):
@@ -429,7 +433,7 @@ def test_edits_that_leave_the_class_are_a_placebo(tmp_path):
     frames["joint_counterfactuals"] = rows.assign(
         after=rows.after.where(rows.edit == "modal", "negative")
     )
-    found = joint.of_run(written(tmp_path / "tables", frames), COHORTS)
+    found = section.of_run(written(tmp_path / "tables", frames), COHORTS)
     part = found["cohorts"][0]["parts"][0]
     text = " ".join(part["edits"]["sentences"])
     assert "Edits that change the class change the peak by -30 %" in text
@@ -446,19 +450,19 @@ def test_a_cohort_without_a_latent_to_try_says_so(tmp_path):
     second = list(COHORTS)[1]
     frames["joint_counterfactuals"] = rows[rows.cohort == second]
     tables = written(tmp_path / "tables", frames)
-    edits = joint.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]["edits"]
+    edits = section.of_run(tables, COHORTS)["cohorts"][0]["parts"][0]["edits"]
     assert edits["rows"] == []
     assert "tells a class from which an edit starts, so that none is tried" in edits["sentences"][0]
-    assert joint.of_run(tables, [second])["cohorts"][0]["parts"][0]["edits"] == {}
+    assert section.of_run(tables, [second])["cohorts"][0]["parts"][0]["edits"] == {}
 
 
 def test_a_run_without_the_study_says_nothing_of_it():
     empty = t.Tables(**{name: pd.DataFrame(columns=of) for name, of in COLUMNS.items()})
-    assert joint.of_run(empty, []) == joint_glance.of_run(empty) == {}
+    assert section.of_run(empty, []) == glance.of_run(empty) == {}
 
 
 def test_conditions_without_a_letter_are_read_as_words(tmp_path):
-    found = joint.of_run(
+    found = section.of_run(
         written(tmp_path / "tables", planted(shares={"4": 0.3, "5": 0.4})), COHORTS
     )
     assert "40." in sentences(found)
@@ -488,7 +492,7 @@ def test_figures_of_studies_without_a_latent_are_drawn_too(tmp_path):
     frames["joint_latents"] = frames["joint_latents"].assign(active=0)
     found = written(tmp_path / "tables", frames)
     assert len(figures.draw_all(found, {}, {}, None, tmp_path / "figures", NAMES)) == 5
-    assert joint.features(found) == []
+    assert edits.features(found) == []
 
 
 def test_a_page_a_latent_with_its_contexts_and_edits(tmp_path):
@@ -523,4 +527,4 @@ def test_a_page_a_latent_with_its_contexts_and_edits(tmp_path):
     ],
 )
 def test_the_token_of_a_peak_is_marked_where_it_can_be_told(context, token, found):
-    assert joint.marked(context, token) == found
+    assert edits.marked(context, token) == found

@@ -21,11 +21,13 @@ from crossseed.stability import (
     RANDOM,
     RUNGS,
     bridge,
+    covariance,
     decay,
     matched,
     study,
     subspace,
     sweeps,
+    together,
 )
 from crossseed.stability.firing import Correlations
 from crossseed.stability.membership import Members
@@ -161,7 +163,7 @@ def test_intervals_over_seeds_hold_what_they_promise():
         live = {i: np.ones(300, dtype=bool) for i in range(6)}
         members = Members(live, found, dict.fromkeys(found, same), dict.fromkeys(found, live[0]))
         (row,) = (
-            r for r in study._decays(members, "", study.Chance(0.0, 0.0), 300, "a test")
+            r for r in together.decays(members, "", together.Chance(0.0, 0.0), 300, "a test")
             if r["quantity"] == "alone" and r["part"] == "2"
         )  # fmt: skip
         held.append(row["low"] <= 0.5 <= row["high"])
@@ -298,7 +300,7 @@ def test_pairs_matched_before_give_the_same_tables(tmp_path):
     first, second, _ = planted(rng, 60, 24, 0.5)
     seeds = {"seed1": dictionary(first), "seed2": dictionary(second)}
     split = Tokens(rng, first.decoder, 600)
-    root = study.covariance_root(split)
+    root = covariance.covariance_root(split)
     sides = {name: matched.both(of.W_dec, of.W_enc, root) for name, of in seeds.items()}
     sides |= matched.random(60, 24, root)
     found = {}

@@ -9,6 +9,7 @@ from test_interventions import loud_toy
 
 from crossseed import responses as r
 from crossseed import steering as s
+from crossseed import steering_vectors
 from crossseed.alignment import maps as m
 from crossseed.alignment.moments import Moments
 from crossseed.cohorts.base import Concept, Examples, Published, TokenSet, Trials
@@ -47,7 +48,7 @@ def rotation_between(source_, target, site, tokens):
 
 def run(source_, target, site, concept, fit_tokens, neutral):
     maps, covariance = rotation_between(source_, target, site, fit_tokens)
-    a, b = (s.vector(model, site, concept) for model in (source_, target))
+    a, b = (steering_vectors.vector(model, site, concept) for model in (source_, target))
     rng = np.random.default_rng(1)
     tried = s.arms(a, b, maps, covariance, DIRECTIONS, rng)
     rows = s.study(
@@ -190,24 +191,24 @@ def test_a_ratio_to_nothing_is_undefined():
 def test_what_shared_weights_pin():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((5, 20))
-    assert s.pinned_share(rows[0] - rows[3], rows) == (pytest.approx(1), 5)
+    assert steering_vectors.pinned_share(rows[0] - rows[3], rows) == (pytest.approx(1), 5)
     outside = rng.standard_normal(20)
     outside -= np.linalg.lstsq(rows.T, outside, rcond=None)[0] @ rows
-    assert s.pinned_share(outside, rows) == (pytest.approx(0, abs=1e-12), 5)
-    assert s.pinned_share(outside, np.zeros((0, 20))) == (0.0, 0)
+    assert steering_vectors.pinned_share(outside, rows) == (pytest.approx(0, abs=1e-12), 5)
+    assert steering_vectors.pinned_share(outside, np.zeros((0, 20))) == (0.0, 0)
     toy = DyckSubject(loud_toy())
     found = concepts.pinned(toy, ["W_E", "W_U_depth"], 64)
     # Nine tokens in use, six columns of the positional table, eight differences of depths.
-    assert s.pinned_share(np.ones(64), found)[1] == 9 + 6 + 8
+    assert steering_vectors.pinned_share(np.ones(64), found)[1] == 9 + 6 + 8
 
 
 def test_random_directions_are_even_or_shaped():
     rng = np.random.default_rng(0)
-    even = s.random_directions(rng, 4000, 8)
+    even = steering_vectors.random_directions(rng, 4000, 8)
     assert np.linalg.norm(even, axis=1) == pytest.approx(1)
     assert np.abs(even.mean(axis=0)).max() < 0.05
     covariance = np.diag([100.0, 1, 1, 1])
-    shaped = s.shaped_directions(rng, 4000, covariance)
+    shaped = steering_vectors.shaped_directions(rng, 4000, covariance)
     assert np.square(shaped[:, 0]).mean() > 0.8
 
 
@@ -222,7 +223,7 @@ def test_a_concept_that_is_never_seen_is_refused():
     told = {"concepts": ["depth_shift"], "trials": 20}
     (concept,) = concepts.make(told, [], [], {**sets, "train": shallow})
     with pytest.raises(UserError, match=r"depth_shift: no position shows the class"):
-        s.vector(DyckSubject(loud_toy()), sites.LAST, concept)
+        steering_vectors.vector(DyckSubject(loud_toy()), sites.LAST, concept)
 
 
 def test_the_names_of_toy_concepts_are_those_of_the_configuration():

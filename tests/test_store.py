@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from crossseed import store
+from crossseed import atomic, store
 from crossseed.errors import UserError
 
 SPEC = {"b": 2, "a": [1, 2]}
@@ -70,7 +70,7 @@ def ended_process():
 def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(tmp_path, folder):
     path = tmp_path / "a.csv"
     ours = f"{os.getpid()}.tmp"
-    beside = store._temporary(path).name.removesuffix(ours)
+    beside = atomic._temporary(path).name.removesuffix(ours)
     dead, alive = f"{ended_process()}.tmp", f"{os.getppid()}.tmp"
     names = {
         "dead": beside + dead,
@@ -90,14 +90,14 @@ def test_what_a_killed_writer_left_goes_when_the_file_is_written_again(tmp_path,
 
 
 def test_a_job_says_what_it_wrote(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "WRITTEN", [])
+    monkeypatch.setattr(atomic, "WRITTEN", [])
     store.write_table(tmp_path / "a.csv", ("a",), [{"a": 1}])
-    with store.move_into_place([tmp_path / "x.json", tmp_path / "y.json"]) as folder:
+    with atomic.move_into_place([tmp_path / "x.json", tmp_path / "y.json"]) as folder:
         for name in ("x.json", "y.json", "z.json"):
             (folder / name).write_text("{}")
-    with pytest.raises(RuntimeError), store.writing(tmp_path / "b.csv"):
+    with pytest.raises(RuntimeError), atomic.writing(tmp_path / "b.csv"):
         raise RuntimeError
-    assert [path.name for path in store.WRITTEN] == ["a.csv", "x.json", "y.json"]
+    assert [path.name for path in atomic.WRITTEN] == ["a.csv", "x.json", "y.json"]
     assert {path.name for path in tmp_path.iterdir()} == {"a.csv", "x.json", "y.json"}
 
 

@@ -11,6 +11,7 @@ from crossseed.alignment import ladder
 from crossseed.alignment import maps as m
 from crossseed.carried import COLUMNS, of_pair, own_member, rotation_of, with_shared
 from crossseed.errors import UserError
+from crossseed.metrics import unit_rows
 from crossseed.sae import dictionary
 from crossseed.sae.architectures import relu_l1, topk
 from crossseed.transfer import transfer
@@ -369,7 +370,7 @@ def test_pairs_of_other_tokens_are_refused(tmp_path, write_activations, sparse_r
 
 
 def unit(rng, n=200):
-    return decoder_cosine.unit_rows(rng.standard_normal((n, D)))
+    return unit_rows(rng.standard_normal((n, D)))
 
 
 def test_decoder_cosine_separates_init_basis_and_floor():

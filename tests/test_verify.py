@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from crossseed import card, cli, layout, pairs, specs, store
+from crossseed import atomic, card, cli, layout, pairs, specs, store
 from crossseed.activations import ACTIVATIONS_SCHEMA, TOKENS_SCHEMA
 from crossseed.cohorts.base import CURVE_COLUMNS, QUALITY_COLUMNS
 from crossseed.cohorts.dyck.config import CHECKPOINTS, CHECKPOINTS_SCHEMA
@@ -65,7 +65,7 @@ REPORT = layout.REPORT.format(run="smoke")
 def make(root):
     """A small results folder, written as the jobs of a run write it, and their logs."""
     rng = np.random.default_rng(0)
-    store.WRITTEN.clear()
+    atomic.WRITTEN.clear()
     with store.create_h5(root / at(layout.TOKENS), TOKENS_SCHEMA, {"seed": 0}, {}) as file:
         store.add_dataset(file.create_group("fit"), "tokens", data=np.arange(20).reshape(5, 4))
     with store.open_h5(root / at(layout.TOKENS), TOKENS_SCHEMA) as file:
@@ -152,7 +152,7 @@ def make(root):
     made_model(root)
     log = root / f"results/{COHORT}/logs/all.log"
     log.parent.mkdir()
-    lines = [f"wrote {store.digest_of(p)} {p.relative_to(root)}" for p in store.WRITTEN]
+    lines = [f"wrote {store.digest_of(p)} {p.relative_to(root)}" for p in atomic.WRITTEN]
     log.write_text("$ crossseed train\n" + "\n".join(lines) + "\n")
 
 

@@ -29,7 +29,7 @@ class Batch:
         return int(self.keep.sum())
 
     def losses(self, start: Start, value: Tensor) -> tuple[Tensor, Tensor]:
-        """`scored` of what the model predicts with `value` at the place of `start`."""
+        """`scored` of what the model predicts with `value`, (k · sequences, positions, width), at the place of `start`."""
         return self.scored(start.logits(value))
 
     def scored(self, predicted: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -73,7 +73,7 @@ Row = dict[str, Any]
 
 
 def nodes(rule: str, points: int) -> tuple[np.ndarray, np.ndarray]:
-    """Where along the path from the mean (0) to the value (1) gradients are taken, and their weights."""
+    """Where along the path from the mean (0) to the value (1) gradients are taken, and their weights, (points,) both."""
     k = np.arange(points)
     even = np.full(points, 1 / points)
     if rule == RIGHT:
@@ -167,7 +167,8 @@ def study(
 def two_way(
     rng: np.random.Generator, rows: int, columns: int, resamples: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Rows and columns of a table both drawn anew, `resamples` times; first, all of them as they are."""
+    """Numbers of rows and of columns of a table, (rows,) and (columns,), both drawn anew, `resamples` times; first, all of
+    them as they are."""
     drawn = [
         (rng.integers(0, rows, rows), rng.integers(0, columns, columns)) for _ in range(resamples)
     ]

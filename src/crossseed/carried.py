@@ -92,7 +92,7 @@ def of_pair(pair: Pair, directions: Sequence[int]) -> Carried:
 
 
 def leading(covariance: np.ndarray) -> np.ndarray:
-    """As many leading principal directions as EVx projects out at most, as columns."""
+    """As many leading principal directions of a covariance, (d, d), as EVx projects out at most, as columns, (d, k)."""
     return ladder.principal_directions(covariance)[:, : max(PROJECTED)]
 
 
@@ -124,5 +124,5 @@ def with_shared(pair: Pair, others: Iterable[Pair], directions: Sequence[int]) -
 
 
 def map_at(rotation: np.ndarray, pair: Pair) -> m.AffineMap:
-    """A rotation of all sites at one of them: the means are the site's own."""
+    """A rotation of all sites, (d, d), at one of them: the means are the site's own."""
     return m.AffineMap(rotation, pair.moments.mean_b, pair.moments.mean_a)

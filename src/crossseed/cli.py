@@ -116,8 +116,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _written() -> list[Path]:
     """What this process has written so far; nothing where no module that writes was imported."""
-    store = sys.modules.get("crossseed.store")
-    return store.WRITTEN if store else []
+    atomic = sys.modules.get("crossseed.atomic")
+    return atomic.WRITTEN if atomic else []
 
 
 def _say_what_was_written(paths: list[Path]) -> None:

@@ -160,7 +160,8 @@ def canonical_directions(fit: Moments) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def svcca(directions: tuple[np.ndarray, np.ndarray] | None, held_out: Moments) -> float:
-    """Mean canonical correlation on held-out tokens of directions found on `fit`."""
+    """Mean canonical correlation, −1 to 1, on held-out tokens of directions found on `fit`, columns of b and of a, (width, k)
+    each; NaN without directions."""
     if directions is None:
         return float("nan")
     left, right = directions
@@ -176,7 +177,8 @@ def svcca(directions: tuple[np.ndarray, np.ndarray] | None, held_out: Moments) -
 
 
 def shape_distance(rotation: np.ndarray, held_out: Moments) -> float:
-    """Angle in radians between b R and a, 0 to π; π/2 where nothing is shared."""
+    """Angle in radians between b R and a, for R of (width_b, width_a), 0 to π; π/2 where nothing is shared, NaN where one
+    side is constant."""
     scale = np.sqrt(np.trace(held_out.covariance_a) * np.trace(held_out.covariance_b))
     if not scale:
         return float("nan")  # one side is constant
@@ -200,7 +202,7 @@ class Companions:
         self.moments = [Moments(len(means[0]), len(means[1])) for _ in range(n)]
 
     def add(self, units: slice, starts: np.ndarray, a_nd: np.ndarray, b_nd: np.ndarray) -> None:
-        """Adds paired rows; `starts` are the first rows of `units` within them."""
+        """Adds paired rows, (tokens, width) each; `starts` are the first rows of `units` within them."""
         group = np.arange(units.start, units.stop) * len(self.cka) // self.n_units
         ends = np.r_[starts[1:], len(a_nd)]
         for number in np.unique(group):
@@ -247,7 +249,7 @@ def mutual_neighbours(
 
     Args:
         near_a, near_b: from `neighbours`, of paired rows.
-        weights: resamples of units, whose first rows are `starts`.
+        weights: (resamples, units); the first rows of units are `starts`.
 
     Returns:
         The mean share with its interval; NaN without neighbours.
@@ -309,6 +311,6 @@ def shuffle_p(
 
 
 def sample_rows(n: int, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for `neighbours`, evenly spaced, and the unit each belongs to."""
+    """Numbers of the rows for `neighbours`, of n, evenly spaced, and the unit each belongs to, (rows,) both."""
     rows = np.unique(np.linspace(0, n - 1, min(n, KNN_TOKENS)).astype(int))
     return rows, np.searchsorted(starts, rows, side="right") - 1

@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 from crossseed import estimate, plan
 from crossseed.cohorts.base import SPLITS
-from crossseed.cohorts.declared import CohortConfig
+from crossseed.cohorts.config import CohortConfig
 from crossseed.config.schema import RunConfig
+from crossseed.estimate import rates
 from crossseed.pages import between
 
 BEGIN = "<!-- costs: make docs -->\n"
@@ -48,15 +49,15 @@ UNITS = (
     # Sums of a pair on two splits, shuffled, and of the member before training: six products of rows.
     Unit("align", 6 * 0.68, 512, 2, 65_536, HAAR),
     Unit("fits", 76.0 / 20, 64, 0, None, RUN),
-    Unit("fits", estimate.FIT_SECONDS, 1024, 3, None, DRIFT),
+    Unit("fits", rates.FIT_SECONDS, 1024, 3, None, DRIFT),
     Unit("shared", 31.7 / 8, 64, 0, None, RUN),
-    Unit("shared", estimate.FIT_SECONDS, 1024, 3, None, DRIFT),
+    Unit("shared", rates.FIT_SECONDS, 1024, 3, None, DRIFT),
     Unit("cosine", 18.1 / 20, 64, 0, None, RUN),
     Unit("haar", 25.1 / 20, 64, 0, None, RUN),
     Unit("haar", 142.25 / 56, 512, 3, None, HAAR),
     Unit("across", 21.7 / 10, 64, 0, None, RUN),
     Unit("cocycle", 6.1 / 10, 64, 0, None, RUN),
-    Unit("cocycle", estimate.FIT_SECONDS, 1024, 3, None, DRIFT),
+    Unit("cocycle", rates.FIT_SECONDS, 1024, 3, None, DRIFT),
     Unit("null", 18.0 / 4, 64, 0, None, RUN),
     Unit("null", 15.79 + 239.11, 512, 3, None, HAAR),
 )
@@ -106,7 +107,7 @@ def _carrying(run: RunConfig, config: CohortConfig) -> float:
     )
     arms = estimate.most_arms(run.transfer.directions)
     tokens = config.most_tokens("eval") or 0
-    return arms * tokens * 4 * width * latents / estimate.CPU_RATE
+    return arms * tokens * 4 * width * latents / rates.CPU_RATE
 
 
 def cpu_seconds(run: RunConfig) -> float:
@@ -141,7 +142,7 @@ def _largest(run: RunConfig) -> float:
     found: list[float] = [
         len(config.sites)
         * _rows(config)
-        * ((config.width or 0) * estimate.BYTES[config.activation_dtype] + estimate.INDEX_BYTES)
+        * ((config.width or 0) * rates.BYTES[config.activation_dtype] + rates.INDEX_BYTES)
         for cohort, config in run.cohorts.items()
         if any(member.cohort == cohort for member in plan.stored(run))
     ]

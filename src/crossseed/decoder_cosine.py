@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from crossseed.metrics import unit_rows
 from crossseed.seeding import generator
 
 ABOVE = 0.5
@@ -28,11 +29,6 @@ COLUMNS = (
     "same_index_share",
     "random_floor",
 )
-
-
-def unit_rows(rows_nd: np.ndarray) -> np.ndarray:
-    scaled: np.ndarray = rows_nd / np.linalg.norm(rows_nd, axis=1, keepdims=True)
-    return scaled
 
 
 def random_floor(n_source: int, n_target: int, width: int) -> float:

@@ -8,7 +8,7 @@ definitions are in use.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -49,10 +49,10 @@ def ranks(values: np.ndarray) -> np.ndarray:
 
 
 def unit_starts(document_n: np.ndarray) -> np.ndarray:
-    """First row of each unit: at most `MAX_UNITS` groups of whole consecutive documents.
+    """First row of each unit, (units,): at most `MAX_UNITS` groups of whole consecutive documents.
 
     Args:
-        document_n: number of the document each token belongs to, non-decreasing.
+        document_n: number of the document each token belongs to, (tokens,), non-decreasing.
     """
     first = np.flatnonzero(np.r_[True, document_n[1:] != document_n[:-1]])
     n_units = min(MAX_UNITS, len(first))
@@ -60,7 +60,7 @@ def unit_starts(document_n: np.ndarray) -> np.ndarray:
 
 
 def unit_of(document_n: np.ndarray) -> np.ndarray:
-    """The unit that each sequence (or token) belongs to, from 0 on, non-decreasing; see `unit_starts`."""
+    """The unit that each sequence (or token) belongs to, from 0 on, (sequences,), non-decreasing; see `unit_starts`."""
     starts = unit_starts(document_n)
     found: np.ndarray = np.searchsorted(starts, np.arange(len(document_n)), side="right") - 1
     return found
@@ -119,8 +119,25 @@ def jackknife(value: float, without_n: np.ndarray) -> Estimate:
     return Estimate(value, value - reach, value + reach)
 
 
+def holm(p_m: Sequence[float]) -> np.ndarray:
+    """Holm's step-down correction of a family of p-values, (m,)."""
+    p = np.asarray(p_m, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
+    corrected = np.empty_like(p)
+    corrected[order] = np.minimum(stepped, 1.0)
+    return corrected
+
+
+def unit_rows(rows_nd: np.ndarray) -> np.ndarray:
+    """The rows at length 1, same shape; rows of zeros stay."""
+    length = np.linalg.norm(rows_nd, axis=-1, keepdims=True)
+    found: np.ndarray = rows_nd / np.where(length > 0, length, 1)
+    return found
+
+
 def pearson(x: np.ndarray, y: np.ndarray) -> float:
-    """Pearson r of two vectors; NaN where one does not vary."""
+    """Pearson r of two vectors, (n,) each; NaN where one does not vary."""
     x, y = x - x.mean(), y - y.mean()
     spread_of = float(np.sqrt((x @ x) * (y @ y)))
     return float(x @ y) / spread_of if spread_of > 0 else float("nan")
@@ -228,7 +245,7 @@ class CrossSums:
         self.along_aa, self.along_ee = np.zeros((n_units, k)), np.zeros((n_units, k))
 
     def add(self, units: slice, starts: np.ndarray, a_nd: np.ndarray, xhat_nd: np.ndarray) -> None:
-        """Adds rows of a and of what stands for them."""
+        """Adds rows of a and of what stands for them; `starts` are the first rows of `units` within them."""
         error = xhat_nd - a_nd
         self.n[units] += np.diff(np.r_[starts, len(a_nd)])
         self.a[units] += sum_units(a_nd, starts)
@@ -271,7 +288,7 @@ class LatentSums:
         self.second[units] += sum_units(h_nf * h_nf, starts)
 
     def varying(self) -> np.ndarray:
-        """Latents that are not constant."""
+        """Which latents are not constant, (latents,) of bool."""
         total, squares = self.first.sum(axis=0), self.second.sum(axis=0)
         # Below rounding of the sums a latent is constant.
         found: np.ndarray = squares - total**2 / self.n.sum() > 1e-12 * squares
@@ -332,7 +349,7 @@ def share_above(r_rf: np.ndarray, threshold: float) -> Estimate:
 
 
 def nan_mean(values_rf: np.ndarray) -> np.ndarray:
-    """Mean of each row over what is not NaN; NaN where nothing is."""
+    """Mean of each row over what is not NaN, (rows,); NaN where nothing is."""
     counts = np.sum(~np.isnan(values_rf), axis=1)
     with np.errstate(invalid="ignore"):
         return np.nansum(values_rf, axis=1) / np.where(counts > 0, counts, np.nan)

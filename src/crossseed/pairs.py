@@ -90,7 +90,7 @@ class Pair:
 
     @cached_property
     def random(self) -> np.ndarray:
-        """The random rotation of the ``random`` arm."""
+        """The random rotation of the ``random`` arm, (d, d)."""
         return m.haar_orthogonal(generator("random-rotation", *self.cell), len(self.skewness[0]))
 
     def maps(self, directions: Sequence[int]) -> tuple[dict[str, m.AffineMap], float]:
@@ -186,7 +186,7 @@ def carried_by(
     arm: str, a_nd: np.ndarray, b_nd: np.ndarray, before_nd: np.ndarray | None
 ) -> np.ndarray:
     """What an arm's map is applied to: the target's activations b, but for ``untrained`` those of
-    the untrained target, and for ``resampled`` the source's own."""
+    the untrained target, and for ``resampled`` the source's own; (tokens, width) all."""
     if arm == UNTRAINED and before_nd is not None:
         return before_nd
     return a_nd if arm == RESAMPLED else b_nd
@@ -233,7 +233,7 @@ def open_readers(
 def paired_blocks(
     source: SplitReader, target: SplitReader
 ) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-    """Blocks of rows of a and b, of whole documents.
+    """Blocks of rows of a and b, (tokens, width) each, of whole documents.
 
     Raises:
         UserError: not paired, or of different width.

@@ -66,7 +66,7 @@ def direction(v_d: np.ndarray, affine: AffineMap) -> np.ndarray:
 
 
 def probe(w_d: np.ndarray, c: float, affine: AffineMap) -> tuple[np.ndarray, float]:
-    """Weights and bias that read from the target's activations what w and c read from the carried.
+    """Weights, (width,), and bias that read from the target's activations what w and c read from the carried.
 
     Raises:
         ValueError: the map is of another width.

@@ -63,7 +63,7 @@ class Predictions:
         return [logits.log_softmax(-1) for logits in self.start.logits(value)]
 
     def with_rows(self, rows_nd: np.ndarray) -> Tensor:
-        """The model's own activations with `rows_nd` where activations are kept."""
+        """The model's own activations, (sequences, positions, width), with `rows_nd` where activations are kept."""
         value = self.own.clone()
         value[self.keep] = torch.from_numpy(np.ascontiguousarray(rows_nd)).to(value)
         return value

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from crossseed.atomic import sweep
 from crossseed.errors import UserError
-from crossseed.store import read_tensors, sweep, write_tensors
+from crossseed.store import read_tensors, write_tensors
 
 SCHEMA = "resume/1"
 SAVE_SECONDS = 60.0

@@ -33,20 +33,16 @@ import numpy as np
 
 from crossseed import port
 from crossseed.alignment.maps import AffineMap
-from crossseed.cohorts.base import (
-    FORWARD_TOKENS,
-    Concept,
-    Examples,
-    Subject,
-    TokenSet,
-    batches,
-    spread,
-)
-from crossseed.errors import UserError
-from crossseed.metrics import Estimate, estimate, resample_weights
+from crossseed.cohorts.base import Concept, Subject, TokenSet, spread
+from crossseed.metrics import Estimate, estimate, resample_weights, unit_rows
 from crossseed.pairs import CELL
 from crossseed.progress import Progress
 from crossseed.seeding import generator
+from crossseed.steering_vectors import (
+    pinned_share,
+    random_directions,
+    shaped_directions,
+)
 
 if TYPE_CHECKING:
     from crossseed.responses import Damage, Responses
@@ -77,54 +73,6 @@ COLUMNS = (
 Row = dict[str, Any]
 
 
-# --- vectors --------------------------------------------------------------------------------
-
-
-def class_mean(subject: Subject, site: str, examples: Examples) -> np.ndarray:
-    """Mean activation of a class at a site, (width,), in float64."""
-    total: np.ndarray | None = None
-    size = max(1, FORWARD_TOKENS // examples.tokens_nt.shape[1])
-    for part in batches(len(examples.tokens_nt), size):
-        value = subject.start(examples.tokens_nt[part], site).value_ntd.double().cpu().numpy()
-        found = np.einsum("nt,ntd->d", examples.weight_nt[part], value)
-        total = found if total is None else total + found
-    assert total is not None
-    return total
-
-
-def vector(subject: Subject, site: str, concept: Concept) -> np.ndarray:
-    """What steers a model towards a concept: mean of its class less that of the other, (width,).
-
-    Raises:
-        UserError: a class is never seen.
-    """
-    for name, examples in (("towards", concept.toward), ("away from", concept.away)):
-        if not examples.weight_nt.any():
-            raise UserError(
-                f"concept {concept.name}: no position shows the class it leads {name}; draw more or longer "
-                "sequences (tokens.train, tokens.lengths), or leave the concept out"
-            )
-    return class_mean(subject, site, concept.toward) - class_mean(subject, site, concept.away)
-
-
-def random_directions(rng: np.random.Generator, n: int, width: int) -> np.ndarray:
-    """Unit vectors drawn evenly over the sphere, (n, width)."""
-    return _unit(rng.standard_normal((n, width)))
-
-
-def shaped_directions(rng: np.random.Generator, n: int, covariance: np.ndarray) -> np.ndarray:
-    """Unit vectors along draws of a normal law with this covariance, (n, width)."""
-    values, vectors = np.linalg.eigh(covariance)
-    root = vectors * np.sqrt(np.clip(values, 0, None))
-    return _unit(rng.standard_normal((n, len(values))) @ root.T)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    length = np.linalg.norm(vectors, axis=-1, keepdims=True)
-    found: np.ndarray = vectors / np.where(length > 0, length, 1.0)
-    return found
-
-
 def arms(
     v_a: np.ndarray,
     v_b: np.ndarray,
@@ -144,23 +92,10 @@ def arms(
     """
     carried = {arm: port.direction(v_a, affine) for arm, affine in maps.items()}
     single = {NATIVE: v_b, RAW: v_a, **carried}
-    found = {arm: _unit(v[None]) for arm, v in single.items()}
+    found = {arm: unit_rows(v[None]) for arm, v in single.items()}
     found[RANDOM] = random_directions(rng, directions, len(v_b))
     found[SHAPED] = shaped_directions(rng, directions, covariance_b)
     return found
-
-
-def pinned_share(v: np.ndarray, rows_nd: np.ndarray) -> tuple[float, int]:
-    """Share of ‖v‖² in the span of some rows, and the dimensions of that span."""
-    if not len(rows_nd):
-        return 0.0, 0
-    _, singular, vt = np.linalg.svd(rows_nd, full_matrices=False)
-    basis = vt[singular > 1e-6 * singular[0]]
-    total = float(v @ v)
-    return (float(np.sum((basis @ v) ** 2)) / total if total else float("nan")), len(basis)
-
-
-# --- the study ------------------------------------------------------------------------------
 
 
 class Side(NamedTuple):
@@ -260,7 +195,7 @@ def regime(
     share, dimensions = pinned_share(v_b, pinned_nd)
     table = _Table(concept.name)
     n = int(concept.trials.at_nt.sum())
-    both = _unit(v_a[None]) @ _unit(port.direction(v_a, maps[MAPPED])[None]).T
+    both = unit_rows(v_a[None]) @ unit_rows(port.direction(v_a, maps[MAPPED])[None]).T
     for metric, value in (
         ("pinned_share", share),
         ("pinned_share_random", dimensions / len(v_b)),
@@ -411,5 +346,5 @@ def _against(
             beyond = np.sum(sign * drawn >= sign * own[0, 0, k])
             p = Estimate((1 + float(beyond)) / (1 + len(drawn)))
             table.add(arm, measure, f"p_{null}", None, p, n)
-    cosine = _unit(response.slopes) @ _unit(native_effect[None])[0]
+    cosine = unit_rows(response.slopes) @ unit_rows(native_effect[None])[0]
     table.spread(arm, "", "effect_cosine", None, cosine, n)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from crossseed.atomic import writing
 from crossseed.errors import UserError
-from crossseed.store import writing
 
 SUFFIXES = (".npy", ".pt", ".safetensors")
 

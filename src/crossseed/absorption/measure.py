@@ -91,7 +91,7 @@ def task(
     """Probes of letters, fitted and tried.
 
     Args:
-        x_fit, x_held: activations. fit, held: letters of their rows. fold: of each row fitted on.
+        x_fit, x_held: activations, (rows, width). fit, held: letters of their rows, (rows,). fold: of each row fitted on.
     """
     probes = p.fit(x_fit, fit, len(LETTERS), penalty)
     predicted = np.argmax(probes.logits(x_held), axis=1)
@@ -157,7 +157,7 @@ def absorbed(
     direction: np.ndarray,
     limits: Thresholds,
 ) -> np.ndarray:
-    """The latent that takes over each row that is absorbed.
+    """The latent that takes over each row that is absorbed, (rows,).
 
     What latents can carry is the projection of a row less the dictionary's offset. (SAEBench takes the row whole, of
     which the offset may be most.)

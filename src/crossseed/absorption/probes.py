@@ -123,7 +123,7 @@ def choose_penalty(x_nd: np.ndarray, letter_n: np.ndarray, fold_n: np.ndarray) -
 
 
 def f1(predicted: np.ndarray, true: np.ndarray) -> float:
-    """2 · hits / (predicted + true); 0 where there is neither."""
+    """2 · hits / (predicted + true), of (rows,) of bool each; 0 where there is neither."""
     both = int(predicted.sum()) + int(true.sum())
     return 2 * int((predicted & true).sum()) / both if both else 0.0
 
@@ -185,7 +185,7 @@ def _balanced(true_n: np.ndarray) -> np.ndarray:
 
 
 def logistic(h_nk: np.ndarray, true_n: np.ndarray) -> np.ndarray:
-    """Weights of k latents and, last, the bias of a balanced logistic probe, by Newton's method."""
+    """Weights of k latents and, last, the bias of a balanced logistic probe, (k + 1,), by Newton's method."""
     scale = h_nk.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     design = np.c_[h_nk / scale, np.ones(len(h_nk))]
@@ -211,7 +211,7 @@ def logistic(h_nk: np.ndarray, true_n: np.ndarray) -> np.ndarray:
 
 
 def fires(h_nk: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Whether a sparse probe says that rows are of its letter."""
+    """Whether a sparse probe, (k + 1,) of `logistic`, says that rows are of its letter, (rows,)."""
     found: np.ndarray = h_nk @ w[:-1] + w[-1] > 0
     return found
 

@@ -15,8 +15,7 @@ from crossseed.absorption import probes as p
 from crossseed.absorption import words as w
 from crossseed.activations import SplitReader
 from crossseed.errors import UserError
-from crossseed.matching.criteria import unit
-from crossseed.metrics import Estimate, jackknife
+from crossseed.metrics import Estimate, jackknife, unit_rows
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 
@@ -59,7 +58,7 @@ class Seen(NamedTuple):
     reappears: np.ndarray
 
     def as_often(self, chosen: np.ndarray) -> float:
-        """Mean share of the latents that fire as often as some do; NaN where there are none."""
+        """Mean share of the latents that fire as often as some, by number, do; NaN where there are none."""
         live = np.flatnonzero(self.density > 0)
         order = live[np.argsort(self.density[live], kind="stable")]
         place = np.empty(len(self.density), dtype=np.int64)
@@ -184,7 +183,7 @@ def random_coder(like: Dictionary, k: int, *cell: object) -> m.Coder:
     of."""
     n, width = like.W_dec.shape
     rng = generator("absorption-random", *cell)
-    directions = unit(rng.standard_normal((n, width), dtype=np.float32))
+    directions = unit_rows(rng.standard_normal((n, width), dtype=np.float32))
 
     def encode(x_nd: np.ndarray) -> np.ndarray:
         h: np.ndarray = np.maximum((x_nd - like.b_dec) @ directions.T, 0)

@@ -30,7 +30,7 @@ def letter_of(text: str) -> int:
 
 
 def letters_of(decode: Callable[[int], str], token_n: np.ndarray) -> np.ndarray:
-    """Letter of each token id, from 0 up to the largest of some; `NONE` for ids that do not occur too."""
+    """Letter of each token id, (ids,), from 0 up to the largest of some; `NONE` for ids that do not occur too."""
     letter_i = np.full(int(token_n.max()) + 1, NONE)
     for token in np.unique(token_n):
         letter_i[token] = letter_of(decode(int(token)))
@@ -41,7 +41,7 @@ def held_out(letter_i: np.ndarray) -> np.ndarray:
     """Which token ids are held out, the same for every site and SAE of a tokenizer: of each letter a share, drawn.
 
     Args:
-        letter_i: letter of each token id.
+        letter_i: letter of each token id, (ids,).
     """
     found = np.zeros(len(letter_i), dtype=bool)
     for number, letter in enumerate(LETTERS):
@@ -95,7 +95,11 @@ def choose(
 def read(
     split: SplitReader, chosen: np.ndarray, letter_i: np.ndarray, block_rows: int = BLOCK_ROWS
 ) -> Rows:
-    """The chosen rows of a split, which is read block by block."""
+    """The chosen rows of a split, by number and ascending, which is read block by block.
+
+    Args:
+        letter_i: letter of each token id, (ids,).
+    """
     x = np.empty((len(chosen), split.width), dtype=np.float32)
     for part in batches(split.n_tokens, block_rows):
         first, last = np.searchsorted(chosen, [part.start, part.stop])
@@ -120,7 +124,7 @@ def permuted(letter_i: np.ndarray, sets: Sequence[np.ndarray], *name: object) ->
 
 
 def folds(token_n: np.ndarray, letter_n: np.ndarray) -> np.ndarray:
-    """Fold of each row, 0 up to `FOLDS` − 1: whole token ids, those of each letter dealt out evenly."""
+    """Fold of each row, (rows,), 0 up to `FOLDS` − 1: whole token ids, those of each letter dealt out evenly."""
     found = np.zeros(len(token_n), dtype=np.int64)
     for number, letter in enumerate(LETTERS):
         of = letter_n == number

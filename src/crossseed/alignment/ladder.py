@@ -45,7 +45,7 @@ def directions_of(arm: str) -> int | None:
 
 
 def principal_directions(covariance: np.ndarray) -> np.ndarray:
-    """Principal directions as columns, largest variance first, each with its largest entry positive.
+    """Principal directions as columns, (d, d) as the covariance is, largest variance first, each with its largest entry positive.
 
     A direction has no sign of its own; the convention makes it a function of the covariance alone.
     """
@@ -70,7 +70,7 @@ def permutation(cross_covariance: np.ndarray, signed: bool) -> np.ndarray:
 
 
 def scale(rotation: np.ndarray, moments: Moments) -> float:
-    """The s that minimises Σ‖s (b − b̄) R − (a − ā)‖²."""
+    """The s that minimises Σ‖s (b − b̄) R − (a − ā)‖², for R of (width_b, width_a); 0 where b is constant."""
     spread = float(np.trace(moments.covariance_b))
     return float(np.sum(rotation * moments.cross_covariance)) / spread if spread else 0.0
 
@@ -125,13 +125,20 @@ def twin(
     """Procrustes where pairs agree along some directions of b and are shuffled in the rest.
 
     The cross-covariance is linear in b, so that of the twin is P C + (1 − P) C_shuffled.
+
+    Args:
+        cross_covariance, shuffled: of b with a, (d, d), tokens paired and shuffled.
+        directions_dk: unit directions of b as columns.
+
+    Returns:
+        The rotation, (d, d).
     """
     kept = directions_dk @ directions_dk.T
     return procrustes(shuffled + kept @ (cross_covariance - shuffled))
 
 
 def covariance_only(axes_b: np.ndarray, axes_a: np.ndarray, signs_d: np.ndarray) -> np.ndarray:
-    """The orthogonal map that takes the i-th principal axis of b to that of a, times a sign."""
+    """The orthogonal map, (d, d), that takes the i-th principal axis of b to that of a, both columns of (d, d), times a sign."""
     return (axes_b * signs_d) @ axes_a.T
 
 

@@ -56,7 +56,7 @@ class AffineMap(NamedTuple):
 
 
 def procrustes(cross_covariance: np.ndarray) -> np.ndarray:
-    """The orthogonal R that maximises tr(Rᵀ C), for C the cross-covariance of b with a.
+    """The orthogonal R, (d, d), that maximises tr(Rᵀ C), for C the cross-covariance of b with a, (d, d).
 
     Where C has no rank (singular values below 1e-6 of the largest) the data do not decide R;
     there it is the rotation closest to the identity, not what the SVD happens to return.
@@ -99,7 +99,7 @@ def haar_orthogonal(rng: np.random.Generator, d: int) -> np.ndarray:
 
 
 def shuffle_within_position(rng: np.random.Generator, position_n: np.ndarray) -> np.ndarray:
-    """A permutation of rows that only exchanges rows of equal position, and leaves none in place.
+    """A permutation of rows, (tokens,), that only exchanges rows of equal position, and leaves none in place.
 
     Rows of a position are put on a circle at random, and each goes one place on: a row left in
     place would be a true pair, and a few of these suffice for Procrustes, which ignores scale.
@@ -161,6 +161,7 @@ class Ranks(NamedTuple):
 
 
 def ranks(cross_covariance: np.ndarray) -> Ranks:
+    """Effective rank, by the entropy of the singular values of (d, d), and numerical rank; 0 and 0 where one side is constant."""
     s = np.linalg.svd(cross_covariance, compute_uv=False)
     if not s.sum():
         return Ranks(0.0, 0)  # one side is constant
@@ -170,7 +171,7 @@ def ranks(cross_covariance: np.ndarray) -> Ranks:
 
 
 def identified_directions(first: Moments, second: Moments) -> np.ndarray:
-    """The target's principal directions on which two half-sample fits agree, as columns.
+    """The target's principal directions on which two half-sample fits agree, as columns, (d, identified).
 
     A direction v counts where vᵀ R₁ R₂ᵀ v > 0.9 and the target varies along it; elsewhere the
     data do not decide R.
@@ -189,7 +190,7 @@ def identified_directions(first: Moments, second: Moments) -> np.ndarray:
 def gaussian_rows(
     rng: np.random.Generator, mean_d: np.ndarray, covariance_dd: np.ndarray, n: int
 ) -> np.ndarray:
-    """n float32 rows from the normal law with this mean and covariance."""
+    """Float32 rows, (n, d), from the normal law with this mean and covariance."""
     values, vectors = np.linalg.eigh(covariance_dd)
     root = vectors * np.sqrt(np.clip(values, 0, None))
     rows = rng.standard_normal((n, len(values)), dtype=np.float32) @ root.T.astype(np.float32)

@@ -101,10 +101,12 @@ class Moments:
 
     @property
     def mean_a(self) -> np.ndarray:
+        """Mean of a, (width_a,)."""
         return self._origin(self._origin_a) + self._a / self.n
 
     @property
     def mean_b(self) -> np.ndarray:
+        """Mean of b, (width_b,)."""
         return self._origin(self._origin_b) + self._b / self.n
 
     def _origin(self, origin: np.ndarray | None) -> np.ndarray:

@@ -4,7 +4,7 @@ A kind is a package under `crossseed.cohorts` with the modules
 
     tokenizer  make(spec, out, data); only where the run makes one
     check      check(spec, members, out); only where models lie outside the run
-    config     a class derived from `declared.CohortConfig`; light, since it is imported to plan
+    config     a class derived from `crossseed.cohorts.config.CohortConfig`; light, since it is imported to plan
     tokens     make_tokens(spec, inputs, data) -> ({split: TokenSet}, what was used), disjoint splits
     members    load(spec, paths, sites, device) -> Member
     interventions  load(spec, paths, device) -> Subject
@@ -218,10 +218,11 @@ def module_of(kind: str, part: str) -> Any:
 
 
 def spread(n: int, wanted: int) -> np.ndarray:
-    """Numbers of `wanted` of n sequences, or of all, evenly spaced."""
+    """Numbers of `wanted` of n sequences, or of all, evenly spaced, (wanted,)."""
     return np.unique(np.linspace(0, n - 1, min(wanted, n)).astype(int))
 
 
 def batches(n: int, size: int) -> Iterator[slice]:
+    """Slices of n rows, `size` at a time."""
     for start in range(0, n, size):
         yield slice(start, min(n, start + size))

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from crossseed.cohorts.declared import Checkpoint
+from crossseed.cohorts.config import Checkpoint
 from crossseed.config.fields import Count, Distinct, Model, NonEmpty, NotNegative, Positive
 
 

@@ -116,7 +116,7 @@ def check_alike(a: Weights, b: Weights, place_a: object, place_b: object) -> Non
 
 
 def squares(weights: Weights) -> Iterator[tuple[str, np.ndarray]]:
-    """Sum of squares of every tensor, by name."""
+    """Sum of squares of every tensor, by name; leading dimensions stay."""
     for name, array in weights.tensors().items():
         axes = tuple(range(-_dimensions(name), 0))
         yield name, np.square(array).sum(axis=axes)

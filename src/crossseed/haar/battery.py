@@ -17,6 +17,7 @@ import numpy as np
 from crossseed.errors import UserError
 from crossseed.haar.null import Null
 from crossseed.haar.statistics import ENTRIES, SPECTRAL, all_statistics, entries, spectrum
+from crossseed.metrics import holm
 
 # Largest entry of |RᵀR − I| that rounding explains.
 ORTHOGONAL_TO = 1e-6
@@ -49,7 +50,7 @@ class Result(NamedTuple):
 
 
 def check_orthogonal(rotation: np.ndarray, what: str) -> float:
-    """Largest entry of |RᵀR − I|.
+    """Largest entry of |RᵀR − I|, for R of (d, d).
 
     Raises:
         UserError: not square, not finite, or not orthogonal.
@@ -76,16 +77,6 @@ def two_sided(value: float, null_b: np.ndarray) -> float:
     above = (1 + np.count_nonzero(null_b >= value)) / (len(null_b) + 1)
     below = (1 + np.count_nonzero(null_b <= value)) / (len(null_b) + 1)
     return float(min(1.0, 2 * min(above, below)))
-
-
-def holm(p_m: Sequence[float]) -> np.ndarray:
-    """Holm's step-down correction of a family of p-values, (m,)."""
-    p = np.asarray(p_m, dtype=np.float64)
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * (len(p) - np.arange(len(p))))
-    corrected = np.empty_like(p)
-    corrected[order] = np.minimum(stepped, 1.0)
-    return corrected
 
 
 def battery_of(
@@ -121,7 +112,7 @@ def battery_of(
 
 
 def entries_of(rotation: np.ndarray, null: Null) -> list[Result]:
-    """The tests of entries that no change of sign and no exchange of rows or columns changes.
+    """The tests of entries of R, (d, d), that no change of sign and no exchange of rows or columns changes.
 
     For a rotation between principal directions of target and source, whose signs are arbitrary:
     spectrum, determinant and eigenvectors would depend on them.
@@ -168,7 +159,7 @@ def _results(
 
 
 def trace_products(rotations: Sequence[np.ndarray]) -> np.ndarray:
-    """tr(R_iᵀ R_j) over i < j; under independent Haar draws pairwise independent, close to N(0, 1)."""
+    """tr(R_iᵀ R_j) over i < j, (pairs,); under independent Haar draws pairwise independent, close to N(0, 1)."""
     flat = np.stack([rotation.ravel() for rotation in rotations])
     gram = flat @ flat.T
     products: np.ndarray = gram[np.triu_indices(len(rotations), 1)]
@@ -176,7 +167,7 @@ def trace_products(rotations: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def across(products: np.ndarray) -> dict[str, float]:
-    """T₁ = Σ tr/√P and T₂ = Σ (tr² − 1)/√(2P) over the P pairs of matrices."""
+    """T₁ = Σ tr/√P and T₂ = Σ (tr² − 1)/√(2P) over the P pairs of matrices, from (P,) of `trace_products`."""
     n = len(products)
     return {
         "products_1": float(products.sum() / np.sqrt(n)),
@@ -192,7 +183,7 @@ def determinants_p(n_negative: int, n: int) -> float:
 
 
 def across_null(rng: np.random.Generator, d: int, m: int, size: int) -> Mapping[str, np.ndarray]:
-    """Draws of `across` for m independent Haar matrices.
+    """Draws of `across` for m independent Haar matrices, (size,) by name.
 
     The law of these traces settles so fast in d (faster than exponentially) that sizes above
     `TRACES_SETTLE` are drawn at that size.

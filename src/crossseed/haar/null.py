@@ -51,7 +51,7 @@ class Null(NamedTuple):
 
 
 def law_grid() -> np.ndarray:
-    """Angles at which the empirical law is kept."""
+    """Angles in radians, 0 to π, at which the empirical law is kept, (points,)."""
     return np.linspace(0, np.pi, LAW_POINTS)
 
 

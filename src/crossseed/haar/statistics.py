@@ -107,7 +107,7 @@ class Spectrum(NamedTuple):
 
 
 def spectrum(rotation: np.ndarray) -> Spectrum:
-    """Eigenangles and eigenvectors of one orthogonal matrix, from its symmetric part."""
+    """Eigenangles, in radians, and eigenvectors of one orthogonal matrix, (d, d), from its symmetric part."""
     values, vectors = np.linalg.eigh((rotation + rotation.T) / 2)
     det = int(np.sign(np.linalg.slogdet(rotation)[0]))
     angles = np.arccos(np.clip(paired(values[::-1], det).mean(axis=1), -1, 1))
@@ -116,7 +116,7 @@ def spectrum(rotation: np.ndarray) -> Spectrum:
 
 
 def all_statistics(rotation: np.ndarray) -> tuple[dict[str, float], int]:
-    """Every statistic of one orthogonal matrix by name, and its determinant."""
+    """Every statistic of one orthogonal matrix, (d, d), by name, and its determinant."""
     found = spectrum(rotation)
     values = dict(
         zip(SPECTRAL, spectral(found.angles_n[None], len(rotation), found.det)[0], strict=True)

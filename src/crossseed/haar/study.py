@@ -23,6 +23,7 @@ from crossseed.alignment.maps import procrustes
 from crossseed.haar import battery
 from crossseed.haar.null import Null, empirical_less_mean, law_grid
 from crossseed.haar.statistics import SPECTRAL, spectral, spectrum
+from crossseed.metrics import holm
 from crossseed.pairs import Pair
 from crossseed.published import iid_ks
 from crossseed.seeding import generator
@@ -84,7 +85,7 @@ ACROSS_DRAWS = 9999
 
 
 def rotations(pair: Pair) -> dict[str, np.ndarray]:
-    """The rotation of a pair and its two controls, by map."""
+    """The rotation of a pair and its two controls, by map, (d, d) each."""
     moments = pair.moments
     axes_b = ladder.principal_directions(moments.covariance_b)
     axes_a = ladder.principal_directions(moments.covariance_a)
@@ -187,7 +188,7 @@ def phases_of(pair: Pair) -> list[Phases]:
 def phases(
     rotation: np.ndarray, known: bool, site: str, source: int, target: int, name: str
 ) -> Phases:
-    """The eigenphases of one orthogonal matrix."""
+    """The eigenphases of one orthogonal matrix, (d, d); known: whether the activations decide it."""
     found, d = spectrum(rotation), len(rotation)
     angles = found.angles_n[None]
     law = empirical_less_mean(angles, d, found.det)[0]
@@ -341,5 +342,5 @@ def _together(
                  "null_median": median, "null_high": high,
                  "p": battery.two_sided(value, null[statistic])}
             )  # fmt: skip
-    corrected = battery.holm([row["p"] for row in rows])
+    corrected = holm([row["p"] for row in rows])
     return [{**row, "holm": float(p)} for row, p in zip(rows, corrected, strict=True)]

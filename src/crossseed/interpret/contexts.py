@@ -121,7 +121,7 @@ def firings(
 
 
 def marks(acts_wt: np.ndarray) -> np.ndarray:
-    """Tokens that are marked as those a latent fires at."""
+    """Tokens that are marked as those a latent fires at, same shape, of bool."""
     strongest = acts_wt.max(axis=-1, keepdims=True)
     found: np.ndarray = (acts_wt > 0) & (acts_wt >= MARKED_ABOVE * strongest)
     return found
@@ -130,7 +130,7 @@ def marks(acts_wt: np.ndarray) -> np.ndarray:
 def by_strength(
     acts_wt: np.ndarray, n: int, rng: np.random.Generator, quantiles: int = QUANTILES
 ) -> np.ndarray:
-    """Numbers of n windows in which a latent fires, or of all, evenly from groups by how strongly it does; strongest
+    """Numbers of n windows, (n,), in which a latent fires, or of all, evenly from groups by how strongly it does; strongest
     first."""
     strongest = acts_wt.max(axis=1)
     firing = np.flatnonzero(strongest > 0)

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from crossseed.atomic import writing_folder
 from crossseed.interpret.contexts import Firings
-from crossseed.store import writing_folder
 
 # Activations that delphi counts as firing.
 LEAST = 1e-5

@@ -108,7 +108,7 @@ def texts_of(quantity: str, words_iw: Sequence[Sequence[str]], asked: Items) -> 
 
 
 def decide(scorer: Scorer, quantity: str, explanation: str, texts: Sequence[str]) -> np.ndarray:
-    """What a scorer says of each window: 1 or 0, NaN where its answer cannot be read.
+    """What a scorer says of each window, (windows,): 1 or 0, NaN where its answer cannot be read.
 
     Raises:
         NotReached: it does not answer.

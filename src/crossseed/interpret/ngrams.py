@@ -113,7 +113,7 @@ def _mixed(
 
 
 def predicted(every: Sequence[Gram], fitted: Fitted, windows: np.ndarray) -> np.ndarray:
-    """P(fires) at every token of windows of `eval`."""
+    """P(fires) at every token of windows of `eval`, by number, (windows, tokens)."""
     return _mixed(every, fitted, lambda gram: gram.test_wt[windows], None)
 
 

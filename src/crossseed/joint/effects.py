@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from crossseed.errors import UserError
-from crossseed.joint import evaluation
 from crossseed.joint.config import JointEvaluation
-from crossseed.joint.evaluation import Sides
+from crossseed.joint.sides import Sides, fired
+from crossseed.joint.universality import universality
 from crossseed.joint.upper import MODELS, Cache
-from crossseed.metrics import Estimate, jackknife, ranks
+from crossseed.metrics import Estimate, holm, jackknife, ranks
 
 if TYPE_CHECKING:
     from crossseed.counterfactuals import Item
@@ -46,6 +46,17 @@ class Latent(NamedTuple):
     universal: bool
     tells: tuple[float, float]
 
+    def columns(self) -> dict[str, Any]:
+        """What tables say of it."""
+        return {
+            "class": self.label,
+            "latent": self.latent,
+            "r": self.r,
+            "universal": int(self.universal),
+            "tells_a": self.tells[0],
+            "tells_b": self.tells[1],
+        }
+
 
 def peaks(sides: Sides, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
     """Largest activation of each latent in each example, of A and of B, (examples, latents)."""
@@ -61,7 +72,8 @@ def peaks(sides: Sides, cache: Cache) -> tuple[np.ndarray, np.ndarray]:
 
 
 def areas(values_nf: np.ndarray, own_n: np.ndarray) -> np.ndarray:
-    """Area under the curve of each column, for the rows of a class against the others; 1/2 for constant ones."""
+    """Area under the curve of each column, (latents,), for the rows of a class, where `own_n` is true,
+    against the others; 1/2 for constant ones."""
     n_own, n_other = int(own_n.sum()), int((~own_n).sum())
     rank_nf = ranks(values_nf.T).T
     found: np.ndarray = (rank_nf[own_n].sum(axis=0) - n_own * (n_own + 1) / 2) / (n_own * n_other)
@@ -83,9 +95,9 @@ def chosen(
         scored: of `eval`, for r, which decides nothing. wanted: latents a class, at most.
     """
     about = config.model_copy(update={"resamples": 0, "shifts": 0})
-    universality = evaluation.universality(sides, scored, about)
+    agreement = universality(sides, scored, about)
     by_model = peaks(sides, fit)
-    live = np.all(evaluation.fired(sides, fit) >= config.active_tokens, axis=0)
+    live = np.all(fired(sides, fit) >= config.active_tokens, axis=0)
     found = []
     for number, label in enumerate(classes):
         own = fit.labels == number
@@ -97,9 +109,9 @@ def chosen(
         worse = np.where(live, tells.min(axis=0), -1.0)
         for latent in np.argsort(-worse, kind="stable")[:wanted]:
             if worse[latent] > 0.5:
-                r = float(universality.r_f[latent])
+                r = float(agreement.r_f[latent])
                 both = (float(tells[0, latent]), float(tells[1, latent]))
-                universal = bool(universality.active_f[latent]) and r >= config.threshold
+                universal = bool(agreement.active_f[latent]) and r >= config.threshold
                 found.append(Latent(label, int(latent), r, universal, both))
     return found
 
@@ -147,16 +159,6 @@ def sign_test(lower: int, higher: int) -> float:
     return min(1.0, 2 * tail)
 
 
-def holm(p_n: Sequence[float]) -> list[float]:
-    """Holm's correction of several p."""
-    order = np.argsort(p_n, kind="stable")
-    found, largest = [1.0] * len(p_n), 0.0
-    for rank, place in enumerate(order):
-        largest = max(largest, min(1.0, (len(p_n) - rank) * p_n[place]))
-        found[place] = largest
-    return found
-
-
 def over_groups(values_n: np.ndarray, group_n: np.ndarray) -> Estimate:
     """Mean over items, with its interval over groups of them; without one where there are fewer than three."""
     mean, groups = float(values_n.mean()), np.unique(group_n)
@@ -191,12 +193,7 @@ def summaries(latents: Sequence[Latent], rows: Sequence[Mapping[str, Any]]) -> l
         group_of = np.array([one["group"] for one in loud])
         groups = np.unique(group_of)
         row: dict[str, Any] = {
-            "class": label,
-            "latent": number,
-            "r": latent.r,
-            "universal": int(latent.universal),
-            "tells_a": latent.tells[0],
-            "tells_b": latent.tells[1],
+            **latent.columns(),
             "edit": edit,
             "after": after,
             "model": model,
@@ -217,7 +214,7 @@ def summaries(latents: Sequence[Latent], rows: Sequence[Mapping[str, Any]]) -> l
         found.append(row)
     for changes in (True, False):
         family = [row for row in found if (row["class"] != row["after"]) == changes]
-        for row, corrected in zip(family, holm([row["p"] for row in family]), strict=True):
+        for row, corrected in zip(family, holm([row["p"] for row in family]).tolist(), strict=True):
             row["p_holm"] = corrected
     return found
 
@@ -243,12 +240,7 @@ def contexts(
                 h = cache.h[side.model][row][positions].astype(np.float32)
                 at = int(side.codes(h)[:, latent.latent].argmax())
                 yield {
-                    "class": latent.label,
-                    "latent": latent.latent,
-                    "r": latent.r,
-                    "universal": int(latent.universal),
-                    "tells_a": latent.tells[0],
-                    "tells_b": latent.tells[1],
+                    **latent.columns(),
                     "model": name,
                     "rank": rank,
                     "peak": highest,

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crossseed.joint.coder import Codes
 from crossseed.joint.config import JointTraining
-from crossseed.joint.model import Codes
 
 TERMS = ("kl", "ds", "local", "cross", "aux", "mutual")
 # Decoder rows whose cosines with all others are held at a time.
@@ -21,14 +21,18 @@ BLOCK_ROWS = 1024
 
 
 def divergence(clean_bc: Tensor, hijacked_bc: Tensor) -> Tensor:
-    """KL(softmax g ‖ softmax ĝ) in nats, each example's, the mean over its predictions, (examples,) (equation 3)."""
+    """KL(softmax g ‖ softmax ĝ) in nats, each example's, (examples,) (equation 3).
+
+    Args:
+        clean_bc, hijacked_bc: logits, (examples, classes), or (examples, predictions, classes), of which the mean is taken.
+    """
     log_p, log_q = clean_bc.float().log_softmax(dim=-1), hijacked_bc.float().log_softmax(dim=-1)
     found = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
     return found if found.dim() == 1 else found.mean(dim=1)
 
 
 def kl(clean_bc: Tensor, hijacked_bc: Tensor) -> Tensor:
-    """Mean over examples of `divergence`."""
+    """Mean over examples of `divergence`, a number."""
     return divergence(clean_bc, hijacked_bc).mean()
 
 
@@ -54,7 +58,8 @@ def downstream(
 
 
 def local(error_nd: Tensor) -> Tensor:
-    """Squared error at the site, in the aligned frame (equation 5); for a rotation, that in the native one."""
+    """Squared error at the site, the mean over tokens and dimensions, in the aligned frame (equation 5); for a rotation, that
+    in the native one."""
     return error_nd.square().mean()
 
 
@@ -83,7 +88,7 @@ def aux(rhat_nd: Tensor, error_nd: Tensor, n_dead: int, aux_k: int) -> Tensor:
 
 
 def mutual(first_fd: Tensor, second_fd: Tensor) -> Tensor:
-    """1 − the mean cosine of each unit decoder row with the nearest of the other SAE, over both directions
+    """1 − the mean cosine of each unit decoder row, (latents, width), with the nearest of the other SAE, over both directions
     (mutual feature regularisation, arXiv 2411.01220)."""
     means = []
     for own, other in ((first_fd, second_fd), (second_fd, first_fd)):

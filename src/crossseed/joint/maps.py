@@ -45,7 +45,7 @@ class Pairs(NamedTuple):
         return int(self.sequence_n.max(initial=-1)) + 1
 
     def rows(self, chosen: np.ndarray | slice) -> Pairs:
-        """Those tokens alone."""
+        """Those tokens alone, by number, mask or slice."""
         a, b, sequence = (x[chosen] for x in (self.a_nd, self.b_nd, self.sequence_n))
         return Pairs(a, b, sequence, self.where)
 
@@ -186,7 +186,7 @@ def about_means(carried: AffineMap, tokens: Tokens) -> AffineMap:
 
 
 def shuffled_rows(rng: np.random.Generator, n: int, share: float) -> np.ndarray:
-    """A permutation of n rows that moves a share of them, each of these to another's place.
+    """A permutation of n rows, (n,), that moves a share of them, each of these to another's place.
 
     Raises:
         UserError: the share is not in [0, 1].

@@ -14,13 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crossseed.alignment.maps import AffineMap
-from crossseed.joint import evaluation, maps, training
+from crossseed.joint import maps, training
 from crossseed.joint.arms import IDENTITY, MISMATCHED, PARTIAL, RANDOM, TOP, TRUE, Arm
 from crossseed.joint.config import JointEvaluation, JointTraining
 from crossseed.joint.fits import PERMUTATION
 from crossseed.joint.maps import Pairs
 from crossseed.joint.model import JointSAE, of_arrays
+from crossseed.joint.sides import Side, fired, joint_sides
 from crossseed.joint.tables import NULL
+from crossseed.joint.universality import universality
 from crossseed.joint.upper import Cache, Upper
 from crossseed.metrics import jackknife
 from crossseed.resume import Resume
@@ -104,8 +106,8 @@ def retrained(
             names=(*told.name, arm.start) if arm.start else told.name,
         )
         sae = of_arrays(settings, found.arrays, device=told.device)
-        sides = evaluation.joint_sides(sae)
-        universal = evaluation.universality(sides, told.caches["eval"], config, *told.name)
+        sides = joint_sides(sae)
+        universal = universality(sides, told.caches["eval"], config, *told.name)
         about = {**arm._asdict(), "nre": maps.nre(carried, scored)}
         rows.append(
             [
@@ -231,9 +233,9 @@ def post_hoc(carried: AffineMap, of: Alike, encoder_fd: np.ndarray, threshold: f
 
 def active_encoder(sae: JointSAE, cache: Cache, least: int) -> np.ndarray:
     """Encoder rows of the latents of A's own SAE that fire on enough tokens of a split, (active, width)."""
-    side = evaluation.Side(sae, 0)
-    fired, _ = evaluation.fired((side, side), cache)
-    rows: np.ndarray = sae.arrays()["W_enc/0"][fired >= least].astype(np.float64)
+    side = Side(sae, 0)
+    counts, _ = fired((side, side), cache)
+    rows: np.ndarray = sae.arrays()["W_enc/0"][counts >= least].astype(np.float64)
     return rows
 
 

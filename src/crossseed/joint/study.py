@@ -8,11 +8,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from crossseed.alignment.maps import AffineMap
-from crossseed.joint import evaluation
+from crossseed.joint.behaviour import Behaviour, behaviour, behaviour_rows, side_by_side
 from crossseed.joint.conditions import MATCHED, OF_INDEPENDENT, Condition
 from crossseed.joint.config import JointEvaluation
-from crossseed.joint.evaluation import Behaviour, Pairing, Sides, Universality
+from crossseed.joint.geometry import Projection, geometry, projection
 from crossseed.joint.model import JointSAE
+from crossseed.joint.sides import (
+    Pairing,
+    Sides,
+    condition_sides,
+    correlations,
+    decoders,
+    joint_sides,
+    matched,
+)
+from crossseed.joint.universality import Universality, universality
 from crossseed.joint.upper import Cache, Upper
 from crossseed.metrics import Estimate
 
@@ -43,15 +53,15 @@ class Told(NamedTuple):
 def sides_of(condition: Condition, saes: Sequence[JointSAE], carried: AffineMap) -> Sides:
     """How each model is encoded in a condition."""
     if condition.condition in OF_INDEPENDENT:
-        return evaluation.condition_sides(condition.condition, saes[0], saes[1], carried)
-    return evaluation.joint_sides(saes[0])
+        return condition_sides(condition.condition, saes[0], saes[1], carried)
+    return joint_sides(saes[0])
 
 
 def behaviour_of(sides: Sides, uppers: Sequence[Upper], cache: Cache) -> Behaviour:
     """Both models with the SAE, or each with its own, in their passes."""
     saes = list(dict.fromkeys(side.sae for side in sides))
-    found = [evaluation.behaviour(sae, uppers, cache) for sae in saes]
-    return found[0] if len(found) == 1 else evaluation.side_by_side(*found)
+    found = [behaviour(sae, uppers, cache) for sae in saes]
+    return found[0] if len(found) == 1 else side_by_side(*found)
 
 
 class Measured(NamedTuple):
@@ -72,7 +82,7 @@ def measure(told: Told, reference: Behaviour | None) -> Measured:
     shown: tuple[Universality, np.ndarray | None] | None = None
     for matched_on, pairing in pairings(told, sides):
         for pooled in (False, True):
-            found = evaluation.universality(
+            found = universality(
                 sides, told.eval, told.config, *told.name, pairing=pairing, pooled=pooled
             )
             about = {"rows": "texts" if pooled else "tokens", "matched_on": matched_on}
@@ -83,13 +93,13 @@ def measure(told: Told, reference: Behaviour | None) -> Measured:
     passed = behaviour_of(sides, told.uppers, told.eval)
     about = {"rows": "", "matched_on": ""}
     wanted = told.config.accuracy_references
-    for measure_, value in evaluation.behaviour_rows(
+    for measure_, value in behaviour_rows(
         passed, told.config, *told.name, independent=reference
     ).items():
         if measure_ != "accuracy_change" or "clean" in wanted:
             rows.append({**about, **_row(measure_, value)})
     active = shown[0].active_f
-    cosines = evaluation.geometry(evaluation.decoders(sides, shown[1]), active)
+    cosines = geometry(decoders(sides, shown[1]), active)
     rows.append(
         {
             **about,
@@ -106,7 +116,7 @@ def pairings(told: Told, sides: Sides) -> Iterator[tuple[str, Pairing | None]]:
         return
     for split in told.config.match_splits:
         on = told.eval if split == EVAL else told.others[split]
-        yield split, evaluation.matched(evaluation.correlations(sides, on))
+        yield split, matched(correlations(sides, on))
 
 
 def _row(measure_: str, value: Estimate, null: float = float("nan")) -> dict[str, Any]:
@@ -128,9 +138,8 @@ def _latent_rows(
     """All latents of A; principal axes are those of active ones."""
     active = np.flatnonzero(found.active_f)
     place = {int(latent): number for number, latent in enumerate(active)}
-    projected: list[evaluation.Projection | None] = [
-        evaluation.projection(rows[active]) if len(active) > 1 else None
-        for rows in evaluation.decoders(sides, partner)
+    projected: list[Projection | None] = [
+        projection(rows[active]) if len(active) > 1 else None for rows in decoders(sides, partner)
     ]
     for latent in range(len(found.r_f)):
         row: dict[str, Any] = {

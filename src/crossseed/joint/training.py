@@ -137,7 +137,7 @@ class Trainer:
         return torch.autocast(self.sae.device, dtype=torch.bfloat16)
 
     def dead(self) -> list[Tensor | None]:
-        """Numbers of each coder's dead latents, None where AuxK has nothing to do."""
+        """Numbers of each coder's dead latents, (dead,), None where AuxK has nothing to do."""
         if self.config.lambda_aux == 0:
             return [None] * len(self.silent)
         found = [row.nonzero().squeeze(1) for row in self.silent >= self.dead_after]
@@ -311,7 +311,7 @@ class _Run:
 
 
 def order_of(cache: Cache, epoch: int, *names: object) -> np.ndarray:
-    """Examples in the order of one epoch."""
+    """Numbers of the examples in the order of one epoch, (examples,)."""
     return generator("joint-order", *names, epoch).permutation(len(cache))
 
 

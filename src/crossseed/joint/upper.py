@@ -53,7 +53,7 @@ class CutModel(Upper, Protocol):
     width: int
 
     def clean(self, tokens_nt: np.ndarray, at_np: np.ndarray | None = None) -> tuple[Tensor, ...]:
-        """Activations at the site, the next layer's states, and logits."""
+        """Activations at the site and the next layer's states, (sequences, positions, width) both, and logits."""
         ...
 
     def scored(self, found: TokenSet, predictions: int, *name: object) -> Scored:
@@ -189,7 +189,7 @@ class Cache:
             first = last
 
     def pairs(self, rows: np.ndarray | slice, special_tokens: bool = True) -> Pairs:
-        """Activations of both models on coded tokens of some examples, in the order given, in memory."""
+        """Float32 activations of both models on coded tokens of some examples, in the order given, (tokens, width), in memory."""
         coded = self.coded(special_tokens)[rows]
         a, b = (h[rows][coded].astype(np.float32) for h in self.h)
         return Pairs(a, b, np.repeat(np.arange(len(coded)), coded.sum(axis=1)), self.where)

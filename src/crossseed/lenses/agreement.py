@@ -50,7 +50,7 @@ class Agreement(NamedTuple):
 
 
 def ranks(values: Mapping[str, Sequence[float]]) -> dict[str, np.ndarray]:
-    """Ranks of heads by lens, 1 the largest; lenses that do not know every head are left out."""
+    """Ranks of heads by lens, (heads,), 1 the largest; lenses that do not know every head are left out."""
     return {
         lens: stats.rankdata(-np.asarray(of))
         for lens, of in values.items()

@@ -34,12 +34,15 @@ class Transcoder:
         self.b_enc = torch.zeros(latents)
 
     def parameters(self) -> list[Tensor]:
+        """What is trained."""
         return [self.W_enc, self.b_enc, self.W_dec, self.b_pre, self.b_dec]
 
     def encode(self, x: Tensor) -> Tensor:
+        """Latents of what the component reads, (tokens, width) to (tokens, latents)."""
         return torch.relu((x - self.b_pre) @ self.W_enc + self.b_enc)
 
     def decode(self, h: Tensor) -> Tensor:
+        """What latents say that the component writes, (tokens, latents) to (tokens, width)."""
         return h @ self.W_dec + self.b_dec
 
 
@@ -72,7 +75,7 @@ Pairs = tuple[np.ndarray, np.ndarray]
 
 
 def gaussian(x_nd: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """n vectors with the mean and the covariance of x."""
+    """Float32 vectors, (n, d), with the mean and the covariance of x."""
     covariance = np.cov(x_nd, rowvar=False)
     values, vectors = np.linalg.eigh(covariance)
     drawn = rng.standard_normal((n, len(values))) * np.sqrt(values.clip(0))

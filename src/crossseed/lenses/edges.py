@@ -17,7 +17,7 @@ RANDOM_SETS = 20
 
 
 def prune(graph: Any, threshold: float) -> tuple[np.ndarray, int]:
-    """Which edges of a `crossseed.cohorts.dyck.paths.Paths` stay, and how many rounds it took.
+    """Which edges of a `crossseed.cohorts.dyck.paths.Paths` stay, (edges,) of bool, and how many rounds it took.
 
     Args:
         threshold: what removing an edge may add to the loss, in nats.

@@ -19,6 +19,7 @@ import numpy as np
 
 from crossseed.matching import assignment
 from crossseed.matching.assignment import BLOCK_ROWS, Matching
+from crossseed.metrics import unit_rows
 
 AGREE, DEC, DUAL, STRICT, MAX_COS = "agree", "dec", "dual", "strict", "max_cos"
 AT_A_THRESHOLD = (DEC, DUAL, STRICT, MAX_COS)
@@ -83,21 +84,14 @@ def matched(
 
 def directions(decoder_fd: np.ndarray, encoder_df: np.ndarray) -> Directions:
     """Unit rows from the weights of a dictionary."""
-    return Directions(unit(decoder_fd), unit(encoder_df.T))
-
-
-def unit(rows_nd: np.ndarray) -> np.ndarray:
-    """Rows of length 1; rows of zeros stay."""
-    norm = np.linalg.norm(rows_nd, axis=1, keepdims=True)
-    found: np.ndarray = np.divide(rows_nd, norm, where=norm > 0, out=np.zeros_like(rows_nd))
-    return found
+    return Directions(unit_rows(decoder_fd), unit_rows(encoder_df.T))
 
 
 def random_directions(rng: np.random.Generator, n: int, width: int) -> Directions:
     """A dictionary of no model: independent directions of decoder and encoder. (With an encoder that is its decoder
     both matchings of two such dictionaries would be one, and `agree` 1.)"""
     drawn = (rng.standard_normal((n, width), dtype=np.float32) for _ in range(2))
-    return Directions(*map(unit, drawn))
+    return Directions(*map(unit_rows, drawn))
 
 
 def compare(first: Directions, second: Directions) -> Compared:
@@ -118,7 +112,7 @@ def summary(
     """Shares and means over latents of the first.
 
     Args:
-        among: latents that count; all without it.
+        among: latents that count, (latents,) of bool; all without it.
 
     Returns:
         ``agree``, the shares of `AT_A_THRESHOLD`, mean matched cosines (``pw_mcc``, that of

@@ -25,7 +25,7 @@ def all_angles(found: Spectrum, d: int) -> np.ndarray:
 
 
 def angles_of(rotation: np.ndarray) -> np.ndarray:
-    """`all_angles` of an orthogonal matrix."""
+    """`all_angles` of an orthogonal matrix, (d, d), in radians."""
     return all_angles(spectrum(rotation), len(rotation))
 
 

@@ -11,12 +11,12 @@ from scipy.optimize import linear_sum_assignment
 
 
 def mean_cosine(rotation: np.ndarray) -> float:
-    """Mean cosine of the eigenphases, which is tr R/d."""
+    """Mean cosine of the eigenphases of R, (d, d), which is tr R/d."""
     return float(np.trace(rotation) / len(rotation))
 
 
 def permutation_distance(rotation: np.ndarray) -> float:
-    """‖R − P‖_F for the nearest signed permutation P."""
+    """‖R − P‖_F, for R of (d, d) and the nearest signed permutation P."""
     size = np.abs(rotation)
     rows, columns = linear_sum_assignment(size, maximize=True)
     return float(np.sqrt(2 * len(rotation) - 2 * size[rows, columns].sum()))

@@ -26,7 +26,7 @@ def rotation(a_nd: np.ndarray, b_nd: np.ndarray) -> np.ndarray:
 
 
 def svd_rotation(cross_covariance: np.ndarray) -> np.ndarray:
-    """Procrustes as the SVD returns it, whatever the rank: what the data do not decide is arbitrary,
+    """Procrustes, (..., d, d), as the SVD returns it, whatever the rank: what the data do not decide is arbitrary,
     not close to the identity as in `crossseed.alignment.maps.procrustes`; of several at once, too."""
     u, _, vt = np.linalg.svd(cross_covariance.astype(np.float64))
     found: np.ndarray = u @ vt

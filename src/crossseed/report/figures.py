@@ -19,11 +19,11 @@ from matplotlib.figure import Figure
 
 from crossseed.drift import COMPARISONS
 from crossseed.report import constructive_figures as constructive
-from crossseed.report import interpret, joint_figures
+from crossseed.report import interpret, rotation_figures, transfer_figures
 from crossseed.report import intervention_figures as interventions
-from crossseed.report import rotation_figures as rotation
 from crossseed.report import stability_figures as stability
 from crossseed.report import tables as t
+from crossseed.report.joint import figures as joint_figures
 from crossseed.report.style import (
     AMBER,
     BLUE,
@@ -287,16 +287,16 @@ def draw_all(
         draw(f"ev-{dictionary}", partial(explained_variance, tables, dictionary, info))
         draw(f"firing-{dictionary}", partial(firing, tables, dictionary, info))
     if len(tables.published):
-        draw("published-ev", partial(rotation.published_ev, tables, info))
+        draw("published-ev", partial(transfer_figures.published_ev, tables, info))
     if len(tables.transfer):
-        draw("ladder", partial(rotation.ladder, tables, info))
-        draw("twins", partial(rotation.twins, tables, info))
-        draw("decoder-cosine", partial(rotation.decoder_cosine, tables, info))
+        draw("ladder", partial(transfer_figures.ladder, tables, info))
+        draw("twins", partial(transfer_figures.twins, tables, info))
+        draw("decoder-cosine", partial(transfer_figures.decoder_cosine, tables, info))
     if len(tables.power):
         if len(tables.published):
-            draw("published-rotation", partial(rotation.published_rotation, tables, info))
-        draw("eigenphases", partial(rotation.eigenphases, tables, info))
-        draw("power", partial(rotation.power, tables))
+            draw("published-rotation", partial(rotation_figures.published_rotation, tables, info))
+        draw("eigenphases", partial(rotation_figures.eigenphases, tables, info))
+        draw("power", partial(rotation_figures.power, tables))
     if len(tables.steering):
         draw("steering-doses", partial(interventions.doses, tables, info))
         draw("steering-regimes", partial(interventions.regimes, tables, info))

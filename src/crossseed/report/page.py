@@ -14,8 +14,9 @@ import pandas as pd
 
 from crossseed import __version__, usage
 from crossseed.errors import UserError
-from crossseed.report import answer, figures, joint, joint_glance
+from crossseed.report import answer, figures, models
 from crossseed.report import tables as t
+from crossseed.report.joint import glance, section
 from crossseed.store import write_text
 
 STAGES = {
@@ -294,7 +295,7 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shared = joint.of_run(tables, spec["edited"])
+    shared = section.of_run(tables, spec["edited"])
     if "joint_contexts" in spec["tables"]:
         _write_features(environment, shared, spec["run"], folder / "features")
     text = environment.get_template("index.html.j2").render(
@@ -311,9 +312,9 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
         ],
         claims=answer.claims(tables),
         joint=shared,
-        glance=joint_glance.of_run(tables),
-        quality=answer.quality(tables) if len(tables.quality) else [],
-        language_models=answer.language_models(tables) if len(tables.quality) else [],
+        glance=glance.of_run(tables),
+        quality=models.quality(tables) if len(tables.quality) else [],
+        language_models=models.language_models(tables) if len(tables.quality) else [],
         recipes=recipes(spec),
         checkpoint=next(iter(tables.dictionaries.checkpoint), None),
         times=stage_times(results, list(info)),

@@ -19,6 +19,12 @@ class Spread(NamedTuple):
 
 
 def spread(values: pd.Series) -> Spread | None:
+    """Median and range of some values; None of nothing."""
     if values.empty:
         return None
     return Spread(float(values.median()), float(values.min()), float(values.max()))
+
+
+def percent(share: float) -> str:
+    """A share as whole per cent."""
+    return f"{100 * share:.0f} %"

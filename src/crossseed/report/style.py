@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import matplotlib.lines
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from crossseed.store import writing
+from crossseed.atomic import writing
 
 # Okabe and Ito's palette: told apart under all common forms of colour blindness.
 BLUE, ORANGE, GREEN, PINK, AMBER = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00"
@@ -35,6 +36,7 @@ def save(figure: Figure, stem: Path) -> None:
 
 
 def panels(n: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure of n panels side by side, with one scale."""
     sns.set_theme(style="ticks", rc=STYLE)
     figure = Figure(figsize=(1.0 + 4.9 * n, height), layout="constrained")
     axes = figure.subplots(1, n, sharey=True, squeeze=False)[0]
@@ -64,3 +66,21 @@ def spread_labels(wanted: list[float], gap: float) -> list[float]:
         if not moved:
             break
     return [float(v) for v in placed]
+
+
+def site_axis(axis: Axes, sites: list[str], room: float = 0.25) -> None:
+    """Sites along the axis, in the order of the forward pass, with room for labels at the end."""
+    axis.set_xticks(range(len(sites)), [short_site(site) for site in sites], fontsize=7.5)
+    axis.set_xlim(-0.4, len(sites) - 1 + room)
+
+
+def map_legend(figure: Figure, colours: dict[str, str]) -> None:
+    """Names of lines that all panels share, in their colours, above them."""
+    handles = [
+        matplotlib.lines.Line2D([], [], color=colour, label=words)
+        for words, colour in colours.items()
+    ]
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=min(4, len(handles)), fontsize=8,
+        frameon=False, labelcolor="linecolor",
+    )  # fmt: skip

@@ -17,11 +17,12 @@ from crossseed import pairs
 from crossseed.alignment.maps import AffineMap
 from crossseed.errors import UserError
 from crossseed.matching import criteria as m
-from crossseed.metrics import Estimate, jackknife
+from crossseed.metrics import Estimate, jackknife, unit_rows
 from crossseed.sae.dictionary import Dictionary
 from crossseed.seeding import generator
 from crossseed.stability import ITSELF, NULLS, RUNGS
-from crossseed.stability.study import LEAST_SEEDS, root
+from crossseed.stability.covariance import root
+from crossseed.stability.rows import LEAST_SEEDS
 
 DECODERS = (m.DEC, "pw_mcc", "mmcs")
 ENCODERS = (m.AGREE, m.DUAL, m.STRICT)
@@ -130,7 +131,7 @@ def _of_random(n: int, width: int, root_dd: np.ndarray, threshold: float) -> dic
     rng = generator("stability-random", n, width)
     drawn = (m.random_directions(rng, n, width) for _ in range(2))
     seen = (
-        m.Directions(of.decoder, m.unit(of.encoder @ root_dd).astype(np.float32)) for of in drawn
+        m.Directions(of.decoder, unit_rows(of.encoder @ root_dd).astype(np.float32)) for of in drawn
     )
     return _named(m.summary(m.compare(*seen), threshold=threshold), with_encoders=True)
 

@@ -87,7 +87,7 @@ class Fit(NamedTuple):
 
 
 def fit(form: str, k: np.ndarray, share: np.ndarray) -> Fit | None:
-    """The best curve of one form; None with fewer points than it has parameters, and one, or where none is found."""
+    """The best curve of one form through shares at numbers k of SAEs, (points,) both; None with fewer points than it has parameters, and one, or where none is found."""
     of = FORMS[form]
     n, p = len(k), len(of.names)
     if n <= p:

@@ -40,7 +40,7 @@ class Correlations:
         self.elsewhere += h_snf[0].T @ np.roll(h_snf[1], len(h_snf[1]) // 2, axis=0)
 
     def null(self) -> np.ndarray:
-        """As `between` of the first two SAEs, tokens of one with other tokens of the other."""
+        """As `between` of the first two SAEs, (latents, latents), tokens of one with other tokens of the other."""
         return self._correlation(0, 1, self.elsewhere)
 
     def between(self, i: int, j: int) -> np.ndarray:

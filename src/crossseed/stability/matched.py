@@ -11,6 +11,7 @@ import numpy as np
 
 from crossseed.matching import assignment
 from crossseed.matching import criteria as m
+from crossseed.metrics import unit_rows
 from crossseed.resume import Resume
 from crossseed.seeding import generator
 from crossseed.stability import RANDOM
@@ -43,7 +44,7 @@ class Pair(NamedTuple):
 def both(decoder_fd: np.ndarray, encoder_df: np.ndarray, root_dd: np.ndarray) -> Both:
     """From the weights of a dictionary, and the square root of the activations' covariance."""
     standing = m.directions(decoder_fd, encoder_df)
-    seen = m.unit((root_dd @ encoder_df).T.astype(np.float32))
+    seen = unit_rows((root_dd @ encoder_df).T.astype(np.float32))
     return Both(standing, standing._replace(encoder=seen))
 
 
@@ -53,7 +54,7 @@ def random(n: int, width: int, root_dd: np.ndarray) -> dict[str, Both]:
     found = {}
     for name in RANDOM:
         of = m.random_directions(rng, n, width)
-        seen = m.unit(of.encoder @ root_dd.astype(np.float32))
+        seen = unit_rows(of.encoder @ root_dd.astype(np.float32))
         found[name] = Both(of, of._replace(encoder=seen))
     return found
 

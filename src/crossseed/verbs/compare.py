@@ -8,7 +8,7 @@ from pathlib import Path
 from crossseed.errors import UserError
 from crossseed.matching import criteria
 from crossseed.sae import formats
-from crossseed.stability.study import standing_alone
+from crossseed.stability.pairwise import standing_alone
 from crossseed.store import write_table
 
 COLUMNS = ("quantity", "part", "value", "null", "n")

@@ -10,7 +10,17 @@ from pathlib import Path
 from crossseed.activations import open_split
 from crossseed.cohorts.base import module_of
 from crossseed.errors import UserError
-from crossseed.interpret import COLUMNS, STEP_COLUMNS, chat, delphi, embeddings, study
+from crossseed.interpret import (
+    COLUMNS,
+    STEP_COLUMNS,
+    chat,
+    delphi,
+    embeddings,
+    study,
+)
+from crossseed.interpret.latents import Latent, Settings
+from crossseed.interpret.scores import NOT_REACHED
+from crossseed.interpret.similarity import Embed
 from crossseed.sae.dictionary import load
 from crossseed.stability import CELL, LATENT_COLUMNS
 from crossseed.store import check_cell, read_table, write_table, write_text
@@ -43,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    keys = (*study.Settings._fields, "scorer", "model", "embeddings")
+    keys = (*Settings._fields, "scorer", "model", "embeddings")
     spec = options.spec_of(args, *keys, "seeds", "activations", "kind", "text", *CELL)
     cell = {name: spec[name] for name in CELL}
     dictionaries = [load(options.folder_of(path)) for path in args.dictionaries]
@@ -57,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
         )
     latents = _latents(args.latents, spec["seeds"], cell)
     words = module_of(spec["kind"], "words").make(spec["text"], args.tokenizer)
-    settings = study.Settings(*(spec[name] for name in study.Settings._fields))
+    settings = Settings(*(spec[name] for name in Settings._fields))
     scorer = _scorer(spec, args.device, args.out)
     with ExitStack() as stack:
         train, test = (
@@ -91,17 +101,17 @@ def run(args: argparse.Namespace) -> None:
     write_table(args.steps, STEP_COLUMNS, [{**named, **row} for row in found.steps])
     write_table(args.out, COLUMNS, [{**named, **row} for row in found.rows])
     # Where the scorer was lost, its answers so far serve the next try.
-    if scorer is not None and not any(study.NOT_REACHED in row["note"] for row in found.steps):
+    if scorer is not None and not any(NOT_REACHED in row["note"] for row in found.steps):
         scorer[1].forget()
 
 
-def _latents(path: Path, seeds: list[str], cell: dict[str, object]) -> list[study.Latent]:
+def _latents(path: Path, seeds: list[str], cell: dict[str, object]) -> list[Latent]:
     """Latents of the first SAE that fire."""
     rows = [row for row in read_table(path, LATENT_COLUMNS) if row["init"] == seeds[0]]
     for row in rows[:1]:
         check_cell(path, {name: row[name] for name in CELL}, {k: str(v) for k, v in cell.items()})
     return [
-        study.Latent(
+        Latent(
             int(row["latent"]),
             1 + round(float(row["reappears"]) * (len(seeds) - 1)),
             float(row["density"]),
@@ -127,7 +137,7 @@ def _scorer(spec: dict[str, object], device: str, out: Path) -> tuple[str, chat.
     return name, chat.Remembered(found, out.with_name(f".{out.name}.resume"), model)
 
 
-def _embed(spec: dict[str, object], device: str) -> study.Embed | None:
+def _embed(spec: dict[str, object], device: str) -> Embed | None:
     if spec["embeddings"] is None:
         return None
     folder, usable = str(spec["embeddings"]), _usable(device)

@@ -14,9 +14,10 @@ from crossseed.cohorts.classifier import grammar as grammars
 from crossseed.cohorts.classifier import tokenizer as tk
 from crossseed.devices import usable
 from crossseed.errors import UserError
-from crossseed.joint import effects, evaluation
+from crossseed.joint import effects
 from crossseed.joint.conditions import Condition
 from crossseed.joint.config import JointEvaluation
+from crossseed.joint.sides import joint_sides
 from crossseed.joint.tables import CELL, CONTEXT_COLUMNS, COUNTERFACTUAL_COLUMNS, ITEM_COLUMNS
 from crossseed.joint.upper import Cache, CutModel
 from crossseed.store import write_table
@@ -55,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
             )
     uppers = joints.uppers_of(args, spec, device)
     (sae,) = joints.saes_of(args.saes, spec, spec["trainings"], device)
-    sides = evaluation.joint_sides(sae)
+    sides = joint_sides(sae)
     found = joints.read(args, spec, ["fit", "eval"])
     latents = effects.chosen(
         sides, found["fit"], found["eval"], spec["classes"], spec["latents"], config

@@ -10,7 +10,7 @@ from crossseed.closure import code_digest
 from crossseed.resume import Resume
 from crossseed.sae.study import split_of
 from crossseed.stability import CELL, RANDOM, matched
-from crossseed.stability.study import covariance_root
+from crossseed.stability.covariance import covariance_root
 from crossseed.verbs import options
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from crossseed import pairs, steering
+from crossseed import pairs, steering, steering_vectors
 from crossseed.activations import check_source
 from crossseed.cohorts.base import module_of
 from crossseed.errors import UserError
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         maps[steering.MISMATCHED] = other.arms([])["procrustes"]
     rows: list[steering.Row] = []
     for concept in concepts:
-        a, b = (steering.vector(model, site, concept) for model in (source, target))
+        a, b = (steering_vectors.vector(model, site, concept) for model in (source, target))
         rng = generator("steering-directions", *cell, concept.name)
         tried = steering.arms(a, b, maps, pair.moments.covariance_b, spec["directions"], rng)
         rows += steering.study(

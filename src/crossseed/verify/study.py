@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crossseed import layout
+from crossseed.atomic import TEMPORARY, alive
 from crossseed.cohorts.dyck.config import CHECKPOINTS
 from crossseed.cohorts.neox import provenance
 from crossseed.config.schema import RunConfig
 from crossseed.errors import UserError
 from crossseed.progress import Progress
-from crossseed.store import REMEDY, TEMPORARY, Header, alive, digest_of
+from crossseed.store import REMEDY, Header, digest_of
 from crossseed.verify import contents
 from crossseed.verify.configured import why_not_configured
 from crossseed.verify.places import PORT_WEIGHTS, SHARED, TOGETHER, Place, place_of

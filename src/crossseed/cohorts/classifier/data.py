@@ -13,8 +13,8 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from crossseed.cohorts.classifier import grammar as grammars
-from crossseed.cohorts.classifier.config import Data, FileData, GrammarData, HubData
 from crossseed.cohorts.classifier.grammar import PARTS, Labelled
+from crossseed.cohorts.classifier.settings import Data, FileData, GrammarData, HubData
 from crossseed.cohorts.text import corpus
 from crossseed.cohorts.text.config import HubCorpus
 from crossseed.errors import UserError

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from crossseed.cohorts.classifier.config import CheckpointModel, ScratchModel
+from crossseed.atomic import move_into_place
 from crossseed.cohorts.classifier.data import sentences
+from crossseed.cohorts.classifier.settings import CheckpointModel, ScratchModel
 from crossseed.cohorts.hub.loading import Source, load_tokenizer
 from crossseed.errors import UserError
-from crossseed.store import move_into_place
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -11,8 +11,8 @@ import numpy as np
 
 from crossseed.cohorts.base import DEVELOPMENT, TokenSet
 from crossseed.cohorts.classifier import tokenizer as tk
-from crossseed.cohorts.classifier.config import ClassifierTokens
 from crossseed.cohorts.classifier.data import sentences
+from crossseed.cohorts.classifier.settings import ClassifierTokens
 from crossseed.cohorts.text.corpus import part_of
 from crossseed.errors import UserError
 

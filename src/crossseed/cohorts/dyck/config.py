@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from crossseed.cohorts.base import SPLITS, step_of
-from crossseed.cohorts.declared import CohortConfig
+from crossseed.cohorts.config import CohortConfig
 from crossseed.cohorts.dyck import sites, task
 from crossseed.cohorts.optimisation import Optimisation
 from crossseed.config.fields import (

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from crossseed.atomic import move_into_place
 from crossseed.cohorts.text import corpus as text
 from crossseed.cohorts.text.config import Corpus
 from crossseed.cohorts.text.tokens import reserved_documents
 from crossseed.errors import UserError
-from crossseed.store import move_into_place
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crossseed.adam import Adam
+from crossseed.atomic import move_into_place
 from crossseed.cohorts.base import CURVE_COLUMNS, FINAL, QUALITY_COLUMNS
 from crossseed.cohorts.neox import provenance
 from crossseed.cohorts.neox import tokenizer as tk
@@ -30,7 +31,7 @@ from crossseed.errors import TrainingDiverged, UserError
 from crossseed.progress import Progress
 from crossseed.resume import Resume
 from crossseed.seeding import entropy, generator
-from crossseed.store import arrays_digest, move_into_place, write_table
+from crossseed.store import arrays_digest, write_table
 
 if TYPE_CHECKING:
     from transformers import GPTNeoXForCausalLM, PreTrainedTokenizerFast

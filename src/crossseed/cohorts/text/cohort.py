@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from crossseed.cohorts.declared import CohortConfig
+from crossseed.cohorts.config import CohortConfig
 from crossseed.cohorts.text.config import Corpus, TextTokens
 
 

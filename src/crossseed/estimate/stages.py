@@ -1,8 +1,4 @@
-"""What a run will take, from its configuration alone: disk, arithmetic and GPU-hours.
-
-Rough by design: a factor of two either way is usual. Arithmetic is counted, the rates below are
-assumed, and every job that loads a model pays a start. Time to download is not counted, nor text.
-"""
+"""Every kind of job of a run: how many, what they leave on disk, their arithmetic and GPU time."""
 
 from __future__ import annotations
 
@@ -12,82 +8,45 @@ from typing import NamedTuple
 
 from crossseed import attribution, bars, plan, steering
 from crossseed.alignment import ladder
-from crossseed.cohorts.base import FORWARD_TOKENS, SPLITS
-from crossseed.cohorts.declared import CohortConfig
+from crossseed.cohorts.base import SPLITS
+from crossseed.cohorts.config import CohortConfig
 from crossseed.config.schema import RunConfig
+from crossseed.estimate.rates import (
+    BYTES,
+    COMPONENTS,
+    CPU_RATE,
+    CUT,
+    DRIFT_ARMS,
+    DRIFT_BYTES,
+    FEATURE_RUNS,
+    FIT_SECONDS,
+    FLOAT64,
+    FRESH_PER_SECOND,
+    GPU_START_SECONDS,
+    INDEX_BYTES,
+    INTERPRET_BYTES,
+    JOINT_STEP_SECONDS,
+    LATENT_BYTES,
+    MATCHED_BYTES,
+    MATRICES_A_PAIR,
+    MODEL_RATE,
+    MODEL_STEP_SECONDS,
+    MODELS_JUDGED,
+    MORE_ARMS,
+    NAMED_ARMS,
+    NULL_BYTES,
+    PARTS,
+    PORT_ARMS,
+    PROMPT_TOKENS,
+    SAE_FLOP,
+    SAE_RATE,
+    SAE_STEP_SECONDS,
+    SCORER_FLOP,
+    STABILITY_BYTES,
+    STEERING_BYTES,
+)
 from crossseed.features import BY_CONCEPT
 from crossseed.haar.sizes import sizes
-from crossseed.metrics import MAX_UNITS
-from crossseed.pairs import BLOCK_ROWS
-from crossseed.stability.firing import ALL_PAIRS_UP_TO
-
-# Sustained rates of one data-centre GPU, in FLOP/s; small matrices reach far less than its peak.
-MODEL_RATE = 40e12
-SAE_RATE = 10e12
-# Seconds a step takes however small its matrices are.
-MODEL_STEP_SECONDS = 3e-3
-SAE_STEP_SECONDS = 3e-4
-# Seconds until a job that uses a GPU computes: process, imports, loading a model.
-GPU_START_SECONDS = 15
-# Seconds to factorise a 1024 × 1024 cross-covariance as often as a cell of the drift study does,
-# on one slow core (measured at 512: 1.4 s); grows with the third power of the width.
-FIT_SECONDS = 11.0
-# FLOP/s of one core: dictionaries of the drift study are tried there. Arms and the model's own.
-CPU_RATE = 20e9
-DRIFT_ARMS = 5
-# d × d matrices in float64 that drift keeps a site and comparison.
-DRIFT_MATRICES = 7
-# What is in memory of a job without PyTorch, and arms beside those of the ladder: ceiling, untrained
-# target, noise.
-SMALL_MB = 700
-MORE_ARMS = 3
-# What is in memory however small the model: Python, PyTorch, transformers, one block of tokens.
-BASE_MB = 1500
-# How often the weights of a model are in memory while it is trained.
-COPIES_TRAINED = 8
-# Tokens of a forward pass, at most.
-BLOCK_TOKENS = 8192
-# Rows of a drift table that a site and comparison has, their bytes, and how often each is written:
-# by the member, the seed and the run.
-DRIFT_BYTES = 130 * 12 * 3
-BYTES = {"float16": 2, "float32": 4, "bfloat16": 2}
-FLOAT64 = 8
-# Of interventions: arms of a card; of steering, arms beside the random ones, tokens of a prompt; runs a
-# latent; components of a model; bytes of a table.
-PORT_ARMS = 10
-NAMED_ARMS, PROMPT_TOKENS = 7, 16
-FEATURE_RUNS = 20
-COMPONENTS = 60
-# A toy's components, what can be cut of it (them, and edges), and models run side by side on fresh sequences: one, and
-# its decoys.
-PARTS, CUT, MODELS_JUDGED = 10, 53, 6
-# Sequences drawn and labelled a second, on one core.
-FRESH_PER_SECOND = 30e3
-STEERING_BYTES = 600 * 120 * 2
-# A step of a joint SAE, however small; a latent of a condition in its table.
-JOINT_STEP_SECONDS = 1e-2
-LATENT_BYTES = 220
-# Letters whose rows are held, active latents of a row at most, and what one block of rows takes while it is encoded.
-LETTERS, ACTIVE, ENCODING_BYTES = 26, 512, 5 * (4 << 24)
-# A latent in the tables of SAE seeds.
-STABILITY_BYTES = 400
-# A latent in a file of two SAEs matched: of three matchings partner, cosine and the highest cosine.
-MATCHED_BYTES = 3 * (4 + 4 + 4)
-# A latent in the tables and files of explanations; of a local scorer, arithmetic a token and main memory: a model of some
-# ten billion parameters.
-INTERPRET_BYTES = 20_000
-SCORER_FLOP, SCORER_MB = 2e10, 24_000
-# Sequence, document, position and token id of each stored row.
-INDEX_BYTES = 14
-# Second moments of a pair, width × width in float64: of two halves, shuffled, and untrained.
-MATRICES_A_PAIR = 12
-# The like in memory: moments once more where halves are merged, some twenty maps; or sums over groups
-# of held-out tokens, six matrices each.
-MATRICES_HELD = 60
-# Bytes of a null draw: the law of the angles in float16 and the statistics, both determinants.
-NULL_BYTES = 1180
-# An SAE step: two products forward, three backward, 2 FLOP each.
-SAE_FLOP = 10
 
 
 class Stage(NamedTuple):
@@ -119,7 +78,8 @@ def _stage(
     return Stage(name, jobs, disk, flop, held if jobs else 0.0)
 
 
-def _tokens(config: CohortConfig, *splits: str) -> int:
+def tokens_of(config: CohortConfig, *splits: str) -> int:
+    """Tokens of some splits, at most; 0 where none is known before."""
     return sum(config.most_tokens(split) or 0 for split in splits)
 
 
@@ -146,10 +106,10 @@ def stages(run: RunConfig) -> list[Stage]:
             least = n * config.training_steps * MODEL_STEP_SECONDS
             add(_stage("train", n, disk, n * config.training_flop, MODEL_RATE, least))
         members = [m for m in plan.stored(run) if m.cohort == cohort]
-        rows = _tokens(config, *SPLITS)
+        rows = tokens_of(config, *SPLITS)
         a_row = width * BYTES[config.activation_dtype] + INDEX_BYTES
         nulls = sum(m.cohort == cohort for m in plan.untrained(run))
-        read = len(members) * rows + nulls * _tokens(config, "fit", "eval")
+        read = len(members) * rows + nulls * tokens_of(config, "fit", "eval")
         add(
             _stage(
                 "extract",
@@ -217,7 +177,7 @@ def stages(run: RunConfig) -> list[Stage]:
             add(stage)
         for stage in _joint(run, cohort):
             add(stage)
-        add(_drift(run, cohort))
+        add(drift_stage(run, cohort))
     if run.haar is not None:
         widths = plan.widths(run)
         drawn = {size for width in widths for size in sizes(width)}
@@ -241,19 +201,6 @@ def _interpret(run: RunConfig, cells: int) -> Stage:
     return _stage("interpret", cells, disk, float(flop), MODEL_RATE)
 
 
-def interpret_mb(run: RunConfig, width: int | None, expansion: int) -> int:
-    """Main memory of a job that explains latents: two SAEs, a block of tokens with all latents, n-grams of the tokens that
-    are read, and some windows with one latent's firings."""
-    study = run.stability.interpret if run.stability else None
-    assert study is not None
-    n = expansion * (width or 0)
-    weights = 2 * 2 * n * (width or 0) * BYTES["float32"]
-    block = 4 * BLOCK_ROWS * n * BYTES["float32"]
-    tokens = 2 * study.tokens * (2 * study.order + 8) * FLOAT64
-    model = SCORER_MB if study.scorer == "local" or study.embeddings else 0
-    return SMALL_MB + model + round((weights + block + tokens) / 1e6)
-
-
 def most_arms(directions: Sequence[int]) -> int:
     """What is tried on a pair, at most: k at or above the identified rank have no arm, and a run
     without untrained members has not that one."""
@@ -271,7 +218,7 @@ def _splice(run: RunConfig, cohort: str, crossed: int) -> Stage:
     arms = most_arms(run.transfer.directions) + 1
     ways = 4 + arms + (arms + 1) * sum(len(d.inits) for d in anchors)
     # At most the whole split.
-    flop = crossed * ways * _tokens(config, "eval") * config.forward_flop_per_token
+    flop = crossed * ways * tokens_of(config, "eval") * config.forward_flop_per_token
     return _stage("splice", crossed, 0.0, flop, MODEL_RATE)
 
 
@@ -279,7 +226,7 @@ def _interventions(run: RunConfig, cohort: str, crossed: int) -> list[Stage]:
     """Ports, steering, features and attribution: forward passes from the middle of a model on."""
     config = run.cohorts[cohort]
     n_eval = max(1, config.sequences_of("eval"))
-    length, forward = _tokens(config, "eval") / n_eval, config.forward_flop_per_token / 2
+    length, forward = tokens_of(config, "eval") / n_eval, config.forward_flop_per_token / 2
     found = []
     ports = [port for port in plan.ports(run) if port.cohort == cohort]
     if run.port is not None:
@@ -326,7 +273,7 @@ def _constructive(run: RunConfig, cohort: str) -> list[Stage]:
         return found
     study = run.bars
     n_eval = max(1, config.sequences_of("eval"))
-    a_row = _tokens(config, "eval") / n_eval * config.forward_flop_per_token
+    a_row = tokens_of(config, "eval") / n_eval * config.forward_flop_per_token
     opened = sum(member.cohort == cohort for member in plan.opened(run))
     # A graph each, and a gradient, three times as much, at every point.
     cut = CUT * study.batches * study.rows * a_row
@@ -353,7 +300,7 @@ def _joint(run: RunConfig, cohort: str) -> list[Stage]:
     cuts = sum(cut.cohort == cohort for cut in plan.cuts(run))
     width, settings = config.width or 0, study.training
     n = settings.expansion * width
-    tokens = {split: config.sequences_of(split) * _padded(config) for split in SPLITS}
+    tokens = {split: config.sequences_of(split) * padded(config) for split in SPLITS}
     examples = config.sequences_of("train")
     # Both states of each token, and predictions.
     predicted = study.predictions if config.predicts_positions else 1
@@ -396,29 +343,14 @@ def _joint(run: RunConfig, cohort: str) -> list[Stage]:
     return found
 
 
-def _padded(config: CohortConfig) -> int:
+def padded(config: CohortConfig) -> int:
     """Positions of a sequence as it is stored: at most the context."""
     most = config.most_tokens("train") or 0
     return round(most / max(1, config.sequences_of("train")))
 
 
-def joint_mb(run: RunConfig, cohort: str, models: int) -> int:
-    """Main memory of a job that runs models above a site, with an SAE of both in training, and all correlations of its
-    latents; activations are read through memory maps, but for those of `fit`, which are shuffled."""
-    assert run.joint is not None
-    config = run.cohorts[cohort]
-    width = config.width or 0
-    n = run.joint.training.expansion * width
-    # Weights, gradients, both moments, the best, and as they are saved; of two SAEs.
-    saes = 2 * 7 * 2 * n * width * BYTES["float32"]
-    correlations = 3 * n**2 * FLOAT64
-    pairs = 2 * config.sequences_of("fit") * _padded(config) * width * BYTES["float32"]
-    blocks = 6 * BLOCK_ROWS * n * BYTES["float32"]
-    held = models * 2 * config.loaded_bytes + saes + correlations + pairs + blocks
-    return BASE_MB + round(held / 1e6) + round(predictions_mb(config))
-
-
-def _drift(run: RunConfig, cohort: str) -> Stage:
+def drift_stage(run: RunConfig, cohort: str) -> Stage:
+    """The drift study of one cohort: models read, maps fitted, dictionaries tried."""
     config, drift = run.cohorts[cohort], run.drift
     width, sites = config.width or 0, len(config.sites)
     drifting = [m for m in plan.drifting(run) if m.cohort == cohort]
@@ -434,150 +366,8 @@ def _drift(run: RunConfig, cohort: str) -> Stage:
             for found in plan.drift_dictionaries(run, cohort, seed):
                 latents = int(found.name.rpartition("-x")[2]) * width
                 tried += len(found.inits) * 4 * width * latents
-    flop = models * _tokens(config, "fit", "eval") * config.forward_flop_per_token
+    flop = models * tokens_of(config, "fit", "eval") * config.forward_flop_per_token
     fits = comparisons * sites * FIT_SECONDS * (width / 1024) ** 3
-    carried = DRIFT_ARMS * tried * sites * _tokens(config, "eval") / CPU_RATE
+    carried = DRIFT_ARMS * tried * sites * tokens_of(config, "eval") / CPU_RATE
     disk = comparisons * sites * DRIFT_BYTES
     return _stage("drift", len(drifting), disk, flop, MODEL_RATE, more_seconds=fits + carried)
-
-
-def downloads(run: RunConfig) -> float:
-    """Bytes of models that come from the hub, each member once."""
-    return float(
-        sum(
-            config.loaded_bytes * len(plan.loaded(run, cohort))
-            for cohort, config in run.cohorts.items()
-            if config.downloaded
-        )
-    )
-
-
-def memory_mb(config: CohortConfig, models: int, comparisons: int = 0) -> int:
-    """Main memory of a job that holds models of a cohort, and the sums of their comparisons.
-
-    On a GPU most of it lies there instead; a job then asks for more than it needs.
-    """
-    width = config.width or 0
-    # Activations of one block at all sites, once as they come and once as they are kept.
-    block = models * 2 * BLOCK_TOKENS * len(config.sites) * width * BYTES["float32"]
-    weights = models * config.loaded_bytes + block
-    sums = comparisons * len(config.sites) * DRIFT_MATRICES * width**2 * FLOAT64
-    # While one cell is fitted, three times its matrices.
-    fit = 3 * DRIFT_MATRICES * width**2 * FLOAT64 if comparisons else 0
-    return BASE_MB + round((weights + sums + fit) / 1e6)
-
-
-def training_mb(config: CohortConfig) -> int:
-    """Main memory of a job that trains one member: weights, gradients, two moments, the weights at the start, the best so
-    far, and both once more while a state is saved."""
-    return 2000 + round(COPIES_TRAINED * config.loaded_bytes / 1e6)
-
-
-def matching_mb(n_seeds: int, width: int | None, expansion: int) -> int:
-    """Main memory of a job that matches SAEs of several seeds."""
-    n = expansion * (width or 0)
-    weights = n_seeds * 4 * n * (width or 0) * BYTES["float32"]
-    # For small dictionaries all pairs of latents of every two SAEs, and one such matrix at work.
-    pairs = n_seeds * (n_seeds - 1) // 2 + 6 if n <= ALL_PAIRS_UP_TO else 0
-    blocks = 4 * BLOCK_ROWS * n * BYTES["float32"] + n * 64 * FLOAT64
-    return SMALL_MB + round((weights + pairs * n**2 * FLOAT64 + blocks) / 1e6)
-
-
-def absorption_mb(run: RunConfig, width: int | None, expansion: int) -> int:
-    """Main memory of a job that looks for first letters: rows to fit on and to try, their latents, and one block of latents as
-    they are encoded."""
-    assert run.stability is not None
-    assert run.stability.absorption is not None
-    d = width or 0
-    rows = 2 * LETTERS * run.stability.absorption.rows
-    # Activations and what probes make of them; a number and its place for each latent that fires.
-    held = rows * (4 * d * BYTES["float32"] + ACTIVE * 3 * BYTES["float32"])
-    weights = run.stability.seeds * 3 * expansion * d**2 * BYTES["float32"]
-    return BASE_MB + round((held + weights + ENCODING_BYTES) / 1e6)
-
-
-def predictions_mb(config: CohortConfig) -> int:
-    """Main memory of what a model predicts at every position of a block: clean, changed, and while they
-    are compared."""
-    return round(5 * FORWARD_TOKENS * config.classes * BYTES["float32"] / 1e6)
-
-
-def short(run: RunConfig) -> str:
-    """Disk and GPU-hours in one line, as the shipped configs state them."""
-    every = stages(run)
-    seconds = sum(stage.gpu_seconds for stage in every)
-    passing = sum(s.disk_bytes for s in every if s.name == "extract" and not run.keep_activations)
-    disk = size(sum(stage.disk_bytes for stage in every) - passing)
-    more = f" ({size(passing)} more while it runs)" if passing else ""
-    fetched = downloads(run)
-    models = f", {size(fetched)} of models downloaded" if fetched else ""
-    return f"Estimate: {disk} of results{more}{models}, {_hours(seconds)} with one data-centre GPU."
-
-
-def transfer_mb(run: RunConfig, cohort: str) -> int:
-    """Main memory of a job that tries dictionaries on a pair: the sums of all arms of the largest,
-    by bootstrap unit."""
-    assert run.transfer is not None
-    arms = most_arms(run.transfer.directions)
-    width = run.cohorts[cohort].width or 0
-    widest = max((e for v in run.dictionaries.values() for e in v.expansions), default=1) * width
-    # Three sums an arm, and two of the source's own.
-    sums = (3 * arms + 2) * MAX_UNITS * widest * FLOAT64
-    # Latents of a block: own, carried, their product, and their squares.
-    block = 5 * BLOCK_ROWS * widest * BYTES["float32"]
-    return SMALL_MB + round((sums + block) / 1e6)
-
-
-def published_mb(run: RunConfig, cohort: str) -> int:
-    """Main memory of a job by the published protocol: all rows of both members in double precision,
-    and the latents of a block."""
-    config = run.cohorts[cohort]
-    width = config.width or 0
-    widest = max((e for v in run.dictionaries.values() for e in v.expansions), default=1) * width
-    rows = 8 * _tokens(config, "eval") * width * FLOAT64
-    return SMALL_MB + round((rows + 6 * BLOCK_ROWS * widest * FLOAT64) / 1e6)
-
-
-def matrices_mb(config: CohortConfig) -> int:
-    """Main memory of a pair's moments at a site, every map fitted from them, and as many sums over
-    groups of held-out tokens."""
-    return round(2 * MATRICES_HELD * (config.width or 0) ** 2 * FLOAT64 / 1e6)
-
-
-def report_mb(run: RunConfig) -> int:
-    """Main memory of the report, which reads the joined tables whole."""
-    drift = sum(_drift(run, cohort).disk_bytes for cohort in run.cohorts)
-    return 1000 + round(3 * drift / 1e6)
-
-
-def _hours(seconds: float) -> str:
-    hours = seconds / 3600
-    return f"{hours:,.0f} GPU-hours" if hours >= 10 else f"{hours:.1f} GPU-hours"
-
-
-def size(n: float) -> str:
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if n >= size:
-            return f"{n / size:.1f} {unit}"
-    return f"{n / 1e6:.1f} MB"
-
-
-def text(run: RunConfig, estimate: bool) -> str:
-    """A table of the stages of a run, with what they take if `estimate`."""
-    lines = [f"{'stage':<22}{'jobs':>8}"]
-    if estimate:
-        lines[0] += f"{'disk':>12}{'FLOP':>12}{'GPU-hours':>12}"
-    for stage in stages(run):
-        line = f"{stage.name:<22}{stage.jobs:>8,}"
-        if estimate:
-            hours = f"{stage.gpu_seconds / 3600:.2f}" if stage.gpu_seconds else "–"
-            line += f"{size(stage.disk_bytes):>12}{stage.flop:>12.2g}{hours:>12}"
-        lines.append(line)
-    if estimate:
-        lines += [
-            "",
-            short(run),
-            f"Assumed: {MODEL_RATE / 1e12:.0f} TFLOP/s in models, {SAE_RATE / 1e12:.0f} in SAEs, "
-            f"{GPU_START_SECONDS} s a job until it computes. Time to download is not counted, nor text.",
-        ]
-    return "\n".join(lines) + "\n"

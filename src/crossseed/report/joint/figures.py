@@ -12,8 +12,8 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from crossseed.report import joint
 from crossseed.report import tables as t
+from crossseed.report.joint import edits, reading, vocabulary
 from crossseed.report.style import (
     AMBER,
     BLACK,
@@ -29,9 +29,9 @@ from crossseed.report.style import (
 # By what seeds decide; language models have but one kind.
 KINDS = {"finetune": BLUE, "pretrain": ORANGE}
 PANELS = {
-    joint.SHARE: "universal, share of active latents",
+    vocabulary.SHARE: "universal, share of active latents",
     "top10_r": "mean r of the 10 most active",
-    joint.COUNT: "universal latents",
+    vocabulary.COUNT: "universal latents",
     "dead_share": "share of latents dead",
 }
 TICKS = {
@@ -89,9 +89,9 @@ def _groups(rows: pd.DataFrame) -> list[tuple[str, list[tuple[str, str]]]]:
 
 def conditions(tables: t.Tables) -> Figure:
     """A column a data set, a row a measure: every condition, points means over pairs with their interval."""
-    pooled, single = joint.read(tables.joint_pooled), joint.read(tables.joint_conditions)
+    pooled, single = vocabulary.read(tables.joint_pooled), vocabulary.read(tables.joint_conditions)
     pooled = pooled[pooled.rows != "texts"]
-    names = [name for name in joint.WORDS if name in set(pooled.condition)]
+    names = [name for name in vocabulary.WORDS if name in set(pooled.condition)]
     panels = {key: word for key, word in PANELS.items() if key in set(pooled.measure)}
     groups = _groups(pooled)
     figure, axes = _sheet(len(panels), len(groups), 0.9 + 0.34 * len(names), 2.3, sharex=True)
@@ -134,12 +134,14 @@ def _condition_points(
     top = 0.0
     for place, name in enumerate(names):
         of = pooled[pooled.condition == name]
-        which = joint.chosen(pooled.assign(rows="tokens"), name)
+        which = reading.chosen(pooled.assign(rows="tokens"), name)
         if of.empty or which is None:
             continue
         for row in of[of.lambda_cross == which.lambda_cross].itertuples():
             own = row.init == which.init and row.matched_on == which.matched_on
-            in_sample = row.matched_on == joint.IN_SAMPLE and which.matched_on != joint.IN_SAMPLE
+            in_sample = (
+                row.matched_on == vocabulary.IN_SAMPLE and which.matched_on != vocabulary.IN_SAMPLE
+            )
             x = place + shift + (0 if own else 0.13 if in_sample else 0.07)
             if not own:
                 mark = "^" if in_sample else "o"
@@ -168,7 +170,10 @@ def _condition_points(
 
 def geometry(tables: t.Tables) -> Figure:
     """A row a cohort, a column a condition: decoder directions of A's latents on their two leading principal axes."""
-    latents, single = joint.read(tables.joint_latents), joint.read(tables.joint_conditions)
+    latents, single = (
+        vocabulary.read(tables.joint_latents),
+        vocabulary.read(tables.joint_conditions),
+    )
     latents = latents[latents.active == 1].dropna(subset=["pc1_a", "pc2_a"])
     names = [name for name in GEOMETRY if name in set(latents.condition)]
     cohorts = list(latents.cohort.unique())
@@ -183,7 +188,7 @@ def geometry(tables: t.Tables) -> Figure:
                 continue
             # One start, and one weight of the cross loss, are shown.
             pair = of.iloc[-1] if "distinct" in set(of.init) else of.iloc[0]
-            keys = [*joint.PAIR_KEYS[1:], "init", "lambda_cross"]
+            keys = [*vocabulary.PAIR_KEYS[1:], "init", "lambda_cross"]
             of = of[(of[keys] == pair[keys]).all(axis=1)].head(SHOWN_LATENTS)
             size = float(np.clip(1500 / len(of), 3, 20))
             for chosen, colour in ((0, GREY), (1, BLUE)):
@@ -206,7 +211,7 @@ def geometry(tables: t.Tables) -> Figure:
                 )
             axis.set_xlabel(said, fontsize=7.5)
             if row == 0:
-                axis.set_title(joint.WORDS[name], fontsize=8.5)
+                axis.set_title(vocabulary.WORDS[name], fontsize=8.5)
             if column == 0:
                 axis.set_ylabel(cohort, fontsize=8.5)
     if cohorts:
@@ -221,7 +226,7 @@ def geometry(tables: t.Tables) -> Figure:
 def nulls(tables: t.Tables) -> Figure:
     """Above: universal latents by map, a column a cohort; below: over 1 less the error of the map."""
     rows = tables.joint_nulls
-    rows = rows[rows.measure == joint.COUNT]
+    rows = rows[rows.measure == vocabulary.COUNT]
     rows = rows.assign(kind=[_kind(row.null, row.complement) for row in rows.itertuples()])
     cohorts = list(rows.cohort.unique())
     kinds = [kind for kind in SHAPES if kind in set(rows.kind)]
@@ -345,7 +350,7 @@ def counterfactuals(tables: t.Tables) -> Figure:
         return figure
     for (axis,), cohort in zip(stacks, cohorts, strict=True):
         of = rows[rows.cohort == cohort]
-        changes = joint.changing(of)
+        changes = edits.changing(of)
         changed, left = (list(of[which].edit.unique()) for which in (changes, ~changes))
         names = changed + left
         floor, ceiling = -1.05, 1.5

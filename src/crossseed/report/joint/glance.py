@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from crossseed.report import joint
 from crossseed.report import tables as t
+from crossseed.report.joint import reading, vocabulary
 
 GLANCE = {
     "2": "SAEs apart, matched",
@@ -33,7 +33,7 @@ def of_run(tables: t.Tables) -> dict[str, Any]:
     """The share of universal latents by cohort and condition, and what lies between conditions; empty without joint SAEs."""
     if tables.joint_pooled.empty:
         return {}
-    pooled, single = joint.read(tables.joint_pooled), joint.read(tables.joint_conditions)
+    pooled, single = vocabulary.read(tables.joint_pooled), vocabulary.read(tables.joint_conditions)
     places = ["cohort", "checkpoint", "site"]
     known = [name for name in GLANCE if name in set(pooled.condition)]
     several = len(pooled[places].drop_duplicates()) > pooled.cohort.nunique()
@@ -44,8 +44,8 @@ def of_run(tables: t.Tables) -> dict[str, Any]:
         of = single[
             (single.cohort == cohort) & (single.checkpoint == checkpoint) & (single.site == site)
         ]
-        which = {name: joint.chosen(rows, name) for name in known}
-        shifted += [joint.value_of(rows, one, joint.SHARE, "null") for one in which.values()]
+        which = {name: reading.chosen(rows, name) for name in known}
+        shifted += [reading.value_of(rows, one, vocabulary.SHARE, "null") for one in which.values()]
         named = [str(rows[name].iloc[0]) for name in ("data", "kind_of_seed")]
         label = ", ".join(name for name in named if name not in ("", "nan")) or str(cohort)
         lines.append(
@@ -58,7 +58,7 @@ def of_run(tables: t.Tables) -> dict[str, Any]:
         for name, before, words in STEPS:
             first, second = which.get(name), which.get(before)
             if first is not None and second is not None:
-                value = 100 * joint.difference(of, first, second, joint.SHARE).value
+                value = 100 * reading.difference(of, first, second, vocabulary.SHARE).value
                 gained.setdefault(words, {}).setdefault(kind, []).append(value)
     return {
         "heads": [GLANCE[name] for name in known],
@@ -68,14 +68,14 @@ def of_run(tables: t.Tables) -> dict[str, Any]:
     }
 
 
-def _share(rows: pd.DataFrame, of: joint.Chosen | None) -> dict[str, str]:
+def _share(rows: pd.DataFrame, of: reading.Chosen | None) -> dict[str, str]:
     mean, low, high = (
-        joint.value_of(rows, of, joint.SHARE, name) for name in ("mean", "low", "high")
+        reading.value_of(rows, of, vocabulary.SHARE, name) for name in ("mean", "low", "high")
     )
     if np.isnan(mean):
         return {"value": "–", "more": ""}
     interval = [] if np.isnan(low) else [f"{100 * low:.1f} to {100 * high:.1f}"]
-    counts = (joint.value_of(rows, of, name) for name in (joint.COUNT, "active"))
+    counts = (reading.value_of(rows, of, name) for name in (vocabulary.COUNT, "active"))
     more = "; ".join([*interval, " of ".join(f"{count:.0f}" for count in counts)])
     return {"value": f"{100 * mean:.1f}", "more": more}
 

@@ -1,7 +1,4 @@
-"""What every kind of cohort declares in a configuration.
-
-Apart from `crossseed.cohorts.base`, since jobs, which start by the hundred, do without pydantic.
-"""
+"""What every kind of cohort declares, and what the rest of the project asks of its configuration."""
 
 from __future__ import annotations
 
@@ -62,8 +59,6 @@ Checkpoints = Annotated[
     Distinct,
     NonEmpty,
 ]
-
-
 Checkpoint = Annotated[str, AfterValidator(lambda name: _checkpoint_names([name])[0])]
 
 

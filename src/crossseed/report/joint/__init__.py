@@ -1,0 +1,1 @@
+"""What the page says and draws of SAEs that two models share."""

@@ -1,0 +1,122 @@
+"""Specs of maps between members, of what they carry, and of the tests of rotations."""
+
+from __future__ import annotations
+
+from crossseed.config.schema import RunConfig
+from crossseed.specs.models import Spec, activations, run_whole
+
+# Behind the intervals of a run without `transfer`, which says how many.
+RESAMPLES = 1000
+
+
+def align(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    members = {"source": (source, checkpoint), "target": (target, checkpoint)}
+    untrained = run.transfer.untrained if run.transfer else None
+    if untrained is not None and source != target:
+        members["untrained"] = (target, untrained)
+    return {
+        "cohort": cohort,
+        "source_seed": source,
+        "target_seed": target,
+        "checkpoint": checkpoint,
+        "site": site,
+        "activations": {
+            role: activations(run, cohort, *member, site) for role, member in members.items()
+        },
+    }
+
+
+def transfer(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    if run.transfer is None:
+        raise ValueError("this run has no transfer study")
+    return {
+        **align(run, cohort, source, target, checkpoint, site),
+        "resamples": resamples(run),
+        # For a member with itself nothing is carried.
+        "directions": list(run.transfer.directions) if source != target else [],
+    }
+
+
+fits = transfer
+
+
+def resamples(run: RunConfig) -> int:
+    """Behind every interval of a cell; the transfer study's where there is one."""
+    return run.transfer.resamples if run.transfer else RESAMPLES
+
+
+def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
+    cells = {
+        site: transfer(run, cohort, source, target, checkpoint, site)
+        for site in run.cohorts[cohort].sites
+    }
+    first = next(iter(cells.values()))
+    return {
+        **{name: first[name] for name in ("cohort", "source_seed", "target_seed", "checkpoint")},
+        "resamples": resamples(run),
+        # In the order of the files: a mapping would be sorted by name.
+        "sites": [[site, cell["activations"]] for site, cell in cells.items()],
+    }
+
+
+def splice(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    """A pair whose source is run whole."""
+    if run.splice is None:
+        raise ValueError("this run splices nothing")
+    return {
+        **transfer(run, cohort, source, target, checkpoint, site),
+        "sites": shared(run, cohort, source, target, checkpoint)["sites"],
+        "kind": run.cohorts[cohort].kind,
+        "member": run_whole(run, cohort, source, checkpoint),
+        "sequences": run.splice.sequences,
+    }
+
+
+def null(run: RunConfig, width: str, draws: str) -> Spec:
+    return {"d": int(width), "draws": int(draws)}
+
+
+def power(run: RunConfig, width: str, draws: str, power_draws: str) -> Spec:
+    return {"d": int(width), "draws": int(power_draws)}
+
+
+def across(run: RunConfig, cohort: str, checkpoint: str, site: str) -> Spec:
+    return {"cohort": cohort, "checkpoint": checkpoint, "site": site}
+
+
+def ks(run: RunConfig, cohort: str, checkpoint: str) -> Spec:
+    return {"cohort": cohort, "checkpoint": checkpoint}
+
+
+def cocycle(run: RunConfig, cohort: str, checkpoint: str, site: str) -> Spec:
+    seeds = sorted(run.cohorts[cohort].seeds)
+    return {
+        **across(run, cohort, checkpoint, site),
+        "seeds": seeds,
+        "activations": [activations(run, cohort, seed, checkpoint, site) for seed in seeds],
+    }
+
+
+def cosine(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    cell = align(run, cohort, source, target, checkpoint, site)
+    del cell["activations"]
+    return cell
+
+
+haar = cosine
+
+
+def published(
+    run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
+) -> Spec:
+    cell = align(run, cohort, source, target, checkpoint, site)
+    cell["activations"].pop("untrained", None)
+    return cell

@@ -1,0 +1,141 @@
+"""Specs of SAEs, and of the comparison of their seeds."""
+
+from __future__ import annotations
+
+import math
+
+from crossseed import plan
+from crossseed.config.schema import RunConfig
+from crossseed.errors import UserError
+from crossseed.sae.config import SELECTION
+from crossseed.specs.digests import split_dictionary
+from crossseed.specs.maps import cosine
+from crossseed.specs.models import Spec, activations, member_cell
+
+
+def sae(
+    run: RunConfig,
+    cohort: str,
+    seed: int,
+    checkpoint: str,
+    site: str,
+    dictionary: str,
+    init: str | None = None,
+) -> Spec:
+    """Of all inits of a variant, or of one SAE seed."""
+    variant, expansion = split_dictionary(run, dictionary)
+    of = run.dictionaries[variant]
+    config = of.model_dump(exclude={*SELECTION, "lr_latents"})
+    if of.lr_latents is not None:
+        width = run.cohorts[cohort].width
+        if width is None:
+            raise UserError(
+                f"dictionaries.{variant}.lr_latents: the width of cohort {cohort} is not known before its models are; say it "
+                "in the cohort's model.width, or set lr_latents to null"
+            )
+        config["lr"] = of.lr * math.sqrt(of.lr_latents / (expansion * width))
+    return {
+        "inits": list(run.dictionaries[variant].inits) if init is None else [init],
+        "cohort": cohort,
+        "seed": seed,
+        "checkpoint": checkpoint,
+        "site": site,
+        "dictionary": dictionary,
+        "expansion": expansion,
+        "variant": config,
+        "activations": activations(run, cohort, seed, checkpoint, site),
+    }
+
+
+def calibrate(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    if run.stability is None or run.stability.matched is None:
+        raise ValueError("this run calibrates nothing")
+    matched = run.stability.matched
+    cell = sae(run, cohort, seed, checkpoint, site, dictionary)
+    del cell["inits"]
+    return {**cell, "wanted_l0": matched.l0, "steps": matched.steps, "runs": matched.runs}
+
+
+def stability(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    if run.stability is None:
+        raise ValueError("this run compares no SAE seeds")
+    return {
+        **member_cell(cohort, seed, checkpoint),
+        "site": site,
+        "dictionary": dictionary,
+        "seeds": plan.sae_seeds(run),
+        "shuffled": plan.shuffled_seeds(run),
+        "threshold": run.stability.threshold,
+        "activations": activations(run, cohort, seed, checkpoint, site),
+    }
+
+
+def match(
+    run: RunConfig,
+    cohort: str,
+    seed: int,
+    checkpoint: str,
+    site: str,
+    dictionary: str,
+    first: str,
+    second: str,
+) -> Spec:
+    cell = stability(run, cohort, seed, checkpoint, site, dictionary)
+    for name in ("seeds", "shuffled", "threshold"):
+        del cell[name]
+    return {**cell, "first": first, "second": second}
+
+
+def bridge(
+    run: RunConfig,
+    cohort: str,
+    source: int,
+    target: int,
+    checkpoint: str,
+    site: str,
+    dictionary: str,
+) -> Spec:
+    if run.stability is None or run.stability.bridge is None:
+        raise ValueError("this run compares no SAE seeds of different members")
+    return {
+        **cosine(run, cohort, source, target, checkpoint, site),
+        "dictionary": dictionary,
+        "seeds": plan.sae_seeds(run)[: run.stability.bridge.seeds],
+        "threshold": run.stability.threshold,
+    }
+
+
+def absorption(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    if run.stability is None or run.stability.absorption is None:
+        raise ValueError("this run looks for no first letters")
+    cell = stability(run, cohort, seed, checkpoint, site, dictionary)
+    # What latents share, and nulls of that, decide the table that is read.
+    for name in ("threshold", "shuffled"):
+        del cell[name]
+    config = run.cohorts[cohort]
+    asked = run.stability.absorption.model_dump()
+    return {**cell, "kind": config.kind, "text": config.text_spec(), **asked}
+
+
+def interpret(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    if run.stability is None or run.stability.interpret is None:
+        raise ValueError("this run explains no latents")
+    config = run.cohorts[cohort]
+    return {
+        **member_cell(cohort, seed, checkpoint),
+        "site": site,
+        "dictionary": dictionary,
+        "seeds": plan.sae_seeds(run),
+        "activations": activations(run, cohort, seed, checkpoint, site),
+        "kind": config.kind,
+        "text": config.text_spec(),
+        **run.stability.interpret.model_dump(exclude={"dictionaries"}),
+    }
