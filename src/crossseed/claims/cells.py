@@ -253,4 +253,5 @@ def less(values: Values, other: Values) -> Values:
 
 
 def none(c: Cells) -> pd.DataFrame:
+    """No value: of a quantity that has none."""
     return pd.DataFrame(columns=SEED_VALUES)
