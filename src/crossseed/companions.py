@@ -65,6 +65,7 @@ class CkaSums:
         self.norm_products = {"aa": 0.0, "ab": 0.0, "bb": 0.0}
 
     def add(self, a_nd: np.ndarray, b_nd: np.ndarray) -> None:
+        """Adds paired rows of both sides, (tokens, width) each."""
         a = a_nd.astype(np.float64) - self.means[0]
         b = b_nd.astype(np.float64) - self.means[1]
         norm_a, norm_b = np.einsum("nd,nd->n", a, a), np.einsum("nd,nd->n", b, b)

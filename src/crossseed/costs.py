@@ -16,6 +16,7 @@ from crossseed import estimate, plan
 from crossseed.cohorts.base import SPLITS
 from crossseed.cohorts.config import CohortConfig
 from crossseed.config.schema import RunConfig
+from crossseed.dictionary_names import expansion_of
 from crossseed.estimate import rates
 from crossseed.pages import between
 
@@ -87,7 +88,7 @@ def _matching(run: RunConfig) -> float:
     found = 0.0
     for cell in plan.seeded_cells(run):
         width = run.cohorts[cell.cohort].width or 0
-        latents = int(cell.dictionary.rpartition("-x")[2]) * width
+        latents = expansion_of(cell.dictionary) * width
         two = sum(
             math.comb(len(names), 2) for names in (plan.sae_seeds(run), plan.shuffled_seeds(run))
         )

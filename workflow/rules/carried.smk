@@ -102,7 +102,7 @@ def claimed():
 
 def published_dictionaries(wildcards):
     """The source's dictionaries that follow the published recipe, of every expansion."""
-    variant, seed = RUN.claims.dictionary.rpartition("-x")[0], wildcards.source
+    variant, seed = variant_of(RUN.claims.dictionary), wildcards.source
     return [
         layout.DICTIONARY_WEIGHTS.format(
             seed=seed, dictionary=found.name, init=init, **wildcards

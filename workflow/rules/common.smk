@@ -21,6 +21,7 @@ from crossseed import (
 )
 from crossseed.cohorts.text import prompts
 from crossseed.config.load import load_run
+from crossseed.dictionary_names import expansion_of, variant_of
 from crossseed.errors import UserError
 from crossseed.haar.sizes import sizes as haar_sizes
 from crossseed.store import canonical_json

@@ -51,26 +51,26 @@ def latents_of(role):
 def memory_of_matching(wildcards):
     """Main memory of a job that matches SAEs of several seeds, in MB."""
     config = RUN.cohorts[wildcards.cohort]
-    expansion = int(wildcards.dictionary.rpartition("-x")[2])
+    expansion = expansion_of(wildcards.dictionary)
     return estimate.matching_mb(RUN.stability.seeds, config.width, expansion)
 
 
 def memory_of_two(wildcards):
     """Main memory of a job that matches two SAEs, in MB."""
     config = RUN.cohorts[wildcards.cohort]
-    expansion = int(wildcards.dictionary.rpartition("-x")[2])
+    expansion = expansion_of(wildcards.dictionary)
     return estimate.matching_mb(2, config.width, expansion)
 
 
 def memory_of_absorption(wildcards):
     """Main memory of a job that looks for first letters in SAEs of several seeds, in MB."""
     width = RUN.cohorts[wildcards.cohort].width
-    expansion = int(wildcards.dictionary.rpartition("-x")[2])
+    expansion = expansion_of(wildcards.dictionary)
     return estimate.absorption_mb(RUN, width, expansion)
 
 
 def memory_of_interpret(wildcards):
     """Main memory of a job that explains latents, in MB."""
     config = RUN.cohorts[wildcards.cohort]
-    expansion = int(wildcards.dictionary.rpartition("-x")[2])
+    expansion = expansion_of(wildcards.dictionary)
     return estimate.interpret_mb(RUN, config.width, expansion)

@@ -117,6 +117,7 @@ def shuffle_within_position(rng: np.random.Generator, position_n: np.ndarray) ->
 
 
 def identity(width: int) -> AffineMap:
+    """The map that changes nothing, of activations `width` wide."""
     return AffineMap(np.eye(width), np.zeros(width), np.zeros(width))
 
 

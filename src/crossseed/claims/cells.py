@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from crossseed.dictionary_names import name_of, parts_of
 from crossseed.errors import UserError
 from crossseed.haar.study import ALL_SITES
 from crossseed.stability import COLUMNS as STABILITY_COLUMNS
@@ -237,8 +238,8 @@ def dictionary_of(claim: Claim, dictionary: str | None) -> str:
     claim's expansion; empty where the run names none."""
     if dictionary is None:
         return ""
-    variant, _, own = dictionary.rpartition("-x")
-    return f"{variant}-x{claim.expansion or own}"
+    variant, own = parts_of(dictionary)
+    return name_of(variant, claim.expansion or own)
 
 
 def less(values: Values, other: Values) -> Values:
@@ -253,4 +254,5 @@ def less(values: Values, other: Values) -> Values:
 
 
 def none(c: Cells) -> pd.DataFrame:
+    """No value: of a quantity that has none."""
     return pd.DataFrame(columns=SEED_VALUES)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 
 from crossseed.claims.cells import Cells, Values, Wiring, none
+from crossseed.dictionary_names import name_of, parts_of
 
 ALL, LIVE = "all", "live"
 
@@ -22,10 +23,10 @@ def _pairs(quantity: str, part: str, variant: str, value: str = "value") -> Valu
 
 def _dictionary(c: Cells, variant: str) -> str:
     """The run's own, or what the study compares with it."""
-    own, _, expansion = c.dictionary.rpartition("-x")
+    own, expansion = parts_of(c.dictionary)
     if variant:
         own = variant if variant in ARCHITECTURES else f"{own}-{variant}"
-    return f"{own}-x{expansion}"
+    return name_of(own, expansion)
 
 
 def _of_two(quantity: str, variant: str) -> Wiring:

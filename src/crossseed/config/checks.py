@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crossseed.config.joint_checks import joint_fits
+from crossseed.dictionary_names import name_of
 from crossseed.sae import architectures
 
 if TYPE_CHECKING:
@@ -312,7 +313,7 @@ def drift_exists(run: RunConfig) -> None:
 def dictionary_names_distinct(run: RunConfig) -> None:
     """No two dictionaries go by one name."""
     names = [
-        f"{name}-x{expansion}"
+        name_of(name, expansion)
         for name, variant in run.dictionaries.items()
         for expansion in variant.expansions
     ]

@@ -26,6 +26,7 @@ from crossseed.config.interventions import (
 )
 from crossseed.config.joint import JointStudy
 from crossseed.config.stability import StabilityStudy
+from crossseed.dictionary_names import name_of
 from crossseed.sae import architectures
 from crossseed.sae.config import DictionaryConfig
 
@@ -213,13 +214,13 @@ class RunConfig(Model):
 
     def trained_names(self) -> list[str]:
         """Dictionaries that are trained on members."""
-        return [f"{name}-x{e}" for name, v in self.on_members.items() for e in v.expansions]
+        return [name_of(name, e) for name, v in self.on_members.items() for e in v.expansions]
 
     def seeded_names(self) -> list[str]:
         """Dictionaries of the stability study."""
         chosen = self.stability.dictionaries if self.stability else []
         variants = [(name, self.dictionaries[name]) for name in chosen if name in self.dictionaries]
-        return [f"{name}-x{e}" for name, variant in variants for e in variant.expansions]
+        return [name_of(name, e) for name, variant in variants for e in variant.expansions]
 
     @property
     def joined(self) -> list[str]:

@@ -11,6 +11,7 @@ from crossseed.alignment import ladder
 from crossseed.cohorts.base import SPLITS
 from crossseed.cohorts.config import CohortConfig
 from crossseed.config.schema import RunConfig
+from crossseed.dictionary_names import expansion_of, name_of
 from crossseed.estimate.rates import (
     BYTES,
     COMPONENTS,
@@ -121,7 +122,7 @@ def stages(run: RunConfig) -> list[Stage]:
         )
         for name, variant in run.dictionaries.items():
             for expansion in variant.expansions:
-                whole = f"{name}-x{expansion}"
+                whole = name_of(name, expansion)
                 cells = sites * sum(
                     whole in {d.name for d in plan.dictionaries_of(run, cohort, m.seed)}
                     for m in members
@@ -232,7 +233,7 @@ def _interventions(run: RunConfig, cohort: str, crossed: int) -> list[Stage]:
     if run.port is not None:
         flop = len(ports) * PORT_ARMS * run.port.sequences * length * forward
         disk = sum(
-            2 * (config.width or 0) ** 2 * int(p.dictionary.rpartition("-x")[2]) * BYTES["float32"]
+            2 * (config.width or 0) ** 2 * expansion_of(p.dictionary) * BYTES["float32"]
             for p in ports
         )
         found.append(_stage("port", len(ports), disk, flop, MODEL_RATE))
@@ -364,7 +365,7 @@ def drift_stage(run: RunConfig, cohort: str) -> Stage:
         comparisons += (checkpoint != drift.reference) + (seed != config.anchor)
         if checkpoint != drift.reference:
             for found in plan.drift_dictionaries(run, cohort, seed):
-                latents = int(found.name.rpartition("-x")[2]) * width
+                latents = expansion_of(found.name) * width
                 tried += len(found.inits) * 4 * width * latents
     flop = models * tokens_of(config, "fit", "eval") * config.forward_flop_per_token
     fits = comparisons * sites * FIT_SECONDS * (width / 1024) ** 3

@@ -128,6 +128,7 @@ class JointSAE:
         return self.models.index(model) if len(self.coders) == len(self.models) else 0
 
     def parameters(self) -> list[Tensor]:
+        """Weights of every coder, in order."""
         return [weight for coder in self.coders for weight in coder.weights.values()]
 
     def own_frame(self, h_nd: Tensor) -> Normalised:

@@ -64,6 +64,7 @@ class Plan(NamedTuple):
 
 
 def plan_of(config: JointTraining, cache: Cache) -> Plan:
+    """How many steps a training takes, an epoch and in all, and how many tokens it sees an epoch."""
     per_epoch = math.ceil(len(cache) / config.batch)
     steps = config.epochs * per_epoch
     if config.batches is not None:

@@ -28,6 +28,7 @@ class Pair(NamedTuple):
 
 
 def sites(run: RunConfig, cohort: str) -> list[str]:
+    """Sites of a cohort, in the order in which it names them."""
     return list(run.cohorts[cohort].sites)
 
 

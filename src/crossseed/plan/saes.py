@@ -6,6 +6,7 @@ import itertools
 from typing import NamedTuple
 
 from crossseed.config.schema import RunConfig
+from crossseed.dictionary_names import expansion_of, name_of, variant_of
 from crossseed.once import once_a_run
 from crossseed.plan.models import Member, members, sites
 from crossseed.stability import RANDOM
@@ -24,7 +25,7 @@ class Trained(NamedTuple):
 def dictionaries(run: RunConfig) -> list[Trained]:
     """Every variant and expansion of a run that is trained on the members; those of `stability` alone are not."""
     return [
-        Trained(f"{name}-x{expansion}", list(variant.inits), variant.members, name)
+        Trained(name_of(name, expansion), list(variant.inits), variant.members, name)
         for name, variant in run.on_members.items()
         for expansion in variant.expansions
     ]
@@ -54,7 +55,7 @@ def matched(run: RunConfig, dictionary: str) -> bool:
     """Whether the penalty of a dictionary's seeds is calibrated."""
     study = run.stability
     chosen = study.matched.dictionaries if study and study.matched else []
-    return dictionary.rpartition("-x")[0] in chosen
+    return variant_of(dictionary) in chosen
 
 
 class Cell(NamedTuple):
@@ -90,7 +91,7 @@ MATCHED_ALONE_ABOVE = 8192
 
 def matched_pairs(run: RunConfig, cohort: str, dictionary: str) -> list[tuple[str, str]]:
     """SAEs of a cell, two by two, that are matched one job a pair; none of small dictionaries."""
-    latents = int(dictionary.rpartition("-x")[2]) * (run.cohorts[cohort].width or 0)
+    latents = expansion_of(dictionary) * (run.cohorts[cohort].width or 0)
     if latents <= MATCHED_ALONE_ABOVE:
         return []
     groups = (sae_seeds(run), shuffled_seeds(run), RANDOM)
@@ -101,7 +102,7 @@ def bridged(run: RunConfig, dictionary: str) -> bool:
     """Whether the SAEs of a dictionary are matched between members."""
     study = run.stability
     chosen = study.bridge.dictionaries if study and study.bridge else []
-    return dictionary.rpartition("-x")[0] in chosen
+    return variant_of(dictionary) in chosen
 
 
 class Bridge(NamedTuple):
@@ -137,7 +138,7 @@ def interpreted(run: RunConfig) -> list[Cell]:
     return [
         cell
         for cell in seeded_cells(run)
-        if chosen is not None and cell.dictionary.rpartition("-x")[0] in chosen.dictionaries
+        if chosen is not None and variant_of(cell.dictionary) in chosen.dictionaries
     ]
 
 

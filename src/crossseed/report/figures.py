@@ -127,6 +127,7 @@ def by_site(
 
 
 def explained_variance(tables: t.Tables, dictionary: str, info: dict[str, Any]) -> Figure:
+    """Explained variance by site and arm, of one dictionary."""
     return by_site(
         tables,
         dictionary,
@@ -138,6 +139,7 @@ def explained_variance(tables: t.Tables, dictionary: str, info: dict[str, Any]) 
 
 
 def firing(tables: t.Tables, dictionary: str, info: dict[str, Any]) -> Figure:
+    """Firing correlation by site and arm, of one dictionary."""
     return by_site(
         tables,
         dictionary,

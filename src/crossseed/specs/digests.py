@@ -8,6 +8,7 @@ from pathlib import Path
 from crossseed.closure import code_digest
 from crossseed.cohorts import base
 from crossseed.config.schema import RunConfig
+from crossseed.dictionary_names import parts_of
 from crossseed.sae import architectures
 
 # The module of a cohort's kind that each verb runs.
@@ -43,7 +44,7 @@ def verb_code(verb: str, *modules: str) -> str:
 
 def split_dictionary(run: RunConfig, dictionary: str) -> tuple[str, int]:
     """Variant and expansion behind a dictionary's name, e.g. ``relu-x8``."""
-    variant, _, expansion = dictionary.rpartition("-x")
+    variant, expansion = parts_of(dictionary)
     if variant not in run.dictionaries or not expansion.isdigit():
         raise ValueError(f"no dictionary {dictionary!r} in this run")
     return variant, int(expansion)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from crossseed.dictionary_names import parts_of
+
 
 class Sweep(NamedTuple):
     """Attributes: label: of the axis. dictionaries: by what is varied, in order. numeric: whether that is a number."""
@@ -57,7 +59,7 @@ def sweeps(recipes: Mapping[str, Mapping[str, Any]], names: list[str]) -> list[S
 
 
 def _aspects(recipes: Mapping[str, Mapping[str, Any]], name: str) -> dict[str, Any]:
-    variant, _, expansion = name.rpartition("-x")
+    variant, expansion = parts_of(name)
     recipe = recipes[variant]
     return {
         "expansion": int(expansion),

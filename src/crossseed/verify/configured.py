@@ -9,6 +9,7 @@ from typing import Any
 from crossseed import layout, plan, specs
 from crossseed.cohorts.dyck.config import CHECKPOINTS
 from crossseed.config.schema import RunConfig
+from crossseed.dictionary_names import parts_of
 from crossseed.store import Header, canonical_json, source_of
 from crossseed.verify.contents import own_part
 from crossseed.verify.places import Place
@@ -57,7 +58,7 @@ def _has(run: RunConfig, cell: Mapping[str, Any]) -> bool:
     seeds = [cell[name] for name in ("seed", *_ROLES) if name in cell]
     dictionary = cell.get("dictionary")
     if dictionary is not None:
-        variant, _, expansion = dictionary.rpartition("-x")
+        variant, expansion = parts_of(dictionary)
         of = run.dictionaries.get(variant)
         if of is None or int(expansion) not in of.expansions:
             return False

@@ -83,6 +83,7 @@ class Stepper:
         self.adam.step(grads, lr)
 
     def weights(self) -> dict[str, np.ndarray]:
+        """Every tensor of the model by name, on the CPU."""
         state = self.model.state_dict()
         return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
 
@@ -91,11 +92,13 @@ class Stepper:
         return {**{f"model/{k}": v for k, v in self.weights().items()}, **self.adam.tensors()}
 
     def restore(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Takes back what `tensors` gave."""
         self.model.load_state_dict(below(tensors, "model/"))
         self.adam.restore(tensors)
 
 
 def below(tensors: Mapping[str, np.ndarray], prefix: str) -> dict[str, Tensor]:
+    """Tensors whose name has a prefix, without it."""
     return {
         name.removeprefix(prefix): torch.from_numpy(value)
         for name, value in tensors.items()

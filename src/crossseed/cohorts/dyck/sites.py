@@ -10,10 +10,12 @@ N_PARAMETERS = 104_448
 
 
 def mid(layer: int) -> str:
+    """The residual stream of a layer after attention."""
     return f"blocks.{layer}.hook_resid_mid"
 
 
 def post(layer: int) -> str:
+    """The residual stream after a layer."""
     return f"blocks.{layer}.hook_resid_post"
 
 

@@ -44,6 +44,7 @@ _SITE = re.compile(rf"blocks\.(0|[1-9]\d*)\.({'|'.join(HOOKS)})")
 
 
 def name(layer: int, hook: str) -> str:
+    """The site of a layer and a hook."""
     return f"blocks.{layer}.{hook}"
 
 
