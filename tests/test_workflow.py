@@ -2,8 +2,11 @@
 
 import csv
 import json
+import re
 import shlex
 import shutil
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -218,6 +221,21 @@ def test_every_metric_is_on_its_page(smoke):
 
 def test_every_file_is_as_it_was_written(smoke):
     assert_as_written(smoke, ROOT / rerun.SMOKE)
+
+
+def test_tables_of_another_configuration_are_told(smoke, tmp_path):
+    """By the command lines in their jobs' logs, where Snakemake's record may be gone."""
+    config = {**SMOKE, "transfer": SMOKE["transfer"] | {"resamples": 99}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(config))
+    command = ["verify", "results", "--configfile", str(tmp_path / "other.yaml")]
+    found = subprocess.run(
+        [sys.executable, "-m", "crossseed", *command], cwd=smoke, capture_output=True, text=True
+    )
+    assert found.returncode == 2
+    told = re.findall(r"^(\S+): was made with (\S+) = ", found.stdout, re.M)
+    assert {key for _, key in told} == {"resamples"}
+    kinds = {path.split("/")[2] for path, _ in told}
+    assert {"fits", "transfer", "splice"} <= kinds
 
 
 def test_a_second_run_does_nothing(smoke):

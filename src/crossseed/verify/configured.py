@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from crossseed import layout, plan, specs
@@ -19,10 +20,8 @@ _ROLES = ("source", "target")
 
 
 def why_not_configured(run: RunConfig, place: Place, header: Header) -> str | None:
-    """In what an artefact is not that of a run; None if it is, or if the run has no such cell.
-
-    Artefacts whose spec is not kept, such as tables, are not looked at.
-    """
+    """In what an artefact is not that of a run; None if it is, or if the run has no such cell, or if the artefact keeps no
+    spec that could be held against it."""
     expect = _EXPECTED.get(place.kind.template)
     if expect is None:
         return None
@@ -42,8 +41,40 @@ def why_not_configured(run: RunConfig, place: Place, header: Header) -> str | No
     different = _first_difference(made, wanted)
     if different is None:
         return None
-    key, found, asked = different
-    if key in {"origin", "source"} or key.startswith("activations"):
+    return _sentence(*different)
+
+
+def why_not_asked_for(run: RunConfig, place: Place, command: Sequence[str]) -> str | None:
+    """In what a table is not that of a run, by the command line that its job's log opens with; as `why_not_configured`.
+
+    Args:
+        command: verb and options.
+    """
+    cell: dict[str, Any] = dict(place.cell)
+    if cell.pop("run", run.run) != run.run or "--spec" not in command:
+        return None
+    for name in ("seed", *_ROLES):
+        if name in cell:
+            cell[name] = int(cell[name])
+    if not _has(run, cell):
+        return None
+    verb, made = command[0], json.loads(command[command.index("--spec") + 1])
+    if "table" in made:
+        # Of a table of tables that is all it is told.
+        cell = {"table": made["table"]}
+    spec_of = getattr(specs, verb)
+    takes = inspect.signature(spec_of, follow_wrapped=False).parameters.values()
+    if not any(one.kind is one.VAR_KEYWORD for one in takes):
+        names = {one.name for one in takes}
+        cell = {name: value for name, value in cell.items() if name in names}
+    different = _first_difference(made, json.loads(canonical_json(spec_of(run, **cell))))
+    if different is None:
+        return None
+    return _sentence(*different)
+
+
+def _sentence(key: str, found: Any, asked: Any) -> str:
+    if key in {"origin", "source"} or key.startswith(("activations", "caches")):
         key += " (a digest of model, tokens, and the code that made both)"
     return f"was made with {key} = {found}, but the configuration says {asked}"
 

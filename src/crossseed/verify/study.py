@@ -18,10 +18,11 @@ from crossseed.errors import UserError
 from crossseed.progress import Progress
 from crossseed.store import REMEDY, Header, digest_of
 from crossseed.verify import contents
-from crossseed.verify.configured import why_not_configured
+from crossseed.verify.configured import why_not_asked_for, why_not_configured
 from crossseed.verify.places import PORT_WEIGHTS, SHARED, TOGETHER, Place, place_of
 
 # What a job's log says of a file that it wrote: see `crossseed.cli`.
+COMMAND = "$ crossseed "
 WROTE = re.compile(r"wrote ([0-9a-f]{32}) (.+)")
 # Files that no job reads or that only accompany one.
 ASIDE = re.compile(r"\.passes\.json\.lock|\.snakemake_timestamp|README\.md")
@@ -147,21 +148,35 @@ def _files(results: Path) -> Iterator[Path]:
             yield path
 
 
-def _logged(results: Path) -> dict[str, str]:
-    """Digests that jobs said their files have, by path; of the last job that wrote each."""
-    found: dict[str, tuple[int, str]] = {}
+class _Logged(NamedTuple):
+    """What the last job that wrote a file says in its log.
+
+    Attributes: when: of the log. digest: of the file. command: verb and options of the job.
+    """
+
+    when: int
+    digest: str
+    command: list[str]
+
+
+def _logged(results: Path) -> dict[str, _Logged]:
+    """What jobs said of the files that they wrote, by path."""
+    found: dict[str, _Logged] = {}
     for folder, _, names in os.walk(results):
         for name in names if "logs" in Path(folder).parts else ():
             path = Path(folder, name)
             if path.suffix != ".log" or not path.is_file():
                 continue
             when = path.stat().st_mtime_ns
+            command: list[str] = []
             with open(path, encoding="utf-8", errors="replace") as handle:
                 for line in handle:
+                    if line.startswith(COMMAND):
+                        command = shlex.split(line.removeprefix(COMMAND))
                     told = WROTE.fullmatch(line.rstrip("\n"))
-                    if told and found.get(told[2], (0, ""))[0] <= when:
-                        found[told[2]] = (when, told[1])
-    return {path: digest for path, (_, digest) in found.items() if path not in SHARED}
+                    if told and (told[2] not in found or found[told[2]].when <= when):
+                        found[told[2]] = _Logged(when, told[1], command)
+    return {path: of for path, of in found.items() if path not in SHARED}
 
 
 def _left_over(path: Path) -> Problem | None:
@@ -177,7 +192,7 @@ def _left_over(path: Path) -> Problem | None:
     return None
 
 
-def _one(path: Path, place: Place, logged: str | None, run: RunConfig | None) -> Header | None:
+def _one(path: Path, place: Place, logged: _Logged | None, run: RunConfig | None) -> Header | None:
     if path.is_symlink() and not path.exists():
         raise UserError(f"{path}: is a link to nothing")
     if path.exists() and not path.is_file():
@@ -193,8 +208,14 @@ def _one(path: Path, place: Place, logged: str | None, run: RunConfig | None) ->
         said = why_not_configured(run, place, header) if run is not None else None
         if said is not None:
             raise UserError(f"{path}: {said}")
-    if logged is not None and (header.digest if header else digest_of(path)) != logged:
+    if logged is None:
+        return header
+    if (header.digest if header else digest_of(path)) != logged.digest:
         raise UserError(f"{path}: is not what its job wrote, by the job's log")
+    if run is not None and place.kind.form == "table":
+        said = why_not_asked_for(run, place, logged.command)
+        if said is not None:
+            raise UserError(f"{path}: {said}, by its job's log")
     return header
 
 
