@@ -28,6 +28,8 @@ from crossseed.seeding import generator
 
 # Rows a block on a CPU: 256 rows of 512 latents are half a megabyte.
 BLOCK_BYTES = 512 << 10
+# Weights of so many latents are updated at once that they stay there, with gradients and moments.
+UPDATE_BYTES = 512 << 10
 CHECK_EVERY_STEPS = 20
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 Activate = Callable[[Tensor], Tensor]
@@ -208,6 +210,12 @@ def rate_factor(step: int, config: DictionaryConfig) -> float:
     return min(1.0, up, down)
 
 
+def _by_latent(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """W_enc, b_enc, W_dec, b_dec and more, such that the first dimension of all but the last is the latents."""
+    W_enc, b_enc, W_dec, b_dec, *more = tensors
+    return [W_enc.T, b_enc, W_dec, *more, b_dec]
+
+
 class Trainer:
     """One SAE in training.
 
@@ -231,12 +239,17 @@ class Trainer:
             name: torch.from_numpy(value.copy()).to(device)
             for name, value in self.objective.more(n).items()
         }
+        # A latent's weights lie side by side, in the encoder too.
+        W_enc = torch.from_numpy(arrays["W_enc"].T.copy()).to(device).T
         self.weights = Weights(
-            tensor("W_enc"), tensor("b_enc"), tensor("W_dec"), tensor("b_dec"), silent, more
+            W_enc, tensor("b_enc"), tensor("W_dec"), tensor("b_dec"), silent, more
         )
         self.gradients = Gradients(self.weights, self.objective.trained)
         self.trained = [*self.weights[:4], *(more[name] for name in self.objective.trained)]
-        self.adam = Adam(self.trained)
+        # By latent, so that rows can be updated block by block; what is not by latent is the last.
+        self.adam = Adam(_by_latent(self.trained))
+        rows = max(1, UPDATE_BYTES // (4 * W_enc.shape[0])) if W_enc.device.type == "cpu" else n
+        self.blocks = [slice(first, first + rows) for first in range(0, n, rows)]
 
     @torch.no_grad()
     def step(self, x_bd: Tensor, step: int) -> None:
@@ -246,13 +259,22 @@ class Trainer:
         self.objective.gradients(weights, x_bd, gradients)
         fired = gradients.activity > 0
         weights.silent_tokens.add_(len(x_bd)).masked_fill_(fired, 0)
-        along = torch.linalg.vecdot(gradients.W_dec, weights.W_dec).unsqueeze(1)
-        gradients.W_dec.sub_(along * weights.W_dec)
+        for rows in self.blocks:
+            by_rows, unit = gradients.W_dec[rows], weights.W_dec[rows]
+            along = torch.linalg.vecdot(by_rows, unit).unsqueeze(1)
+            by_rows.addcmul_(along, unit, value=-1)
         lr = self.config.lr * rate_factor(step, self.config)
-        self.adam.step(gradients.in_order(), lr, self.config.grad_clip)
-        norms = torch.linalg.vector_norm(weights.W_dec, dim=1)
-        weights.W_dec.div_(norms.unsqueeze(1))
-        weights.W_enc.mul_(norms)
+        ordered = _by_latent(gradients.in_order())
+        too_long = self.adam.begin(ordered, self.config.grad_clip)
+        last = len(ordered) - 1
+        self.adam.update(ordered, lr, too_long, slice(last, None))
+        norms = torch.empty_like(weights.b_enc)
+        for rows in self.blocks:
+            self.adam.update(ordered, lr, too_long, slice(last), rows)
+            unit = weights.W_dec[rows]
+            torch.linalg.vector_norm(unit, dim=1, out=norms[rows])
+            unit.div_(norms[rows].unsqueeze(1))
+            weights.W_enc.T[rows].mul_(norms[rows].unsqueeze(1))
         weights.b_enc.mul_(norms)
         self.objective.rescale(weights, norms)
 
