@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from crossseed.sae.training import Gradients, Weights
+from crossseed.sae.training import Gradients, Weights, scale_of
 
 # Fewer latents a kept one than this, and dense products in cache are as fast.
 LATENTS_A_KEPT_ONE = 8
@@ -42,8 +41,8 @@ def candidates(values_nm: np.ndarray, k: int) -> Found:
 
     The k-th largest of the maxima of groups bounds the k-th largest of all from below; few others exceed it.
     """
-    n, m = values_nm.shape
-    least = np.float32(np.finfo(np.float32).tiny)
+    m = values_nm.shape[1]
+    least = np.full(1, np.finfo(np.float32).tiny, np.float32)
     size = min(GROUP, m // (2 * k))
     if size > 1:
         groups = m // size
@@ -101,7 +100,8 @@ class Active(NamedTuple):
         token, column = np.divmod(at, m)
         starts = np.searchsorted(token, np.arange(n_tokens + 1))
         latent = column if latents is None else latents[column]
-        return Active(*map(torch.from_numpy, (token, latent, value, starts)), n)
+        found = [torch.from_numpy(array) for array in (token, latent, value, starts)]
+        return Active(found[0], found[1], found[2], found[3], n)
 
     def decode(self, rows_fd: Tensor) -> Tensor:
         """Σ over a token's active latents of value × row, (tokens, width)."""
@@ -175,7 +175,7 @@ def backpropagate(
     """
     batch, width = x_bd.shape
     n = weights.b_enc.shape[0]
-    scale = 2.0 / x_bd.numel()
+    scale = scale_of(x_bd)
     centred = torch.sub(x_bd, weights.b_dec, out=gradients.buffer("x", batch, width))
     rows = batch if whole else max(1, BLOCK_BYTES // (4 * n))
     found: list[Found] = []
