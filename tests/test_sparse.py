@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from test_sae import reference_loss
 from torch.utils.flop_counter import FlopCounterMode
 
 from crossseed.sae import sparse, training
@@ -34,8 +35,8 @@ def started(config, d, n):
 def both(config, x, d, n, prepare=lambda weights: None, monkeypatch=None):
     """Gradients, loss and activity by dense products, and by sums."""
     found = []
-    for ratio in (10**9, 0):
-        monkeypatch.setattr(sparse, "LATENTS_A_KEPT_ONE", ratio)
+    for pays in (False, True):
+        monkeypatch.setattr(sparse, "pays", lambda *_, pays=pays: pays)
         trainer = started(config, d, n)
         prepare(trainer.weights)
         trainer.objective.gradients(trainer.weights, x, trainer.gradients)
@@ -104,15 +105,44 @@ def test_the_k_largest_are_those_that_a_dictionary_keeps(n, k):
     assert np.array_equal(values, wanted.ravel()[at])
 
 
-def test_steps_by_sums_give_the_same_bytes_each_time():
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
+def test_sums_over_active_latents_equal_autograd(architecture, monkeypatch):
+    monkeypatch.setattr(sparse, "pays", lambda *_: True)
+    config = config_of(architecture)
+    trainer = started(config, 16, 48)
+    kill(trainer.weights)
+    x = torch.randn(200, 16)
+    trainer.objective.gradients(trainer.weights, x, trainer.gradients)
+    p = {
+        name: tensor.clone().double().requires_grad_()
+        for name, tensor in zip(training.NAMES, trainer.trained, strict=True)
+    }
+    loss = reference_loss(config, p, x.double(), trainer.weights.silent_tokens)
+    loss.backward()
+    for name, gradient in zip(training.NAMES, trainer.gradients.in_order(), strict=True):
+        assert torch.allclose(gradient.double(), p[name].grad, atol=1e-6, rtol=1e-4), name
+    assert trainer.gradients.loss.item() == pytest.approx(loss.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
+def test_steps_by_sums_give_the_same_bytes_each_time_and_from_a_saved_state(
+    architecture, monkeypatch
+):
+    monkeypatch.setattr(sparse, "pays", lambda *_: True)
     x = torch.randn(5, 200, 16)
     found = []
-    for _ in range(2):
-        trainer = started(config_of("topk"), 16, 48)
+    for saved_at in (None, None, 3):
+        trainer = started(config_of(architecture), 16, 48)
+        kill(trainer.weights)
         for step, rows in enumerate(x):
+            if step == saved_at:
+                state = trainer.tensors()
+                trainer = started(config_of(architecture), 16, 48)
+                trainer.restore(state)
             trainer.step(rows, step)
         found.append(trainer.tensors())
-    assert all(np.array_equal(value, found[1][name]) for name, value in found[0].items())
+    for other in found[1:]:
+        assert all(np.array_equal(value, other[name]) for name, value in found[0].items())
 
 
 def _of_bag(weights, latents, *_, out_shape=None, **__):
@@ -155,6 +185,7 @@ def test_dense_products_a_token(architecture):
 
 def test_sums_are_for_few_active_latents_on_a_processor():
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
-    assert sparse.pays(4096, 32, cpu)
-    assert not sparse.pays(64, 16, cpu)
-    assert not sparse.pays(4096, 32, gpu)
+    assert sparse.pays(64, 512, 16, cpu)
+    assert not sparse.pays(64, 512, 64, cpu)
+    assert sparse.pays(512, 512, 64, cpu)
+    assert not sparse.pays(512, 4096, 32, gpu)

@@ -89,7 +89,8 @@ class Objective(objective.Objective):
                 self._remember(weights, torch.from_numpy(values).min())
             return at, values
 
-        if sparse.pays(len(weights.b_enc), config.k, x_bd.device):
+        width, n = weights.W_enc.shape
+        if sparse.pays(width, n, config.k, x_bd.device):
             topk.sums(config, weights, x_bd, gradients, choose, whole=True)
             return
         pre = torch.addmm(weights.b_enc, x_bd - weights.b_dec, weights.W_enc).flatten()

@@ -90,7 +90,8 @@ class Objective(objective.Objective):
         from crossseed.sae import sparse
 
         config, k = self.config, self.config.k
-        if sparse.pays(len(weights.b_enc), k, x_bd.device):
+        width, n = weights.W_enc.shape
+        if sparse.pays(width, n, k, x_bd.device):
             sums(config, weights, x_bd, gradients, lambda pre_nf: sparse.k_largest(pre_nf, k))
         else:
             products(config, weights, x_bd, gradients, lambda pre: activate_torch(pre, k))
