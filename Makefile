@@ -87,9 +87,13 @@ docs: env
 bench: env $(BENCH_VENV)/.installed
 	$(BIN)/python benchmarks/run.py --peer $(BENCH_VENV)/bin/python
 
-# The peers want versions of their own, so they live apart from the project's environment.
-$(BENCH_VENV)/.installed: benchmarks/constraints.txt
+# The peers want versions of their own, so the extra `bench` lives apart from the project's environment, and without the
+# project. One of them brings torchvision and does without it; a build for GPUs beside a PyTorch for processors breaks all.
+PEERS = $$($(PYTHON) -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])')
+
+$(BENCH_VENV)/.installed: benchmarks/constraints.txt pyproject.toml
 	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c benchmarks/constraints.txt torch==2.13.0
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c benchmarks/constraints.txt sae-lens
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c benchmarks/constraints.txt $(PEERS)
+	$(BENCH_VENV)/bin/python -m pip uninstall --quiet --yes torchvision
 	touch $@

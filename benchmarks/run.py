@@ -9,7 +9,6 @@ Only ratios within one run mean anything.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import platform
@@ -18,31 +17,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-import h5py
 import numpy as np
+import sae
 
-from crossseed import card
-from crossseed.alignment.maps import AffineMap, haar_orthogonal
+from crossseed.alignment.maps import haar_orthogonal
 from crossseed.devices import n_gpus
-from crossseed.sae import formats
-from crossseed.sae.architectures import module_of
-from crossseed.sae.dictionary import Dictionary, cfg_of, load, save
-from crossseed.sae.training import initial_arrays
 from crossseed.store import write_table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 REPEATS = 3
-SAE_COLUMNS = (
-    "device", "threads", "d", "n_latents", "architecture", "batch", "steps", "contestant",
-    "tokens_per_s", "lowest", "highest", "ratio_to_saelens", "share_of_matmul_ceiling",
-    "ev", "l0", "dead_share", "repeats", "machine",
-)  # fmt: skip
 RUN_COLUMNS = (
     "stage", "jobs", "job_seconds", "start_seconds", "work_seconds", "largest_memory_mb", "machine",
 )  # fmt: skip
@@ -74,189 +62,6 @@ def machine() -> str:
         if line.startswith("model name"):
             return line.split(":")[1].strip()
     return platform.machine()
-
-
-def sparse_rows(d: int, n: int, seed: int = 0) -> np.ndarray:
-    """Activations with planted sparse features and a decaying spectrum, float32."""
-    rng = np.random.default_rng(seed)
-    directions = rng.standard_normal((4 * d, d)) / np.sqrt(np.arange(1, d + 1))
-    active = rng.random((n, 4 * d)) < 0.04
-    rows = (active * rng.exponential(size=active.shape)) @ directions
-    return rows.astype(np.float32)
-
-
-def matmul_ceiling(d: int, n_latents: int, batch: int, threads: int, device: str) -> float:
-    """Tokens per second at which the five dense products of a step alone would run."""
-    script = f"""
-import time, torch
-torch.set_num_threads({threads})
-x, W = torch.randn({batch}, {d}, device={device!r}), torch.randn({d}, {n_latents}, device={device!r})
-def run(k):
-    for _ in range(k): x @ W
-    if {device!r} == "cuda": torch.cuda.synchronize()
-run(5); best = 1e9
-for _ in range(5):
-    began = time.perf_counter(); run(20); best = min(best, (time.perf_counter() - began) / 20)
-print({batch} / (5 * best))
-"""
-    return float(
-        subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True
-        ).stdout
-    )
-
-
-def quality(path: Path, job: dict[str, Any], held_out: np.ndarray) -> dict[str, float]:
-    arrays = np.load(path)
-    name = "relu_l1" if job["architecture"] == "relu" else "topk"
-    cfg = {"k": job["k"], "metadata": {"crossseed": {"architecture": name}}}
-    found = Dictionary(*(arrays[k] for k in ("W_enc", "b_enc", "W_dec", "b_dec")), cfg=cfg)
-    assert module_of(name)
-    h = found.encode(held_out)
-    error = found.decode(h) - held_out
-    total = np.square(held_out - held_out.mean(axis=0)).sum()
-    return {
-        "ev": float(1 - np.square(error).sum() / total),
-        "l0": float((h > 0).sum(axis=1).mean()),
-        "dead_share": float((~(h > 0).any(axis=0)).mean()),
-    }
-
-
-def check_saelens_reads_our_folders(peer: str, folder: Path) -> None:
-    """SAELens, without this project installed, reconstructs from our folders what we do: from those of
-    trained dictionaries, and of ported ones of every architecture."""
-    rows, site = sparse_rows(64, 500), "blocks.0.hook_resid_post"
-    np.save(folder / "rows.npy", rows)
-    written: dict[str, Dictionary] = {}
-    for name, own in (("relu_l1", {"l1": 0.0}), ("topk", {"k": 16})):
-        config = module_of(name).Config.model_construct(architecture=name, **own)
-        arrays = initial_arrays(64, 512, False, name)
-        save(folder / name, arrays, cfg_of(config, 8, 64, site), {}, {})
-        written[name] = load(folder / name)
-    rng = np.random.default_rng(0)
-    affine = AffineMap(haar_orthogonal(rng, 64), *rng.standard_normal((2, 64)))
-    for architecture, more in formats.PER_LATENT.items():
-        arrays = {
-            k: v for k, v in initial_arrays(64, 512, False, architecture).items() if k != "b_enc"
-        }
-        arrays |= {name: 0.1 * rng.random(512, dtype=np.float32) for name in more}
-        k = 16 if architecture == "topk" else None
-        found = formats.Foreign(arrays, architecture, architecture != "standard", k, site, "")
-        name = f"ported-{architecture}"
-        written[name] = card.carry(formats.dictionary_of(found), affine)
-        formats.save(folder / name, found, written[name], site, {}, {}, {})
-    for name, ours in written.items():
-        script = str(HERE / "contestants" / "saelens_loads.py")
-        command = [peer, script, folder / name, folder / "rows.npy", folder / "out.npz"]
-        subprocess.run([str(part) for part in command], check=True, capture_output=True)
-        theirs = np.load(folder / "out.npz")
-        latents = ours.encode(rows)
-        gap = max(
-            np.abs(x - theirs[key]).max() / np.abs(x).max()
-            for key, x in (("latents", latents), ("xhat", ours.decode(latents)))
-        )
-        if gap > 1e-5:
-            raise SystemExit(
-                f"SAELens reads our {name} folder differently (by {gap} of the largest)"
-            )
-        if theirs["site"] != site:
-            raise SystemExit(
-                f"SAELens reads site {theirs['site']} from our {name} folder, not {site}"
-            )
-        print(
-            f"SAELens reads our {name} folders: largest difference {gap:.1e} of the largest value"
-        )
-
-
-def check_cards(peer: str, results: Path, each: int) -> None:
-    """SAELens, without this project installed, scores ported dictionaries of a run on the models that they
-    are for as their cards do.
-
-    Args:
-        results: the run's; each: how many dictionaries of each cohort are loaded.
-    """
-    cards = sorted(results.glob("*/ports/*/*/*/*/card.csv"))
-    if not cards:
-        raise SystemExit(f"{results}: no ported dictionary lies there")
-    for cohort, found in groupby(cards, key=lambda path: str(path.parts[-7])):
-        for path in list(found)[:each]:
-            pair, checkpoint, site = path.parts[-5:-2]
-            room = results / cohort / "activations" / pair.split("-")[1] / checkpoint
-            with h5py.File(room / f"{site}.h5") as file, tempfile.TemporaryDirectory() as folder:
-                x = file["eval/activations"][:].astype(np.float32)
-                rows, out = Path(folder) / "rows.npy", Path(folder) / "out.npz"
-                np.save(rows, x)
-                script = HERE / "contestants" / "saelens_loads.py"
-                command = [str(part) for part in (peer, script, path.parent, rows, out)]
-                subprocess.run(command, check=True, capture_output=True)
-                theirs = np.load(out)
-                error = np.square(x - theirs["xhat"]).sum(dtype=float)
-            ev = 1 - error / np.square(x - x.mean(axis=0, dtype=float)).sum(dtype=float)
-            with open(path, newline="") as handle:
-                said = {(r["arm"], r["metric"]): r["value"] for r in csv.DictReader(handle)}
-            told = float(said["ported", "ev"])
-            if abs(ev - told) > 1e-3 or str(theirs["site"]) != site:
-                raise SystemExit(f"{path}: the card says {told}, SAELens {ev} at {theirs['site']}")
-            print(f"{path.parent}: explained variance {ev:.4f} in SAELens, {told:.4f} on the card")
-
-
-def sae_training(
-    peer: str | None, folder: Path, threads: int, device: str, repeats: int
-) -> list[dict[str, Any]]:
-    contestants = {
-        "crossseed": (sys.executable, "crossseed_trainer.py"),
-        "dense loop": (sys.executable, "dense_loop.py"),
-    }
-    if peer:
-        contestants["SAELens"] = (peer, "saelens_trainer.py")
-    sizes = [
-        (64, 512, "relu", 1024),
-        (64, 512, "relu", 4096),
-        (64, 512, "topk", 1024),
-        (64, 512, "topk", 4096),
-    ]
-    found = []
-    for d, n_latents, architecture, batch in sizes:
-        rows = sparse_rows(d, 120_000)
-        np.save(folder / "rows.npy", rows[:110_000])
-        steps = 800 * 1024 // batch
-        start = folder / "start.npz"
-        job = {
-            "rows": str(folder / "rows.npy"), "start": str(start), "n_latents": n_latents, "architecture": architecture,
-            "batch": batch, "steps": steps, "lr": 2e-3, "l1": 1e-3, "k": 16, "seed": 0,
-            "threads": threads, "device": device,
-        }  # fmt: skip
-        rates: dict[str, list[float]] = {name: [] for name in contestants}
-        qualities = {}
-        for repeat in range(repeats):
-            # One start for all, so that what differs is the loop.
-            np.savez(start, **initial_arrays(d, n_latents, True, repeat))
-            for name, (python, script) in contestants.items():
-                own = {**job, "out": str(folder / "out.npz"), "seed": repeat}
-                done = subprocess.run(
-                    [python, str(HERE / "contestants" / script), json.dumps(own)],
-                    capture_output=True, text=True,
-                )  # fmt: skip
-                if done.returncode:
-                    raise SystemExit(f"{name} failed:\n{done.stderr[-3000:]}")
-                seconds = json.loads(done.stdout.splitlines()[-1])["seconds"]
-                rates[name].append(steps * batch / seconds)
-                qualities[name] = quality(folder / "out.npz", job, rows[110_000:])
-        ceiling = matmul_ceiling(d, n_latents, batch, threads, device)
-        for name, values in rates.items():
-            row = {
-                "device": device, "threads": threads, "d": d, "n_latents": n_latents,
-                "architecture": architecture, "batch": batch, "steps": steps, "contestant": name,
-                "tokens_per_s": round(median(values)), "lowest": round(min(values)),
-                "highest": round(max(values)),
-                "ratio_to_saelens": round(median(values) / median(rates["SAELens"]), 2) if peer else None,
-                "share_of_matmul_ceiling": round(median(values) / ceiling, 2),
-                **{k: round(v, 4) for k, v in qualities[name].items()},
-                "repeats": repeats, "machine": machine(),
-            }  # fmt: skip
-            print(row, flush=True)
-            found.append(row)
-    return found
 
 
 def planning() -> list[dict[str, Any]]:
@@ -370,7 +175,7 @@ def default_run(cores: int, peer: str | None) -> list[dict[str, Any]]:
         replan = seconds_of([*command, "--cores", str(cores), "--dry-run"])
         found = stages(Path(folder))
         if peer:
-            check_cards(peer, Path(folder) / "results", each=2)
+            sae.check_cards(peer, Path(folder) / "results", each=2)
     work = sum(row["work_seconds"] for row in found)
     found.append(
         {
@@ -571,7 +376,7 @@ def fastest(run: Callable[[], Any], repeats: int = REPEATS) -> float:
 
 def haar() -> list[dict[str, Any]]:
     """The Haar tests and Procrustes at d = 512, one core, against the obvious ways."""
-    from crossseed.alignment.maps import haar_orthogonal, procrustes
+    from crossseed.alignment.maps import procrustes
     from crossseed.alignment.moments import Moments
     from crossseed.haar import eigenangles, null, statistics, study
     from crossseed.pairs import Pair
@@ -690,7 +495,7 @@ def main() -> None:
     if args.results is not None:
         if not args.peer:
             parser.error("--results wants --peer, the Python in which SAELens is installed")
-        check_cards(args.peer, args.results, args.each)
+        sae.check_cards(args.peer, args.results, args.each)
         return
     if "run" in only:
         write_table(HERE / "results/default_run.csv", RUN_COLUMNS, default_run(2, args.peer))
@@ -729,13 +534,12 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         if args.peer:
-            check_saelens_reads_our_folders(args.peer, Path(folder))
-        rows = sae_training(args.peer, Path(folder), threads=2, device="cpu", repeats=args.repeats)
+            sae.check_saelens_reads_our_folders(args.peer, Path(folder))
+        common = args.repeats, machine()
+        rows = sae.training(args.peer, Path(folder), "cpu", *common)
         if n_gpus():
-            rows += sae_training(
-                args.peer, Path(folder), threads=2, device="cuda", repeats=args.repeats
-            )
-        write_table(HERE / "results/sae_training.csv", SAE_COLUMNS, rows)
+            rows += sae.training(args.peer, Path(folder), "cuda", *common)
+        write_table(HERE / "results/sae_training.csv", sae.COLUMNS, rows)
 
 
 if __name__ == "__main__":

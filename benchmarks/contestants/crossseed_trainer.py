@@ -1,28 +1,21 @@
-"""Trains one SAE with crossseed; prints seconds spent in the training loop as JSON."""
+"""Trains with crossseed."""
 
-import json
-import sys
-import time
-
-import numpy as np
 import torch
+import worker
 
 from crossseed.sae.architectures import module_of
 from crossseed.sae.training import Trainer
 
 
-def main(job):
-    torch.set_num_threads(job["threads"])
-    torch.set_flush_denormal(True)
-    rows = torch.from_numpy(np.load(job["rows"])).to(job["device"])
-    n_latents, batch, steps = job["n_latents"], job["batch"], job["steps"]
-    width = rows.shape[1]
+def train(job, clock):
+    rows, start = worker.load(job)
+    width, steps = rows.shape[1], job["steps"] + 1
     common = {
-        "expansions": [n_latents // width],
+        "expansions": [job["n_latents"] // width],
         "inits": ["shared"],
         "members": "all",
         "steps": steps,
-        "batch_tokens": batch,
+        "batch_tokens": job["batch"],
         "lr": job["lr"],
         "warmup_steps": 0,
         "decay_steps": 0,
@@ -39,22 +32,16 @@ def main(job):
             "k": job["k"],
             "aux_coefficient": 1 / 32,
             "aux_k": width // 2,
-            "dead_after_tokens": 1000 * batch,
+            "dead_after_tokens": 10_000_000,
         }
     )
     config = module_of(own["architecture"]).Config.model_validate({**common, **own})
-    trainer = Trainer(config, dict(np.load(job["start"])), job["device"])
-    order = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))).to(job["device"])
-    per_epoch = len(rows) // batch
-    began = time.perf_counter()
+    trainer = Trainer(config, {k: v.numpy() for k, v in start.items()}, job["device"])
+    stream = worker.batches(rows, job, clock)
     for step in range(steps):
-        at = (step % per_epoch) * batch
-        trainer.step(rows[order[at : at + batch]], step)
-    if job["device"] == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
-    np.savez(job["out"], **trainer.arrays())
-    print(json.dumps({"seconds": seconds}))
+        trainer.step(next(stream), step)
+    clock.stop()
+    return {name: torch.from_numpy(value) for name, value in trainer.arrays().items()}
 
 
-main(json.loads(sys.argv[1]))
+worker.serve(train)

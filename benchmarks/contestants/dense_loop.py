@@ -1,27 +1,16 @@
 """The plain dense loop: autograd and fused Adam, nothing else."""
 
-import json
-import sys
-import time
-
-import numpy as np
 import torch
+import worker
 
 
-def main(job):
-    torch.set_num_threads(job["threads"])
-    torch.set_flush_denormal(True)
-    rows = torch.from_numpy(np.load(job["rows"])).to(job["device"])
-    batch = job["batch"]
-    start = dict(np.load(job["start"]))
-    p = {k: torch.from_numpy(v).to(job["device"]).requires_grad_() for k, v in start.items()}
+def train(job, clock):
+    rows, start = worker.load(job)
+    p = {name: w.to(job["device"]).requires_grad_() for name, w in start.items()}
     optimizer = torch.optim.Adam(p.values(), lr=job["lr"], fused=True)
-    order = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))).to(job["device"])
-    per_epoch = len(rows) // batch
-    began = time.perf_counter()
-    for step in range(job["steps"]):
-        at = (step % per_epoch) * batch
-        x = rows[order[at : at + batch]]
+    stream = worker.batches(rows, job, clock)
+    for _ in range(job["steps"] + 1):
+        x = next(stream)
         pre = (x - p["b_dec"]) @ p["W_enc"] + p["b_enc"]
         if job["architecture"] == "relu":
             h = pre.relu()
@@ -37,11 +26,8 @@ def main(job):
         optimizer.step()
         with torch.no_grad():
             p["W_dec"].div_(torch.linalg.vector_norm(p["W_dec"], dim=1, keepdim=True))
-    if job["device"] == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
-    np.savez(job["out"], **{k: v.detach().cpu().numpy() for k, v in p.items()})
-    print(json.dumps({"seconds": seconds}))
+    clock.stop()
+    return p
 
 
-main(json.loads(sys.argv[1]))
+worker.serve(train)

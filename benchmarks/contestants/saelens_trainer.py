@@ -1,11 +1,7 @@
-"""Trains one SAE with SAELens through its public API, in an environment of its own."""
+"""Trains with SAELens through its public API."""
 
-import json
-import sys
-import time
-
-import numpy as np
 import torch
+import worker
 from sae_lens import (
     StandardTrainingSAE,
     StandardTrainingSAEConfig,
@@ -16,11 +12,8 @@ from sae_lens.config import SAETrainerConfig
 from sae_lens.training.sae_trainer import SAETrainer
 
 
-def main(job):
-    torch.set_num_threads(job["threads"])
-    torch.set_flush_denormal(True)
-    torch.manual_seed(job["seed"])
-    rows = torch.from_numpy(np.load(job["rows"])).to(job["device"])
+def train(job, clock):
+    rows, start = worker.load(job)
     width, batch = rows.shape[1], job["batch"]
     common = {"d_in": width, "d_sae": job["n_latents"], "dtype": "float32", "device": job["device"]}
     if job["architecture"] == "relu":
@@ -30,39 +23,24 @@ def main(job):
         sae = StandardTrainingSAE(config)
     else:
         sae = TopKTrainingSAE(TopKTrainingSAEConfig(**common, k=job["k"]))
-    start = np.load(job["start"])
     with torch.no_grad():
-        for name in start.files:
-            getattr(sae, name).copy_(torch.from_numpy(start[name]))
-    order = torch.from_numpy(np.random.default_rng(0).permutation(len(rows))).to(job["device"])
-    per_epoch = len(rows) // batch
-
-    def batches():
-        step = 0
-        while True:
-            at = (step % per_epoch) * batch
-            yield rows[order[at : at + batch]]
-            step += 1
-
+        for name, value in start.items():
+            getattr(sae, name).copy_(value)
     trainer = SAETrainer(
         SAETrainerConfig(
-            total_training_samples=job["steps"] * batch,
+            total_training_samples=(job["steps"] + 1) * batch,
             train_batch_size_samples=batch,
             lr=job["lr"],
             lr_end=job["lr"] / 10,  # unused by the constant schedule, but must be given
             device=job["device"],
         ),
         sae,
-        batches(),
+        worker.batches(rows, job, clock),
     )
-    began = time.perf_counter()
     trainer.fit()
-    if job["device"] == "cuda":
-        torch.cuda.synchronize()
-    seconds = time.perf_counter() - began
-    state = {k: v.detach().cpu().numpy() for k, v in sae.state_dict().items()}
-    np.savez(job["out"], **{k: state[k] for k in ("W_enc", "b_enc", "W_dec", "b_dec")})
-    print(json.dumps({"seconds": seconds}))
+    clock.stop()
+    state = sae.state_dict()
+    return {name: state[name] for name in start}
 
 
-main(json.loads(sys.argv[1]))
+worker.serve(train)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 EPS = 1e-8
+ALL = slice(None)
 
 
 class Adam:
@@ -50,18 +51,45 @@ class Adam:
             max_norm: all gradients are scaled down together to this norm where it is
                 exceeded; None leaves them as they are.
         """
-        too_long = None
-        if max_norm is not None:
-            norms = torch.stack(torch._foreach_norm(list(gradients)))
-            too_long = (torch.linalg.vector_norm(norms) / max_norm).clamp_min(1)
+        self.update(gradients, lr, self.begin(gradients, max_norm))
+
+    @torch.no_grad()
+    def begin(self, gradients: Sequence[Tensor], max_norm: float | None = None) -> Tensor | None:
+        """Counts a step whose `update` comes in pieces; by how much gradients are longer than `max_norm`, at least 1."""
         torch._foreach_add_(self.steps, 1)
+        if max_norm is None:
+            return None
+        norms = torch.stack(torch._foreach_norm(list(gradients)))
+        return (torch.linalg.vector_norm(norms) / max_norm).clamp_min(1)
+
+    @torch.no_grad()
+    def update(
+        self,
+        gradients: Sequence[Tensor],
+        lr: float | Tensor,
+        too_long: Tensor | None,
+        which: slice = ALL,
+        rows: slice = ALL,
+    ) -> None:
+        """Updates some rows of some parameters.
+
+        Args:
+            gradients: in the order of the parameters; whole.
+            lr: learning rate.
+            too_long: of `begin`.
+            which: parameters. rows: of each of them.
+        """
+
+        def chosen(tensors: Sequence[Tensor]) -> list[Tensor]:
+            return list(tensors[which]) if rows == ALL else [t[rows] for t in tensors[which]]
+
         torch._fused_adamw_(
-            self.parameters,
-            list(gradients),
-            self.first,
-            self.second,
+            chosen(self.parameters),
+            chosen(gradients),
+            chosen(self.first),
+            chosen(self.second),
             [],
-            self.steps,
+            self.steps[which],
             lr=lr,
             beta1=self.betas[0],
             beta2=self.betas[1],

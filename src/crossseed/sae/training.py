@@ -26,8 +26,10 @@ from crossseed.sae.config import DictionaryConfig
 from crossseed.sae.objective import Objective
 from crossseed.seeding import generator
 
-# Rows a block on a CPU: 256 rows of 512 latents are half a megabyte.
-BLOCK_BYTES = 512 << 10
+# Latents of a block of rows, which on a CPU stay in cache between products and what is done to them one by one.
+BLOCK_BYTES = 2 << 20
+# Rows of one matrix that are updated at once: they, their gradients and moments stay in cache from projection to norm.
+UPDATE_BYTES = 512 << 10
 CHECK_EVERY_STEPS = 20
 NAMES = ("W_enc", "b_enc", "W_dec", "b_dec")
 Activate = Callable[[Tensor], Tensor]
@@ -92,9 +94,11 @@ class Gradients:
         self.b_dec = torch.zeros_like(weights.b_dec)
         self.loss = torch.zeros((), device=weights.W_enc.device)
         self.activity = torch.zeros_like(weights.b_enc)
-        _width, n = weights.W_enc.shape
+        width, n = weights.W_enc.shape
         on_cpu = weights.W_enc.device.type == "cpu"
-        self.block_rows = max(32, BLOCK_BYTES // (4 * n)) if on_cpu else 1 << 30
+        # Of fewer rows than half the width, the products take longer than the cache spares: each block reads and
+        # writes all weights' gradients.
+        self.block_rows = max(width // 2, BLOCK_BYTES // (4 * n)) if on_cpu else 1 << 30
         self._buffers: dict[tuple[str, int], Tensor] = {}
         self._empty = weights.W_enc.new_empty
 
@@ -103,7 +107,8 @@ class Gradients:
         return [self.W_enc, self.b_enc, self.W_dec, self.b_dec, *self.more.values()]
 
     def clear(self) -> None:
-        for tensor in (*self.in_order(), self.loss, self.activity):
+        """Zeros in all but W_enc and W_dec, which `backpropagate` overwrites."""
+        for tensor in (self.b_enc, self.b_dec, *self.more.values(), self.loss, self.activity):
             tensor.zero_()
 
     def buffer(self, name: str, rows: int, columns: int) -> Tensor:
@@ -145,8 +150,9 @@ class Gradients:
         scale = scale_of(x_bd)
         l1_row = torch.full_like(weights.b_enc, l1 / batch / scale) if l1 else None
         error_sum = torch.zeros_like(weights.b_dec)
-        for x in x_bd.split(self.block_rows):
-            rows = len(x)
+        ones = torch.ones_like(x_bd[: self.block_rows, 0])
+        for number, x in enumerate(x_bd.split(self.block_rows)):
+            rows, add = len(x), min(number, 1)
             centred = torch.sub(x, weights.b_dec, out=self.buffer("x", rows, width))
             h = activate(
                 torch.addmm(weights.b_enc, centred, weights.W_enc, out=self.buffer("h", rows, n))
@@ -162,20 +168,20 @@ class Gradients:
             if observe is not None:
                 observe(h, g)
             torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=g)
-            self.W_dec.addmm_(h.T, error)
-            self.W_enc.addmm_(centred.T, g)
-            self.b_enc += g.sum(dim=0)
-            self.activity += h.sum(dim=0)
+            torch.addmm(self.W_dec, h.T, error, beta=add, alpha=scale, out=self.W_dec)
+            torch.addmm(self.W_enc, centred.T, g, beta=add, alpha=scale, out=self.W_enc)
+            self.b_enc.addmv_(g.T, ones[:rows])
+            self.activity.addmv_(h.T, ones[:rows])
             error_sum += error.sum(dim=0)
             self.loss += torch.vdot(error.view(-1), error.view(-1)) * (scale / 2)
             if dead is not None and activate_dead is not None:
-                aux = self._auxiliary(weights, centred, error, dead, activate_dead, aux_coefficient)
-                self.loss += aux * (scale / 2)
+                aux = (dead, activate_dead, aux_coefficient)
+                self.loss += self._auxiliary(weights, centred, error, *aux, scale) * (scale / 2)
         # b_dec is both subtracted from the input and added to the output.
         self.b_dec.add_(error_sum).addmv_(weights.W_enc, self.b_enc, alpha=-1)
         if l1:
             self.loss += self.activity.sum() * (l1 / batch)
-        for gradient in self.in_order():
+        for gradient in (self.b_enc, self.b_dec, *self.more.values()):
             gradient *= scale
 
     def _auxiliary(
@@ -186,6 +192,7 @@ class Gradients:
         dead: Tensor,
         activate: Activate,
         coefficient: float,
+        scale: float,
     ) -> Tensor:
         """Dead latents reconstruct what is left over; the target gets no gradient.
 
@@ -195,8 +202,8 @@ class Gradients:
         h = activate(torch.addmm(weights.b_enc[dead], centred, W_enc))
         miss = torch.addmm(error, h, W_dec)  # ê − (x − x̂), as error = x̂ − x
         g = (miss @ W_dec.T).mul_(h > 0).mul_(coefficient)
-        self.W_dec.index_add_(0, dead, h.T @ miss, alpha=coefficient)
-        self.W_enc.index_add_(1, dead, centred.T @ g)
+        self.W_dec.index_add_(0, dead, h.T @ miss, alpha=coefficient * scale)
+        self.W_enc.index_add_(1, dead, centred.T @ g, alpha=scale)
         self.b_enc.index_add_(0, dead, g.sum(dim=0))
         return torch.vdot(miss.view(-1), miss.view(-1)) * coefficient
 
@@ -206,6 +213,12 @@ def rate_factor(step: int, config: DictionaryConfig) -> float:
     up = (step + 1) / config.warmup_steps if config.warmup_steps else 1.0
     down = (config.steps - step) / config.decay_steps if config.decay_steps else 1.0
     return min(1.0, up, down)
+
+
+def _by_latent(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """W_enc, b_enc, W_dec, b_dec and more, such that the first dimension of all but the last is the latents."""
+    W_enc, b_enc, W_dec, b_dec, *more = tensors
+    return [W_enc.T, b_enc, W_dec, *more, b_dec]
 
 
 class Trainer:
@@ -231,12 +244,17 @@ class Trainer:
             name: torch.from_numpy(value.copy()).to(device)
             for name, value in self.objective.more(n).items()
         }
+        # A latent's weights lie side by side, in the encoder too.
+        W_enc = torch.from_numpy(arrays["W_enc"].T.copy()).to(device).T
         self.weights = Weights(
-            tensor("W_enc"), tensor("b_enc"), tensor("W_dec"), tensor("b_dec"), silent, more
+            W_enc, tensor("b_enc"), tensor("W_dec"), tensor("b_dec"), silent, more
         )
         self.gradients = Gradients(self.weights, self.objective.trained)
         self.trained = [*self.weights[:4], *(more[name] for name in self.objective.trained)]
-        self.adam = Adam(self.trained)
+        # By latent, so that rows can be updated block by block; what is not by latent is the last.
+        self.adam = Adam(_by_latent(self.trained))
+        rows = max(1, UPDATE_BYTES // (4 * W_enc.shape[0])) if W_enc.device.type == "cpu" else n
+        self.blocks = [slice(first, first + rows) for first in range(0, n, rows)]
 
     @torch.no_grad()
     def step(self, x_bd: Tensor, step: int) -> None:
@@ -246,13 +264,22 @@ class Trainer:
         self.objective.gradients(weights, x_bd, gradients)
         fired = gradients.activity > 0
         weights.silent_tokens.add_(len(x_bd)).masked_fill_(fired, 0)
-        along = torch.linalg.vecdot(gradients.W_dec, weights.W_dec).unsqueeze(1)
-        gradients.W_dec.sub_(along * weights.W_dec)
+        for rows in self.blocks:
+            by_rows, unit = gradients.W_dec[rows], weights.W_dec[rows]
+            along = torch.linalg.vecdot(by_rows, unit).unsqueeze(1)
+            by_rows.addcmul_(along, unit, value=-1)
         lr = self.config.lr * rate_factor(step, self.config)
-        self.adam.step(gradients.in_order(), lr, self.config.grad_clip)
-        norms = torch.linalg.vector_norm(weights.W_dec, dim=1)
-        weights.W_dec.div_(norms.unsqueeze(1))
-        weights.W_enc.mul_(norms)
+        ordered = _by_latent(gradients.in_order())
+        too_long = self.adam.begin(ordered, self.config.grad_clip)
+        last = len(ordered) - 1
+        self.adam.update(ordered, lr, too_long, slice(last, None))
+        norms = torch.empty_like(weights.b_enc)
+        for rows in self.blocks:
+            self.adam.update(ordered, lr, too_long, slice(last), rows)
+            unit = weights.W_dec[rows]
+            torch.linalg.vector_norm(unit, dim=1, out=norms[rows])
+            unit.div_(norms[rows].unsqueeze(1))
+            weights.W_enc.T[rows].mul_(norms[rows].unsqueeze(1))
         weights.b_enc.mul_(norms)
         self.objective.rescale(weights, norms)
 

@@ -54,6 +54,18 @@ def largest_left_out(pre: Tensor, kept: int) -> Tensor:
     return pre.kthvalue(rank).values
 
 
+def above(pre_nf: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
+    """Places in the flattened array, rising, and values of what is above 0 and above the largest that is not among
+    the `kept` largest."""
+    from crossseed.sae import sparse
+
+    at, values = sparse.candidates(pre_nf.reshape(1, -1), kept + 1)
+    if len(values) > kept:
+        more = values > np.partition(values, len(values) - kept - 1)[len(values) - kept - 1]
+        return at[more], values[more]
+    return at, values
+
+
 class Objective(objective.Objective):
     """Loss as TopK's, with k latents a token on average over the batch."""
 
@@ -67,19 +79,34 @@ class Objective(objective.Objective):
         """Adds the loss of a batch and its gradients to `gradients`."""
         import torch
 
-        n = weights.W_enc.shape[1]
+        from crossseed.sae import sparse
+
+        config, kept = self.config, self.config.k * len(x_bd)
+
+        def choose(pre_nf: np.ndarray) -> sparse.Found:
+            at, values = above(pre_nf, kept)
+            if len(values):
+                self._remember(weights, torch.from_numpy(values).min())
+            return at, values
+
+        width, n = weights.W_enc.shape
+        if sparse.pays(width, n, config.k, x_bd.device):
+            topk.sums(config, weights, x_bd, gradients, choose, whole=True)
+            return
         pre = torch.addmm(weights.b_enc, x_bd - weights.b_dec, weights.W_enc).flatten()
-        least = largest_left_out(pre, self.config.k * len(x_bd)).clamp_min(0)
+        least = largest_left_out(pre, kept).clamp_min(0)
         smallest = torch.where(pre > least, pre, torch.inf).min()
         if torch.isfinite(smallest):
-            running = weights.more["threshold"]
-            if running[0] < 0:
-                running.copy_(smallest.expand(n))
-            else:
-                running.lerp_(smallest.expand(n), RATE)
-        topk.backpropagate(
-            self.config, weights, x_bd, gradients, lambda pre: pre.mul_((pre > least).to(pre))
-        )
+            self._remember(weights, smallest)
+        topk.products(config, weights, x_bd, gradients, lambda pre: pre.mul_((pre > least).to(pre)))
+
+    def _remember(self, weights: Weights, smallest: Tensor) -> None:
+        """The threshold moves towards the smallest active pre-activation of a batch."""
+        running = weights.more["threshold"]
+        if running[0] < 0:
+            running.copy_(smallest.expand(len(running)))
+        else:
+            running.lerp_(smallest.expand(len(running)), RATE)
 
     def export(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {**arrays, "threshold": np.maximum(arrays["threshold"], 0)}

@@ -70,6 +70,8 @@ class Objective(objective.Objective):
         factor, b_mag = weights.more["r_mag"].exp(), weights.more["b_mag"]
         # As a share of the scale by which all is multiplied at the end.
         l1 = self.config.l1 / len(x_bd) / scale
+        gradients.W_enc.zero_()
+        gradients.W_dec.zero_()
         for x in x_bd.split(gradients.block_rows):
             centred = x - weights.b_dec
             p = centred @ weights.W_enc

@@ -15,6 +15,7 @@ from crossseed.sae.config import DictionaryConfig
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from crossseed.sae.sparse import Choose
     from crossseed.sae.training import Gradients, Weights
 
 # np.sort beats np.partition on short rows, where it stays in vector registers.
@@ -86,28 +87,57 @@ class Objective(objective.Objective):
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
         """Adds the loss of a batch and its gradients to `gradients`."""
-        backpropagate(
-            self.config, weights, x_bd, gradients, lambda pre: activate_torch(pre, self.config.k)
-        )
+        from crossseed.sae import sparse
+
+        config, k = self.config, self.config.k
+        width, n = weights.W_enc.shape
+        if sparse.pays(width, n, k, x_bd.device):
+            sums(config, weights, x_bd, gradients, lambda pre_nf: sparse.k_largest(pre_nf, k))
+        else:
+            products(config, weights, x_bd, gradients, lambda pre: activate_torch(pre, k))
 
 
-def backpropagate(
+def dead_latents(config: KeepsK, weights: Weights) -> Tensor | None:
+    """Numbers of the latents that AuxK is for; None where there are none."""
+    if config.aux_coefficient == 0:
+        return None
+    found = (weights.silent_tokens >= config.dead_after_tokens).nonzero().squeeze(1)
+    return found if len(found) else None
+
+
+def products(
     config: KeepsK,
     weights: Weights,
     x_bd: Tensor,
     gradients: Gradients,
     activate: Callable[[Tensor], Tensor],
 ) -> None:
-    """Gradients of an SAE whose latents are chosen by `activate`, with the AuxK loss."""
-    dead = None
-    if config.aux_coefficient > 0:
-        found = (weights.silent_tokens >= config.dead_after_tokens).nonzero().squeeze(1)
-        dead = found if len(found) else None
+    """Gradients of an SAE whose latents are chosen by `activate`, with the AuxK loss, by dense products."""
     gradients.backpropagate(
         weights,
         x_bd,
         activate,
-        dead=dead,
+        dead=dead_latents(config, weights),
         activate_dead=lambda pre: activate_torch(pre, config.aux_k),
         aux_coefficient=config.aux_coefficient,
     )
+
+
+def sums(
+    config: KeepsK,
+    weights: Weights,
+    x_bd: Tensor,
+    gradients: Gradients,
+    choose: Choose,
+    whole: bool = False,
+) -> None:
+    """As `products`, by sums over the active latents, which are those that `choose` finds.
+
+    Args:
+        choose, whole: see `crossseed.sae.sparse.backpropagate`.
+    """
+    from crossseed.sae import sparse
+
+    dead = dead_latents(config, weights)
+    aux = config.aux_k, config.aux_coefficient
+    sparse.backpropagate(gradients, weights, x_bd, choose, whole, dead, *aux)

@@ -1,0 +1,277 @@
+"""Training of SAEs: tokens a second of this project and its peers, beside what comes of it; and SAELens's own reading of
+the folders that are written.
+
+Each contestant is a process that takes jobs one after another (`contestants/worker.py`); they alternate, so that a slow
+minute of the machine hits all of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from itertools import groupby
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+
+from crossseed import card
+from crossseed.alignment.maps import AffineMap, haar_orthogonal
+from crossseed.sae import formats
+from crossseed.sae.architectures import module_of
+from crossseed.sae.dictionary import Dictionary, cfg_of, load, save
+from crossseed.sae.training import initial_arrays
+
+CONTESTANTS = Path(__file__).parent / "contestants"
+COLUMNS = (
+    "device", "threads", "d", "n_latents", "architecture", "k", "batch", "steps", "contestant",
+    "tokens_per_s", "tokens_per_cpu_s", "lowest", "highest", "ratio_to_saelens",
+    "share_of_matmul_ceiling", "ev", "l0", "dead_share", "repeats", "machine",
+)  # fmt: skip
+CEILING = "five dense products"
+HELD_OUT = 2048
+
+
+class Size(NamedTuple):
+    """One size of SAE, batch in tokens; one step more is taken, which is not timed."""
+
+    d: int
+    n_latents: int
+    k: int
+    batch: int
+    steps: int
+    repeats: int
+
+
+# Fewer steps and repeats of the larger, so that all of it takes a quarter of an hour on two cores.
+SIZES = (
+    Size(64, 512, 16, 1024, 200, 3),
+    Size(64, 512, 16, 4096, 200, 3),
+    Size(64, 4096, 16, 4096, 30, 2),
+    Size(512, 4096, 32, 4096, 5, 2),
+    Size(512, 16384, 32, 4096, 2, 1),
+)
+
+
+def sparse_rows(d: int, n: int, seed: int = 0) -> np.ndarray:
+    """Activations with planted sparse features and a decaying spectrum, float32."""
+    rng = np.random.default_rng(seed)
+    directions = rng.standard_normal((4 * d, d)) / np.sqrt(np.arange(1, d + 1))
+    active = rng.random((n, 4 * d)) < 0.04
+    rows = (active * rng.exponential(size=active.shape)) @ directions
+    return rows.astype(np.float32)
+
+
+def quality(path: Path, job: dict[str, Any], held_out: np.ndarray) -> dict[str, float]:
+    arrays = np.load(path)
+    name = "relu_l1" if job["architecture"] == "relu" else "topk"
+    cfg = {"k": job["k"], "metadata": {"crossseed": {"architecture": name}}}
+    found = Dictionary(*(arrays[k] for k in ("W_enc", "b_enc", "W_dec", "b_dec")), cfg=cfg)
+    h = found.encode(held_out)
+    error = found.decode(h) - held_out
+    total = np.square(held_out - held_out.mean(axis=0)).sum()
+    return {
+        "ev": float(1 - np.square(error).sum() / total),
+        "l0": float((h > 0).sum(axis=1).mean()),
+        "dead_share": float((~(h > 0).any(axis=0)).mean()),
+    }
+
+
+class Worker:
+    """A contestant's process.
+
+    Args:
+        python: its interpreter. script: in `contestants`.
+        log: where its standard error goes.
+    """
+
+    def __init__(self, python: str, script: str, log: Path) -> None:
+        self.log = log
+        with open(log, "w") as errors:
+            self.process = subprocess.Popen(
+                [python, str(CONTESTANTS / script)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+            )  # fmt: skip
+
+    def run(self, job: dict[str, Any]) -> dict[str, float]:
+        """Wall and processor seconds of a job."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        if not answer:
+            raise SystemExit(f"{self.process.args} failed:\n{self.log.read_text()[-3000:]}")
+        found: dict[str, float] = json.loads(answer)
+        return found
+
+    def end(self) -> None:
+        self.process.communicate()
+
+
+def contestants(peer: str | None, folder: Path) -> dict[str, Worker]:
+    """Those there are, by name; SAELens, eai-sparsify and dictionary-learning with a Python that has them."""
+    scripts = {
+        "crossseed": (sys.executable, "crossseed_trainer.py"),
+        "dense loop": (sys.executable, "dense_loop.py"),
+        CEILING: (sys.executable, "dense_products.py"),
+    }
+    if peer:
+        scripts |= {
+            "SAELens": (peer, "saelens_trainer.py"),
+            "eai-sparsify": (peer, "sparsify_trainer.py"),
+            "dictionary-learning": (peer, "dictionary_learning_trainer.py"),
+        }
+    return {name: Worker(*found, folder / f"{name}.log") for name, found in scripts.items()}
+
+
+def training(
+    peer: str | None, folder: Path, device: str, most: int, machine: str, threads: int = 1
+) -> list[dict[str, Any]]:
+    """Rows of `COLUMNS`; ratios are of processor seconds on a processor, of wall seconds on a GPU.
+
+    Args:
+        most: repeats, at most.
+    """
+    workers = contestants(peer, folder)
+    found = []
+    for size in SIZES:
+        rows = sparse_rows(size.d, 24_000 + HELD_OUT)
+        np.save(folder / "rows.npy", rows[HELD_OUT:])
+        for architecture in ("relu", "topk"):
+            job = {
+                "rows": str(folder / "rows.npy"), "start": str(folder / "start.npz"), "out": str(folder / "out.npz"),
+                "n_latents": size.n_latents, "architecture": architecture, "batch": size.batch, "steps": size.steps,
+                "lr": 2e-3, "l1": 1e-3, "k": size.k, "threads": threads, "device": device,
+            }  # fmt: skip
+            found += _of_size(size, job, workers, rows[:HELD_OUT], min(most, size.repeats), machine)
+    for worker in workers.values():
+        worker.end()
+    return found
+
+
+def _of_size(
+    size: Size,
+    job: dict[str, Any],
+    workers: dict[str, Worker],
+    held_out: np.ndarray,
+    repeats: int,
+    machine: str,
+) -> list[dict[str, Any]]:
+    # eai-sparsify has no ReLU with a penalty.
+    racing = [n for n in workers if job["architecture"] == "topk" or n != "eai-sparsify"]
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in racing}
+    made: dict[str, dict[str, float]] = {CEILING: {}}
+    for repeat in range(repeats):
+        # One start for all, so that what differs is the loop.
+        np.savez(job["start"], **initial_arrays(size.d, size.n_latents, True, repeat))
+        for name in racing:
+            took = workers[name].run({**job, "seed": repeat})
+            tokens = size.steps * size.batch
+            rates[name].append((tokens / took["seconds"], tokens / took["cpu_seconds"]))
+            if name != CEILING:
+                made[name] = quality(Path(job["out"]), job, held_out)
+    which = 1 if job["device"] == "cpu" else 0
+    typical = {name: median(rate[which] for rate in found) for name, found in rates.items()}
+    rows = []
+    for name, found in rates.items():
+        against = typical.get("SAELens")
+        row = {
+            "device": job["device"], "threads": job["threads"], "d": size.d, "n_latents": size.n_latents,
+            "architecture": job["architecture"], "k": size.k if job["architecture"] == "topk" else None,
+            "batch": size.batch, "steps": size.steps, "contestant": name,
+            "tokens_per_s": round(median(wall for wall, _ in found)),
+            "tokens_per_cpu_s": round(median(cpu for _, cpu in found)),
+            "lowest": round(min(rate[which] for rate in found)),
+            "highest": round(max(rate[which] for rate in found)),
+            "ratio_to_saelens": round(typical[name] / against, 2) if against else None,
+            "share_of_matmul_ceiling": round(typical[name] / typical[CEILING], 2),
+            **{key: round(made[name][key], 4) if made[name] else None for key in ("ev", "l0", "dead_share")},
+            "repeats": repeats, "machine": machine,
+        }  # fmt: skip
+        print(row, flush=True)
+        rows.append(row)
+    return rows
+
+
+def check_saelens_reads_our_folders(peer: str, folder: Path) -> None:
+    """SAELens, without this project installed, reconstructs from our folders what we do: from those of
+    trained dictionaries, and of ported ones of every architecture."""
+    rows, site = sparse_rows(64, 500), "blocks.0.hook_resid_post"
+    np.save(folder / "rows.npy", rows)
+    written: dict[str, Dictionary] = {}
+    for name, own in (("relu_l1", {"l1": 0.0}), ("topk", {"k": 16})):
+        config = module_of(name).Config.model_construct(architecture=name, **own)
+        arrays = initial_arrays(64, 512, False, name)
+        save(folder / name, arrays, cfg_of(config, 8, 64, site), {}, {})
+        written[name] = load(folder / name)
+    rng = np.random.default_rng(0)
+    affine = AffineMap(haar_orthogonal(rng, 64), *rng.standard_normal((2, 64)))
+    for architecture, more in formats.PER_LATENT.items():
+        arrays = {
+            k: v for k, v in initial_arrays(64, 512, False, architecture).items() if k != "b_enc"
+        }
+        arrays |= {name: 0.1 * rng.random(512, dtype=np.float32) for name in more}
+        k = 16 if architecture == "topk" else None
+        found = formats.Foreign(arrays, architecture, architecture != "standard", k, site, "")
+        name = f"ported-{architecture}"
+        written[name] = card.carry(formats.dictionary_of(found), affine)
+        formats.save(folder / name, found, written[name], site, {}, {}, {})
+    for name, ours in written.items():
+        script = str(CONTESTANTS / "saelens_loads.py")
+        command = [peer, script, folder / name, folder / "rows.npy", folder / "out.npz"]
+        subprocess.run([str(part) for part in command], check=True, capture_output=True)
+        theirs = np.load(folder / "out.npz")
+        latents = ours.encode(rows)
+        gap = max(
+            np.abs(x - theirs[key]).max() / np.abs(x).max()
+            for key, x in (("latents", latents), ("xhat", ours.decode(latents)))
+        )
+        if gap > 1e-5:
+            raise SystemExit(
+                f"SAELens reads our {name} folder differently (by {gap} of the largest)"
+            )
+        if theirs["site"] != site:
+            raise SystemExit(
+                f"SAELens reads site {theirs['site']} from our {name} folder, not {site}"
+            )
+        print(
+            f"SAELens reads our {name} folders: largest difference {gap:.1e} of the largest value"
+        )
+
+
+def check_cards(peer: str, results: Path, each: int) -> None:
+    """SAELens, without this project installed, scores ported dictionaries of a run on the models that they
+    are for as their cards do.
+
+    Args:
+        results: the run's; each: how many dictionaries of each cohort are loaded.
+    """
+    cards = sorted(results.glob("*/ports/*/*/*/*/card.csv"))
+    if not cards:
+        raise SystemExit(f"{results}: no ported dictionary lies there")
+    for cohort, found in groupby(cards, key=lambda path: str(path.parts[-7])):
+        for path in list(found)[:each]:
+            pair, checkpoint, site = path.parts[-5:-2]
+            room = results / cohort / "activations" / pair.split("-")[1] / checkpoint
+            with h5py.File(room / f"{site}.h5") as file, tempfile.TemporaryDirectory() as folder:
+                x = file["eval/activations"][:].astype(np.float32)
+                rows, out = Path(folder) / "rows.npy", Path(folder) / "out.npz"
+                np.save(rows, x)
+                script = CONTESTANTS / "saelens_loads.py"
+                command = [str(part) for part in (peer, script, path.parent, rows, out)]
+                subprocess.run(command, check=True, capture_output=True)
+                theirs = np.load(out)
+                error = np.square(x - theirs["xhat"]).sum(dtype=float)
+            ev = 1 - error / np.square(x - x.mean(axis=0, dtype=float)).sum(dtype=float)
+            with open(path, newline="") as handle:
+                said = {(r["arm"], r["metric"]): r["value"] for r in csv.DictReader(handle)}
+            told = float(said["ported", "ev"])
+            if abs(ev - told) > 1e-3 or str(theirs["site"]) != site:
+                raise SystemExit(f"{path}: the card says {told}, SAELens {ev} at {theirs['site']}")
+            print(f"{path.parent}: explained variance {ev:.4f} in SAELens, {told:.4f} on the card")
