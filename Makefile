@@ -86,6 +86,7 @@ docs: env
 
 bench: env $(BENCH_VENV)/.installed
 	$(BIN)/python benchmarks/run.py --peer $(BENCH_VENV)/bin/python
+	$(BIN)/python benchmarks/page.py
 
 # The peers want versions of their own, so they live apart from the project's environment.
 $(BENCH_VENV)/.installed: benchmarks/constraints.txt

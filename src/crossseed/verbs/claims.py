@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from crossseed.claims import cells, verdicts
+from crossseed.claims import COLUMNS, cells, verdicts
 from crossseed.store import write_table
 from crossseed.verbs import options
 
@@ -37,4 +37,4 @@ def run(args: argparse.Namespace) -> None:
                 tables, role["cohort"], role["checkpoint"], sites, dictionary, role["anchor"]
             )
             rows.append(verdicts.judge(claim, measured))
-    write_table(args.out, verdicts.COLUMNS, rows)
+    write_table(args.out, COLUMNS, rows)
