@@ -86,6 +86,7 @@ docs: env
 
 bench: env $(BENCH_VENV)/.installed
 	$(BIN)/python benchmarks/run.py --peer $(BENCH_VENV)/bin/python
+	$(BIN)/python benchmarks/page.py
 
 # The peers want versions of their own, so the extra `bench` lives apart from the project's environment, and without the
 # project. One of them brings torchvision and does without it; a build for GPUs beside a PyTorch for processors breaks all.

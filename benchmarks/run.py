@@ -9,6 +9,7 @@ Only ratios within one run mean anything.
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import platform
@@ -23,10 +24,12 @@ from typing import Any
 
 import numpy as np
 import sae
+from imports import job_of
 
+from crossseed import __version__
 from crossseed.alignment.maps import haar_orthogonal
 from crossseed.devices import n_gpus
-from crossseed.store import write_table
+from crossseed.store import add_dataset, create_h5, open_h5, write_table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -38,9 +41,13 @@ MEMORY_COLUMNS = (
     "tokens_factor", "tokens", "width", "sites", "peak_mb", "ratio_to_1x",
     "stored_activations_of_both_mb", "machine",
 )  # fmt: skip
+TREND_COLUMNS = (
+    *("version", "cores", "wall_seconds", "science_seconds", "start_seconds"),
+    *("reading_writing_seconds", "scheduling_seconds", "machine"),
+)
 BENCHMARKS = (
     *("run", "planning", "memory", "haar", "power", "interventions", "constructive"),
-    *("stability", "joint", "sae"),
+    *("stability", "joint", "imports", "extraction", "toys", "sae"),
 )
 HAAR_COLUMNS = ("what", "d", "size", "seconds", "against", "ratio", "repeats", "machine")
 INTERVENTION_COLUMNS = (
@@ -104,18 +111,6 @@ def seconds_of(command: list[str], repeats: int = REPEATS) -> float:
     return median(found)
 
 
-# What a verb imports by name, beside what its own module does.
-IMPORTED = {
-    "train": "crossseed.cohorts.dyck.training",
-    "extract": "crossseed.cohorts.dyck.members",
-    "splice": "crossseed.cohorts.dyck.interventions",
-    "port": "crossseed.cohorts.dyck.interventions",
-    "steer": "crossseed.cohorts.dyck.interventions",
-    "features": "crossseed.cohorts.dyck.interventions",
-    "attribute": "crossseed.cohorts.dyck.interventions",
-    "causes": "crossseed.cohorts.dyck.paths",
-    "sae": "crossseed.sae.training",
-}
 # Stages whose name is not that of their verb.
 VERB_OF = {"drift_of_seed": "collect", "shared_transfer": "shared"}
 
@@ -138,8 +133,7 @@ def stages(folder: Path) -> list[dict[str, Any]]:
         jobs.setdefault(stage_of(path), []).append((float(values[0]), memory))
     found = []
     for stage, rows in sorted(jobs.items()):
-        more = f", {IMPORTED[stage]}" if stage in IMPORTED else ""
-        once = seconds_of([sys.executable, "-c", f"import crossseed.verbs.{stage}{more}"])
+        once = seconds_of([sys.executable, "-c", job_of(stage)])
         total, start = sum(s for s, _ in rows), len(rows) * once
         found.append(
             {
@@ -155,8 +149,63 @@ def stages(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
+def seconds_a_byte(megabytes: int = 64) -> tuple[float, float]:
+    """Of reading a file of the store with its digest checked, and of writing one."""
+    rows = np.zeros((megabytes << 12, 64), np.float32)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.h5"
+
+        def write() -> None:
+            with create_h5(path, "bench/1", {}, {}) as file:
+                add_dataset(file, "rows", data=rows)
+
+        def read() -> None:
+            with open_h5(path, "bench/1") as file:
+                file["rows"][:]
+
+        writing = fastest(write)
+        return fastest(read) / rows.nbytes, writing / rows.nbytes
+
+
+def reading_and_writing(command: list[str], folder: Path) -> float:
+    """Seconds that the files which jobs read and wrote take at the rates of the store. The run kept its temporaries."""
+    done = subprocess.run(
+        [*command, "--detailed-summary"], capture_output=True, text=True, check=True
+    )
+    table = csv.DictReader(done.stdout.splitlines(), delimiter="\t")
+    read: dict[str, str] = {}
+    wrote = 0
+    for line in table:
+        out = folder / line["output_file"]
+        wrote += out.stat().st_size if out.is_file() else 0
+        # One job has one log, and several outputs.
+        read[line["log-file(s)"]] = line["input-file(s)"]
+    inputs = [folder / name for names in read.values() for name in names.split(",")]
+    reading, writing = seconds_a_byte()
+    found = sum(path.stat().st_size for path in inputs if path.is_file())
+    return reading * found + writing * wrote
+
+
+def trend(found: list[dict[str, Any]], cores: int, spent: float) -> None:
+    """Adds the run's split to `trend.csv`, once a version."""
+    path = HERE / "results/trend.csv"
+    with open(path, newline="") as handle:
+        before: list[dict[str, Any]] = list(csv.DictReader(handle))
+    if any(row["version"] == __version__ for row in before):
+        return
+    whole = next(row for row in found if row["stage"].startswith("whole run"))
+    wall, start, work = (whole[f"{key}_seconds"] for key in ("job", "start", "work"))
+    row = {
+        "version": __version__, "cores": cores, "wall_seconds": wall, "science_seconds": round(work - spent, 1),
+        "start_seconds": start, "reading_writing_seconds": round(spent, 1),
+        "scheduling_seconds": round(cores * wall - start - work, 1), "machine": machine(),
+    }  # fmt: skip
+    write_table(path, TREND_COLUMNS, [*before, row])
+
+
 def default_run(cores: int, peer: str | None) -> list[dict[str, Any]]:
-    """The default run in an empty folder, a row a stage, and the plan of a rerun without change.
+    """The default run in an empty folder, a row a stage, and the plan of a rerun without change; adds it to the
+    trend where the version is new.
 
     A job's start is its process and imports, measured by importing what its verb imports; the
     rest of its seconds is work. What remains of cores × wall time is scheduling and waiting.
@@ -167,13 +216,14 @@ def default_run(cores: int, peer: str | None) -> list[dict[str, Any]]:
         command += ["--directory", folder]
         began = time.perf_counter()
         subprocess.run(
-            [*command, "--cores", str(cores), "--resources", "gpu=1"],
+            [*command, "--cores", str(cores), "--resources", "gpu=1", "--notemp"],
             check=True,
             capture_output=True,
         )
         wall = time.perf_counter() - began
         replan = seconds_of([*command, "--cores", str(cores), "--dry-run"])
         found = stages(Path(folder))
+        spent = reading_and_writing(command, Path(folder))
         if peer:
             sae.check_cards(peer, Path(folder) / "results", each=2)
     work = sum(row["work_seconds"] for row in found)
@@ -213,6 +263,7 @@ def default_run(cores: int, peer: str | None) -> list[dict[str, Any]]:
     )
     for row in found:
         print(row, flush=True)
+    trend(found, cores, spent)
     return found
 
 
@@ -530,6 +581,22 @@ def main() -> None:
 
         rows = joint.joint(machine()) + (joint.joint(machine(), "cuda") if n_gpus() else [])
         write_table(HERE / "results/joint.csv", joint.COLUMNS, rows)
+    if "imports" in only:
+        import imports
+
+        write_table(
+            HERE / "results/imports.csv", imports.COLUMNS, imports.imports(machine(), args.repeats)
+        )
+    if "extraction" in only:
+        import extraction
+
+        rows = extraction.extraction(machine(), args.repeats)
+        write_table(HERE / "results/extraction.csv", extraction.COLUMNS, rows)
+    if "toys" in only:
+        import toys
+
+        rows = toys.toys(machine(), args.repeats, ROOT / "config/config.yaml")
+        write_table(HERE / "results/toys.csv", toys.COLUMNS, rows)
     if "sae" not in only:
         return
     with tempfile.TemporaryDirectory() as folder:

@@ -118,7 +118,7 @@ def extract(
                 by_site = member.activations(found.tokens_nt[part], list(out))
                 end = filled + int(keep.sum())
                 for site, file in files.items():
-                    rows = by_site[site][keep].astype(dtype)
+                    rows = by_site[site][keep].astype(dtype, copy=False)
                     if not np.isfinite(rows).all():
                         raise UserError(
                             f"{site}: activations are not finite in {dtype} (largest finite "

@@ -9,6 +9,7 @@ from crossseed import (
     card,
     carried,
     claim_rule,
+    claims,
     decoder_cosine,
     drift,
     features,
@@ -21,7 +22,6 @@ from crossseed import (
     stability,
     steering,
 )
-from crossseed.claims import verdicts
 from crossseed.cohorts import base
 from crossseed.haar import cocycle, power
 from crossseed.haar import study as haar
@@ -74,5 +74,5 @@ COLUMNS = {
     "joint_regression": joint.REGRESSION_COLUMNS,
     "drift": drift.COLUMNS,
     "published": published.COLUMNS,
-    "claims": verdicts.COLUMNS,
+    "claims": claims.COLUMNS,
 }

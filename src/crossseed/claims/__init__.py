@@ -1,1 +1,25 @@
 """Published figures beside what a run measures, and what their controls do."""
+
+COLUMNS = (
+    "claim",
+    "quantity",
+    "cohort",
+    "site",
+    "published_low",
+    "published_high",
+    "tolerance",
+    "as_published",
+    "as_published_low",
+    "as_published_high",
+    "rigorous",
+    "low",
+    "high",
+    "null",
+    "margin",
+    "margin_low",
+    "margin_high",
+    "cells",
+    "verdict",
+    "why",
+    "printed",
+)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from crossseed.claim_rule import ALPHA, NOTICEABLE
-from crossseed.claims import constructive, interventions, joint, rotation, stability
+from crossseed.claims import COLUMNS, constructive, interventions, joint, rotation, stability
 from crossseed.claims.cells import Cells, Claim, Wiring
 from crossseed.metrics import Estimate, estimate
 from crossseed.over_seeds import resampled
@@ -26,29 +26,6 @@ EXPLAINED = "reproduced but explained by its control"
 FAILED = "not reproduced"
 NOT_RUN = "not run here"
 VERDICTS = (REPRODUCED, EXPLAINED, FAILED, NOT_RUN)
-COLUMNS = (
-    "claim",
-    "quantity",
-    "cohort",
-    "site",
-    "published_low",
-    "published_high",
-    "tolerance",
-    "as_published",
-    "as_published_low",
-    "as_published_high",
-    "rigorous",
-    "low",
-    "high",
-    "null",
-    "margin",
-    "margin_low",
-    "margin_high",
-    "cells",
-    "verdict",
-    "why",
-    "printed",
-)
 
 
 # By the claim's name without the study's cohort.

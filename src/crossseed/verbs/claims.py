@@ -36,4 +36,4 @@ def run(args: argparse.Namespace) -> None:
                 tables, role["cohort"], role["checkpoint"], sites, dictionary, role["anchor"]
             )
             rows.append(verdicts.judge(claim, measured))
-    write_table(args.out, verdicts.COLUMNS, rows)
+    write_table(args.out, COLUMNS["claims"], rows)

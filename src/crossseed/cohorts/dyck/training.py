@@ -80,8 +80,8 @@ def training_batches(seed: int, training: Training, start: int) -> Iterator[Batc
         rng = generator("dyck-training", seed, pool)
         lengths = (training.lengths[0], longest_content((pool + 1) * per_pool, training))
         tokens = task.sample_train(rng, per_pool * training.batch_rows, lengths)
-        labels = task.label(tokens)
         row_lengths = (tokens != task.PAD).sum(axis=1)
+        labels = task.label(tokens[:, : row_lengths.max()])
         order = np.argsort(row_lengths, kind="stable").reshape(per_pool, training.batch_rows)
         rng.shuffle(order)
         first = start - pool * per_pool if pool == start // per_pool else 0

@@ -1,0 +1,120 @@
+"""Activations read and written, against the model's bare forward pass over the same batches, cut at the same site."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+
+from crossseed import activations
+from crossseed.cohorts.base import Member, TokenSet, batches
+from crossseed.cohorts.dyck import task
+from crossseed.cohorts.dyck.members import DyckMember
+from crossseed.cohorts.dyck.model import DyckTransformer
+
+COLUMNS = (
+    *("what", "site", "tokens", "tokens_per_cpu_s", "bare_tokens_per_cpu_s", "ratio_to_floor"),
+    *("goal", "written_mb", "repeats", "machine"),
+)
+GOAL = 1.15
+SEQUENCES = {"fit": 256, "train": 512, "eval": 256}
+Bare = Callable[[torch.Tensor], object]
+
+
+def toy() -> tuple[str, str, Member, dict[str, TokenSet], Bare]:
+    model = DyckTransformer(0).eval().requires_grad_(False)
+    site = "blocks.1.hook_resid_post"
+    rng, sets = np.random.default_rng(0), {}
+    for split, n in SEQUENCES.items():
+        tokens = task.sample_train(rng, 4 * n, (2, 48))
+        tokens = tokens[:, : int((tokens != task.PAD).sum(axis=1).max())]
+        labels = task.label(tokens)
+        named = {"depth": labels.depth_nt, "valid": labels.valid_nt}
+        sets[split] = TokenSet(tokens, tokens != task.PAD, named, np.arange(len(tokens)))
+    return "toy", site, DyckMember(model, "bench"), sets, lambda ids: model.residuals(ids, {site})
+
+
+def language_model() -> tuple[str, str, Member, dict[str, TokenSet], Bare]:
+    from transformers import GPTNeoXConfig, GPTNeoXModel
+
+    from crossseed.cohorts.hub.loading import shape_of
+    from crossseed.cohorts.hub.members import HubMember
+
+    torch.manual_seed(0)
+    layers, layer = 4, 1
+    config = GPTNeoXConfig(
+        vocab_size=2048, hidden_size=256, num_hidden_layers=layers, num_attention_heads=4,
+        intermediate_size=1024, max_position_embeddings=128,
+    )  # fmt: skip
+    model = GPTNeoXModel(config).eval().requires_grad_(False)
+    # As it is loaded: without the layers above the highest that is read.
+    model.layers = model.layers[: layer + 1]
+    config.num_hidden_layers = layer + 1
+    site = f"blocks.{layer}.hook_resid_post"
+    rng, sets = np.random.default_rng(0), {}
+    for split, n in SEQUENCES.items():
+        ids = rng.integers(0, 2048, (n // 4, 128))
+        sets[split] = TokenSet(ids, np.ones(ids.shape, bool), {}, np.arange(len(ids)))
+    member = HubMember(model, shape_of(config), "bench", "cpu")
+
+    def bare(ids: torch.Tensor) -> object:
+        return model(input_ids=ids, use_cache=False)
+
+    return f"GPT-NeoX of {layers} layers, width 256", site, member, sets, bare
+
+
+def seconds(run: Callable[[], object]) -> float:
+    began = time.process_time()
+    run()
+    return time.process_time() - began
+
+
+def extraction(machine: str, repeats: int) -> list[dict[str, Any]]:
+    torch.set_num_threads(1)
+    found = []
+    for make in (toy, language_model):
+        what, site, member, sets, bare = make()
+        _ = member.digest
+        parts = [
+            torch.from_numpy(tokens[part].astype(np.int64))
+            for tokens in (one.tokens_nt for one in sets.values())
+            for part in batches(len(tokens), max(1, activations.FORWARD_TOKENS // tokens.shape[1]))
+        ]
+
+        @torch.no_grad()
+        def alone(parts: list[torch.Tensor] = parts, bare: Bare = bare) -> None:
+            for ids in parts:
+                bare(ids)
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / f"{site}.h5"
+
+            def whole(
+                path: Path = path,
+                member: Member = member,
+                sets: dict[str, TokenSet] = sets,
+                site: str = site,
+            ) -> None:
+                activations.extract(member, sets, "", {site: path}, {site: {}}, "float32")
+
+            alone()
+            times = [(seconds(whole), seconds(alone)) for _ in range(repeats)]
+            written = path.stat().st_size
+        tokens = sum(int(one.keep_nt.sum()) for one in sets.values())
+        ours, floor = (median(column) for column in zip(*times, strict=True))
+        found.append(
+            {
+                "what": what, "site": site, "tokens": tokens, "tokens_per_cpu_s": round(tokens / ours),
+                "bare_tokens_per_cpu_s": round(tokens / floor),
+                "ratio_to_floor": round(median(a / b for a, b in times), 3), "goal": GOAL,
+                "written_mb": round(written / 1e6, 1), "repeats": repeats, "machine": machine,
+            }
+        )  # fmt: skip
+        print(found[-1], flush=True)
+    return found
