@@ -55,8 +55,11 @@ HEAVY = (
     *("torch", "torch._dynamo", "sympy", "transformers", "scipy", "scipy.stats", "pandas"),
     *("matplotlib", "seaborn", "sklearn", "pydantic"),
 )
-# What of these a floor may have.
-NEEDED = ("torch", "transformers", "scipy", "scipy.stats", "pandas", "seaborn")
+# What a floor has, where the verb imports it.
+NEEDED = (
+    *("h5py", "torch", "transformers", "scipy.linalg", "scipy.sparse", "scipy.special"),
+    *("scipy.optimize", "scipy.stats", "pandas", "seaborn"),
+)
 JOB = """
 import sys
 from crossseed.__main__ import _end
@@ -74,7 +77,7 @@ def names_of(verb: str) -> tuple[str, ...]:
 
 def job_of(verb: str) -> str:
     """A program that starts and ends as a job of a verb does."""
-    return JOB.format(names=names_of(verb), heavy=HEAVY)
+    return JOB.format(names=names_of(verb), heavy=(*HEAVY, *NEEDED))
 
 
 def processor_seconds(*arguments: str) -> tuple[float, str]:
@@ -94,7 +97,7 @@ def floor(heavy: list[str]) -> str:
     """The statement that imports what a verb needs, and no more."""
     needed = [name for name in NEEDED if name in heavy]
     if "transformers" in needed:
-        needed = [NEOX]
+        needed = ["h5py", NEOX]
     return f"import {', '.join(['numpy', *needed])}"
 
 
@@ -104,7 +107,7 @@ def starts(machine: str, repeats: int) -> Iterator[dict[str, Any]]:
     jobs["extract, of a language model"] = ("crossseed.verbs.extract", *LANGUAGE_MODEL)
     floors: dict[str, list[float]] = {}
     for what, names in jobs.items():
-        code = JOB.format(names=names, heavy=HEAVY)
+        code = JOB.format(names=names, heavy=(*HEAVY, *NEEDED))
         taken, bare = [], []
         for _ in range(repeats):
             seconds, said = processor_seconds("-c", code)
@@ -113,7 +116,8 @@ def starts(machine: str, repeats: int) -> Iterator[dict[str, Any]]:
             least = floor(said.split()[1:])
             if len(floors.setdefault(least, [])) < repeats:
                 floors[least].append(processor_seconds("-c", least)[0])
-        modules, *heavy = said.split()
+        modules, *kept = said.split()
+        heavy = [name for name in HEAVY if name in kept]
         yield {
             "what": what, "cpu_seconds": round(median(taken), 3), "bare_seconds": round(median(bare), 3),
             "floor_seconds": round(median(floors[least]), 3),
