@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=JOBS, help="trivial ones that are run")
     args = parser.parse_args()
     # Asked of another process: the peak memory of a child is at least that of the process that forked it.
-    asked = [sys.executable, "-c", "import run; print(run.machine())"]
+    asked = [sys.executable, "-c", "import measured; print(measured.machine())"]
     name = subprocess.run(
         asked, cwd=HERE, capture_output=True, text=True, check=True
     ).stdout.strip()

@@ -1,0 +1,108 @@
+"""Models resumed in many ways side by side, against a whole pass a change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measured import REPEATS, fastest, machine
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+INTERVENTION_COLUMNS = (
+    *("what", "device", "changes", "seconds", "one_by_one_seconds", "ratio", "largest_difference"),
+    *("repeats", "machine"),
+)
+
+
+def interventions(device: str) -> list[dict[str, Any]]:
+    """Changes of a language model tried at the middle of it: resumed there and side by side, against
+    one whole forward pass (and backward, for gradients) a change through a plain hook."""
+    import torch
+    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+
+    from crossseed import ablation, attribution
+    from crossseed.cohorts.base import TokenSet
+    from crossseed.cohorts.hub.interventions import HubSubject
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    config = GPTNeoXConfig(
+        vocab_size=2048, hidden_size=128, num_hidden_layers=4, num_attention_heads=4,
+        intermediate_size=512, max_position_embeddings=128,
+    )  # fmt: skip
+    model = GPTNeoXForCausalLM(config).eval().to(device)
+    subject = HubSubject(model, "gpt_neox", "bench", device)
+    rng = np.random.default_rng(0)
+    found = []
+
+    def put(what: str, changes: int, fast: Callable[[], Any], slow: Callable[[], Any]) -> None:
+        gap = float(np.abs(fast() - slow()).max() / np.abs(slow()).max())
+        ours, theirs = fastest(fast), fastest(slow)
+        row = {
+            "what": what, "device": device, "changes": changes, "seconds": round(ours, 3),
+            "one_by_one_seconds": round(theirs, 3), "ratio": round(theirs / ours, 2),
+            "largest_difference": f"{gap:.1e}", "repeats": REPEATS, "machine": machine(),
+        }  # fmt: skip
+        print(row, flush=True)
+        found.append(row)
+
+    prompts = rng.integers(0, 2048, (20, 14))
+    last = np.zeros(prompts.shape, bool)
+    last[:, -1] = True
+    vectors = torch.from_numpy(rng.standard_normal((128, 128)).astype(np.float32)).to(device)
+    block = model.gpt_neox.layers[1]
+
+    def side_by_side() -> np.ndarray:
+        start = subject.start(prompts, "blocks.1.hook_resid_post")
+        own, parts = start.value_ntd, []
+        for part in vectors.split(4096 // prompts.size):
+            changed = (own[None] + part[:, None, None]).flatten(0, 1)
+            parts.append(start.logits(changed, last)[0].cpu())
+        return torch.cat(parts).numpy()
+
+    def one_by_one() -> np.ndarray:
+        tokens = torch.from_numpy(prompts).to(device)
+        parts = []
+        for v in vectors:
+            handle = block.register_forward_hook(lambda _, __, out, v=v: out + v)
+            with torch.no_grad():
+                parts.append(model(input_ids=tokens, use_cache=False).logits[:, -1].cpu())
+            handle.remove()
+        return torch.stack(parts).numpy()
+
+    put("steering by 128 vectors, 20 prompts of 14 tokens", len(vectors), side_by_side, one_by_one)
+
+    rows = rng.integers(0, 2048, (1, 128))
+    tokens = TokenSet(rows, np.ones(rows.shape, bool), {}, np.arange(1))
+    batch = ablation.Batch(subject, tokens, np.arange(1))
+    mean = torch.zeros(128, device=device)
+    t, _ = attribution.nodes(attribution.RIGHT, 32)
+
+    def path_at_once() -> np.ndarray:
+        start = subject.start(rows, "blocks.2.hook_mlp_out")
+        return ablation.gradients(batch, start, mean, t)[:-1]
+
+    def path_point_by_point() -> np.ndarray:
+        ids = torch.from_numpy(rows).to(device)
+        mlp = model.gpt_neox.layers[2].mlp
+        held: list[torch.Tensor] = []
+        handle = mlp.register_forward_hook(lambda _, __, out: held.append(out.detach()))
+        with torch.no_grad():
+            model(input_ids=ids, use_cache=False)
+        handle.remove()
+        own, values = held[0], []
+        for point in t:
+            value = (own * point + mean * (1 - point)).float().requires_grad_(True)
+            handle = mlp.register_forward_hook(lambda _, __, out, value=value: value)
+            logits = model(input_ids=ids, use_cache=False).logits
+            loss = torch.nn.functional.cross_entropy(logits[0, :-1], ids[0, 1:])
+            (gradient,) = torch.autograd.grad(loss, value)
+            handle.remove()
+            values.append(float((gradient * (mean - own)).sum()))
+        return np.array(values)
+
+    put("integrated gradients of an MLP, 32 points", 32, path_at_once, path_point_by_point)
+    return found
