@@ -12,6 +12,9 @@ from typing import Self
 
 import numpy as np
 
+# Of a block, centred and multiplied at once.
+ROWS = 1024
+
 
 class Moments:
     """Moments of pairs (a, b), where rows of a and b belong to the same token.
@@ -42,15 +45,22 @@ class Moments:
         if self._origin_a is None or self._origin_b is None:
             self._origin_a = a_nd.mean(axis=0, dtype=np.float64)
             self._origin_b = b_nd.mean(axis=0, dtype=np.float64)
-        a = a_nd - self._origin_a.astype(a_nd.dtype)
-        b = b_nd - self._origin_b.astype(b_nd.dtype)
-        self.n += len(a)
-        self._a += a.sum(axis=0, dtype=np.float64)
-        self._b += b.sum(axis=0, dtype=np.float64)
-        self._ba += b.T @ a
-        if not self.cross_only:
-            self._aa += a.T @ a
-            self._bb += b.T @ b
+        origin_a, origin_b = (
+            self._origin_a.astype(a_nd.dtype),
+            self._origin_b.astype(b_nd.dtype),
+        )
+        self.n += len(a_nd)
+        # Few rows at a time stay in cache from centring to products.
+        for first in range(0, len(a_nd), ROWS):
+            a = a_nd[first : first + ROWS] - origin_a
+            b = b_nd[first : first + ROWS] - origin_b
+            # A product with ones is five times as fast as a sum along columns.
+            self._a += np.ones(len(a), np.float32) @ a
+            self._b += np.ones(len(b), np.float32) @ b
+            self._ba += b.T @ a
+            if not self.cross_only:
+                self._aa += a.T @ a
+                self._bb += b.T @ b
 
     @classmethod
     def known(
