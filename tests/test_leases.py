@@ -228,7 +228,7 @@ def out_of_gpu_memory():
     ],
 )
 def test_what_ran_out_is_said_with_the_setting_to_change(verb, error, said, monkeypatch, capsys):
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: Verb(error))
+    monkeypatch.setattr(cli, "imported", lambda name: Verb(error))
     assert cli.main([verb]) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"crossseed {verb}: ")
@@ -239,7 +239,7 @@ def test_what_ran_out_is_said_with_the_setting_to_change(verb, error, said, monk
 
 def test_other_errors_keep_their_traceback(monkeypatch):
     error = RuntimeError("a defect")
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: Verb(error))
+    monkeypatch.setattr(cli, "imported", lambda name: Verb(error))
     with pytest.raises(RuntimeError, match="a defect"):
         cli.main(["fits"])
     assert failures.sentence(OSError(2, "No such file"), "fits") is None
@@ -273,7 +273,7 @@ def test_a_job_on_a_gpu_says_what_it_took_and_the_report_sums_it(
             devices.usable("cuda")
 
     driven(TWO[:1])
-    monkeypatch.setattr(cli.importlib, "import_module", lambda name: Computes(None))
+    monkeypatch.setattr(cli, "imported", lambda name: Computes(None))
     assert cli.main(["sae"]) == 0
     log = capsys.readouterr().out
     told = json.loads(log.splitlines()[-1].removeprefix("used "))

@@ -225,7 +225,7 @@ def test_every_file_is_as_it_was_written(smoke):
 
 def test_tables_of_another_configuration_are_told(smoke, tmp_path):
     """By the command lines in their jobs' logs, where Snakemake's record may be gone."""
-    config = {**SMOKE, "transfer": SMOKE["transfer"] | {"resamples": 99}}
+    config = {**SMOKE, "transfer": SMOKE["transfer"] | {"resamples": 101}}
     (tmp_path / "other.yaml").write_text(yaml.safe_dump(config))
     command = ["verify", "results", "--configfile", str(tmp_path / "other.yaml")]
     found = subprocess.run(

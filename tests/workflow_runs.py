@@ -149,7 +149,9 @@ def assert_jobs_alone_give_the_same(folder, copy, which=lambda command: True):
         inside = log.relative_to(folder)
         command = log.read_text().splitlines()[0].removeprefix("$ crossseed ")
         if which(command):
-            chosen.setdefault(Path(inside.parts[3]).stem, (log, command))
+            # Logs lie in a folder of their rule, or are the rule's only one.
+            rule = inside.parts[3] if len(inside.parts) > 4 else command.split()[0]
+            chosen.setdefault(rule, (log, command))
     assert chosen
 
     def problem(log, command):
