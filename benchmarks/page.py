@@ -67,8 +67,6 @@ WHY = {
     "a sixth off the moments.",
     ("constructive.csv", "behavioural bar, streamed, 2048 sequences"): "a part that does not grow with the sequences; at "
     "ten times as many the ratio is 1.17.",
-    ("haar.csv", "Procrustes of rows"): "measured before rows were centred, summed and multiplied a thousand at a time, which took "
-    "a sixth off the moments.",
     ("constructive.csv", "behavioural bar, streamed, 20480 sequences"): "the same part.",
 }  # fmt: skip
 WHY_NOT_SAID = "not looked into."
