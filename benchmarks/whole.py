@@ -136,12 +136,11 @@ def reading_and_writing(command: list[str], folder: Path) -> float:
 
 
 def trend(found: list[dict[str, Any]], cores: int, spent: float) -> None:
-    """Adds the run's split to `trend.csv`, once a version."""
+    """Puts the run's split into `trend.csv`, one row a version: the last that was measured."""
     path = HERE / "results/trend.csv"
     with open(path, newline="") as handle:
-        before: list[dict[str, Any]] = list(csv.DictReader(handle))
-    if any(row["version"] == __version__ for row in before):
-        return
+        rows: list[dict[str, Any]] = list(csv.DictReader(handle))
+    before = [row for row in rows if row["version"] != __version__]
     whole = next(row for row in found if row["stage"].startswith("whole run"))
     wall, start, work = (whole[f"{key}_seconds"] for key in ("job", "start", "work"))
     row = {

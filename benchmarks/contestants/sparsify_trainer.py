@@ -1,6 +1,6 @@
 """Trains with eai-sparsify through its public API: its trainer wants a model, which here looks the rows up.
 
-It has TopK alone. Adam's rate falls linearly to 0, nothing is clipped, the decoder's bias starts at the first batch's mean.
+It has TopK alone. Nothing is clipped, the decoder's bias starts at the first batch's mean.
 """
 
 import tempfile
@@ -67,6 +67,8 @@ def train(job, clock):
             sae.encoder.bias.copy_(start["b_enc"])
             sae.W_dec.copy_(start["W_dec"])
         model.before_step = clock.before_step
+        # Its rate would fall linearly to 0.
+        trainer.lr_schedulers = []
         # It saves when it is done, which is no training.
         trainer.save = clock.stop
         trainer.fit()

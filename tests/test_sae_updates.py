@@ -1,0 +1,79 @@
+"""A step of SAE training in pieces: blocks of latents against all at once, and against PyTorch's own Adam and clipping."""
+
+import numpy as np
+import pytest
+import torch
+from test_sae import CONFIGS
+
+from crossseed.sae import training
+
+WIDTH, LATENTS, STEPS = 16, 48, 4
+# Seven does not divide the latents.
+ROWS = 7
+
+
+def trainer(make, grad_clip):
+    arrays = training.initial_arrays(WIDTH, LATENTS, False, "updates")
+    return training.Trainer(make(grad_clip=grad_clip, warmup_steps=0), arrays, "cpu")
+
+
+def batches():
+    rng = np.random.default_rng(0)
+    return [torch.from_numpy(rng.standard_normal((200, WIDTH), np.float32)) for _ in range(STEPS)]
+
+
+@pytest.mark.parametrize("grad_clip", [None, 1e-3])
+@pytest.mark.parametrize("make", CONFIGS)
+def test_blocks_of_latents_are_updated_as_all_at_once(make, grad_clip, monkeypatch):
+    whole = trainer(make, grad_clip)
+    assert len(whole.blocks) == 1
+    monkeypatch.setattr(training, "UPDATE_BYTES", 4 * WIDTH * ROWS)
+    parts = trainer(make, grad_clip)
+    assert len(parts.blocks) == 7
+    for number, batch in enumerate(batches()):
+        whole.step(batch, number)
+        parts.step(batch, number)
+    for name, found in parts.tensors().items():
+        np.testing.assert_allclose(found, whole.tensors()[name], rtol=2e-5, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("grad_clip", [None, 1e-3])
+@pytest.mark.parametrize("make", CONFIGS)
+def test_a_step_is_adam_on_projected_and_clipped_gradients(make, grad_clip, monkeypatch):
+    monkeypatch.setattr(training, "UPDATE_BYTES", 4 * WIDTH * ROWS)
+    ours, copy = trainer(make, grad_clip), trainer(make, grad_clip)
+    leaves = [torch.nn.Parameter(value.detach().clone()) for value in copy.trained]
+    adam = torch.optim.Adam(leaves, lr=1.0, eps=1e-8)
+    for number, batch in enumerate(batches()):
+        ours.step(batch, number)
+        with torch.no_grad():
+            for value, leaf in zip(copy.trained, leaves, strict=True):
+                value.copy_(leaf)
+            copy.gradients.clear()
+            copy.objective.gradients(copy.weights, batch, copy.gradients)
+            fired = copy.gradients.activity > 0
+            copy.weights.silent_tokens.add_(len(batch)).masked_fill_(fired, 0)
+            unit = copy.weights.W_dec
+            along = (copy.gradients.W_dec * unit).sum(dim=1, keepdim=True)
+            copy.gradients.W_dec -= along * unit
+        for leaf, gradient in zip(leaves, copy.gradients.in_order(), strict=True):
+            leaf.grad = gradient.clone()
+        if grad_clip is not None:
+            before = torch.nn.utils.clip_grad_norm_(leaves, grad_clip)
+            assert before > grad_clip
+        adam.param_groups[0]["lr"] = ours.config.lr * training.rate_factor(number, ours.config)
+        adam.step()
+        with torch.no_grad():
+            for value, leaf in zip(copy.trained, leaves, strict=True):
+                value.copy_(leaf)
+            norms = copy.weights.W_dec.norm(dim=1)
+            copy.weights.W_dec.div_(norms[:, None])
+            copy.weights.W_enc.mul_(norms)
+            copy.weights.b_enc.mul_(norms)
+            copy.objective.rescale(copy.weights, norms)
+            for value, leaf in zip(copy.trained, leaves, strict=True):
+                leaf.copy_(value)
+    for name, found in ours.arrays().items():
+        # Rounding of a gradient near 0 may turn its first step around: Adam's steps know signs alone.
+        near = np.isclose(found, copy.arrays()[name], rtol=1e-3, atol=1e-5)
+        assert near.mean() > 0.99, name
