@@ -49,7 +49,7 @@ test-slurm: $(VENV)/.installed-slurm
 
 test-slurm-stress: $(VENV)/.installed-slurm
 	$(BIN)/python tests/slurm/node.py --packages
-	STRESS=$(or $(STRESS),3) $(BIN)/python -m pytest tests/slurm/test_stress.py
+	STRESS=$(or $(STRESS),3) $(BIN)/python -m pytest tests/slurm/test_stress.py tests/slurm/test_accounting.py
 
 test-faults: env
 	FAULTS=$(or $(FAULTS),2) $(BIN)/python -m pytest tests/faults

@@ -2,10 +2,13 @@
 
 import argparse
 import importlib
+import json
 import re
 from pathlib import Path
 
+import harness
 import pytest
+from slurm import stress
 
 from crossseed.cli import VERBS
 from crossseed.reference import PAGES
@@ -52,3 +55,13 @@ def test_every_page_is_linked_from_another():
         if path and not path.startswith("http")
     }
     assert [page.name for page in WRITTEN[2:] if page.resolve() not in linked] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "counts", "table"),
+    [("slurm", "slurm/counts", stress.table), ("faults", "faults/counts", harness.table)],
+)
+def test_tables_of_the_harnesses_are_what_they_counted(page, counts, table):
+    told = json.loads((ROOT / f"tests/{counts}.json").read_text())
+    assert table(told) in (ROOT / f"docs/{page}.md").read_text()
+    assert not [name for name, of in told.items() if of["lost"]]

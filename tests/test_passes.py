@@ -1,6 +1,9 @@
 """A site added later is read in a pass of its own."""
 
+import pytest
+
 from crossseed import passes
+from crossseed.errors import UserError
 
 
 def test_sites_added_later_get_their_own_pass(tmp_path):
@@ -17,9 +20,16 @@ def test_sites_added_later_get_their_own_pass(tmp_path):
     assert passes.planned(path, ["a", "b", "c", "d"]) == [["a", "b"], ["c"], ["d"]]
 
 
-def test_a_broken_record_is_no_record(tmp_path):
-    (tmp_path / "p.json").write_text("{")
-    assert passes.planned(tmp_path / "p.json", ["a"]) == [["a"]]
+@pytest.mark.parametrize(
+    "how",
+    [lambda text: "{", lambda text: "1", lambda text: text.replace('"a"', '"b"'), lambda _: "[7]"],
+)
+def test_a_damaged_record_is_refused(tmp_path, how):
+    path = tmp_path / "p.json"
+    passes.record(path, ["a"])
+    path.write_text(how(path.read_text()))
+    with pytest.raises(UserError, match=r"p\.json: is damaged"):
+        passes.planned(path, ["a"])
 
 
 def test_checks_of_many_members_keep_their_numbers_in_whatever_order_they_end(tmp_path):
@@ -34,3 +44,9 @@ def test_checks_of_many_members_keep_their_numbers_in_whatever_order_they_end(tm
     assert passes.planned(path, [*"abcghi"], most=3) == [["a", "b", "c"], [], ["g"], ["h", "i"]]
     passes.record(path, ["h"], 1)
     assert passes.recorded(path) == [*checks, ["h"]]
+
+
+def test_a_record_from_before_there_were_digests_is_read(tmp_path):
+    (tmp_path / "p.json").write_text('[["a"], ["b"]]')
+    passes.record(tmp_path / "p.json", ["c"])
+    assert passes.recorded(tmp_path / "p.json") == [["a"], ["b"], ["c"]]

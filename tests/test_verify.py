@@ -1,6 +1,5 @@
 """Every planted damage of a results folder is found and named, with the command that mends it; nothing else is."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from crossseed import atomic, card, cli, layout, pairs, specs, store
+from crossseed import atomic, card, cli, layout, pairs, passes, specs, store
 from crossseed.activations import ACTIVATIONS_SCHEMA, TOKENS_SCHEMA
 from crossseed.cohorts.base import CURVE_COLUMNS, QUALITY_COLUMNS
 from crossseed.cohorts.dyck.config import CHECKPOINTS, CHECKPOINTS_SCHEMA
@@ -148,7 +147,7 @@ def make(root):
         store.write_text(root / f"{REPORT}/{page}.html", "<html></html>\n")
     store.write_text(root / f"{REPORT}/figures/ladder.svg", "<svg><path d='M0'/></svg>")
     (root / f"{REPORT}/figures/ladder.png").write_bytes(png())
-    store.write_text(root / at(layout.PASSES), json.dumps([[SITE]]))
+    passes.record(root / at(layout.PASSES), [SITE])
     made_model(root)
     log = root / f"results/{COHORT}/logs/all.log"
     log.parent.mkdir()
@@ -200,7 +199,7 @@ def test_an_undamaged_folder_is_as_it_was_written(whole, capsys):
     found = verify.check(whole / "results")
     assert found.problems == []
     assert found.unfinished == found.unknown == []
-    assert found.files == 37
+    assert found.files == 38
     verify.report(whole / "results", found, print)
     assert "37 files" in capsys.readouterr().out
 
@@ -293,6 +292,13 @@ def second_line(text):
 
 ACTIVATIONS = at(layout.ACTIVATIONS)
 MODEL = f"results/{COHORT}-lm/models/seed0/final"
+
+
+def letter(path):
+    """Another site than the one that was recorded."""
+    path.write_text(path.read_text().replace("hook_resid", "hook_rezid", 1))
+
+
 DAMAGES = [
     (ACTIVATIONS, truncate, "truncated or not an HDF5 file", 1),
     (ACTIVATIONS, edit, "edited or damaged", 1),
@@ -333,6 +339,7 @@ DAMAGES = [
     (at(CHECKPOINTS), of_seed(1), "is of seed 1, but lies where seed 0 belongs", 2),
     (at(layout.DIRECTIONS), remove, "is missing", 1),
     (at(layout.PASSES), truncate, "not readable JSON", 1),
+    (at(layout.PASSES), letter, "is damaged", 1),
     (f"{MODEL}/model.safetensors", edit, "edited or damaged", 1),
     (f"{MODEL}/model.safetensors", nan_in_model, "edited or damaged", 1),
     (f"{MODEL}/model.safetensors", remove, "is missing", 1),
@@ -349,7 +356,8 @@ DAMAGES = [
 def test_damage_is_found_and_named(copy, name, damage, said, n):
     damage(copy / name)
     found = problems(copy)
-    (own,) = [problem for problem in found if problem.again == name]
+    # What no rule makes is to be deleted.
+    (own,) = [one for one in found if name == one.again or copy / name == one.delete]
     assert own.said.startswith(f"{copy / name}: ")
     assert said in own.said
     assert len(found) == n, [problem.said for problem in found]
@@ -426,7 +434,7 @@ def test_files_of_others_are_told_apart(copy):
 
 def test_links_to_folders_are_not_followed(copy):
     (copy / "results/loop").symlink_to(copy / "results")
-    assert verify.check(copy / "results").files == 38
+    assert verify.check(copy / "results").files == 39
 
 
 def test_the_verb_names_all_and_exits_with_2(copy, monkeypatch, capsys):

@@ -238,6 +238,21 @@ def test_tables_of_another_configuration_are_told(smoke, tmp_path):
     assert {"fits", "transfer", "splice"} <= kinds
 
 
+def test_verify_passes_over_what_a_configuration_does_not_have(smoke, tmp_path):
+    """Studies that another configuration leaves out are no problem, and no crash."""
+    studies = ("splice", "port", "steering", "features", "attribution", "weights", "bars", "lenses")
+    config = {**SMOKE, **dict.fromkeys((*studies, "drift"))}
+    (tmp_path / "less.yaml").write_text(yaml.safe_dump(config))
+    command = ["verify", "results", "--configfile", str(tmp_path / "less.yaml")]
+    found = subprocess.run(
+        [sys.executable, "-m", "crossseed", *command], cwd=smoke, capture_output=True, text=True
+    )
+    assert "Traceback" not in found.stderr, found.stderr[-2000:]
+    told = re.findall(r"^results/(\S+): was made with", found.stdout, re.M)
+    # What is over all studies is of this one's own.
+    assert {path.split("/")[0] for path in told} <= {"reports"}, told[:5]
+
+
 def test_a_second_run_does_nothing(smoke):
     assert_nothing_to_do(smoke, ROOT / rerun.SMOKE)
 

@@ -11,10 +11,11 @@ cluster's job, which starts the step (`srun`), and the one in the step, which ru
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +179,21 @@ class BatchedDAG(DAG):  # type: ignore[misc]
         for group in jobs:
             for job in group if group.is_group() else [group]:
                 if not group.is_local and is_from(self.group_job_factory.folders, job.rule):
-                    await record.finished(job)
+                    # Recording a job takes its mark: not for a moment, in which Snakemake could be killed.
+                    with _marked(record):
+                        await record.finished(job)
                     record.started(job)
+
+
+@contextlib.contextmanager
+def _marked(record: Any) -> Iterator[None]:
+    """Within it, results keep the mark of being incomplete."""
+    unmark = record._unmark_incomplete
+    record._unmark_incomplete = lambda key: None
+    try:
+        yield
+    finally:
+        record._unmark_incomplete = unmark
 
 
 class Preparation:

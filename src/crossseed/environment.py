@@ -75,7 +75,8 @@ def nothing_from_the_future(workflow: Any) -> None:
     made = {str(path) for job in jobs for path in job.output}
     used = {str(path) for job in jobs for path in job.input}
     # By the clock of the file system, which on a cluster is not this machine's.
-    with tempfile.NamedTemporaryFile(dir=workflow.persistence.path) as file:
+    folder = "results" if os.path.isdir("results") else workflow.persistence.path
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".", suffix=".tmp") as file:
         now = os.stat(file.name).st_mtime_ns
     dated = {path: time for path in made | used if (time := _time(path)) is not None}
     ahead = sorted((time, path) for path, time in dated.items() if time > now)
@@ -88,6 +89,12 @@ def nothing_from_the_future(workflow: Any) -> None:
         )
     if not ahead:
         return
+    foreign = [path for _, path in ahead if _stamp(path).stat().st_uid != os.geteuid()]
+    if foreign and os.geteuid() != 0:
+        raise WorkflowError(
+            f"{foreign[0]} is dated in the future and belongs to another user, who alone can set its time: ask for `touch` on "
+            f"it, and on {len(foreign) - 1} more"
+        )
     logger.warning(
         f"{len(ahead)} results are dated in the future, such as {ahead[-1][1]} "
         f"({datetime.fromtimestamp(ahead[-1][0] / 1e9):%Y-%m-%d %H:%M:%S}): their times are set to now, in the same order"
@@ -100,8 +107,9 @@ def nothing_from_the_future(workflow: Any) -> None:
 
 
 def _stamp(path: str) -> Path:
-    """The file whose time counts: of a folder that a job made, one that Snakemake put into it."""
-    return Path(path, ".snakemake_timestamp") if os.path.isdir(path) else Path(path)
+    """The file whose time counts: of a folder that a job made, one that Snakemake put into it, if it did."""
+    inside = Path(path, ".snakemake_timestamp")
+    return inside if inside.exists() else Path(path)
 
 
 def _time(path: str) -> int | None:

@@ -11,23 +11,43 @@ names its members on a command line, which holds 131,072 characters, so that tho
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from crossseed.store import write_text
+from crossseed.errors import UserError
+from crossseed.store import canonical_json, write_text
 
 # Members of one check: `seed1/step1000=organisation/name@revision` is some 60 characters.
 MOST_MEMBERS = 800
 
 
 def recorded(path: Path) -> list[list[str]]:
-    """The passes recorded at `path`; none if there is no readable record."""
+    """The passes recorded at `path`; none where there is no record.
+
+    Raises:
+        UserError: the record is not as it was written.
+    """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        found = json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
         return []
-    return [[str(site) for site in sites] for sites in found if isinstance(sites, list)]
+    except ValueError:
+        found = None
+    if isinstance(found, list) and all(isinstance(sites, list) for sites in found):
+        # As records were before they had a digest.
+        found = {"passes": found, "digest": _digest(found)}
+    groups = found.get("passes") if isinstance(found, dict) else None
+    if not isinstance(groups, list) or found.get("digest") != _digest(groups):
+        raise UserError(
+            f"{path}: is damaged; restore it, or delete it together with its folder: what is in there is then made again"
+        )
+    return [[str(site) for site in sites] for sites in groups]
+
+
+def _digest(groups: list[list[str]]) -> str:
+    return hashlib.sha256(canonical_json(groups).encode()).hexdigest()[:32]
 
 
 def planned(path: Path, sites: Sequence[str], most: int | None = None) -> list[list[str]]:
@@ -63,4 +83,5 @@ def record(path: Path, sites: Sequence[str], number: int | None = None) -> None:
             number = len(groups)
         groups += [[] for _ in range(number + 1 - len(groups))]
         groups[number] = new
-        write_text(path, json.dumps(groups, indent=1) + "\n")
+        content = {"digest": _digest(groups), "passes": groups}
+        write_text(path, json.dumps(content, indent=1) + "\n")

@@ -61,6 +61,8 @@ class Run:
                 stderr=log,
                 env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
                 start_new_session=True,
+                # A shell that starts this harness in the background has it, and all that it starts, ignore SIGINT.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             )
         self.children.append(child)
         return child
@@ -142,6 +144,7 @@ def stop(
     cancel: bool = True,
 ) -> None:
     """Stops Snakemake, and what SLURM has of it as its user has to where it is killed; waits for the end of both."""
+    began = time.monotonic()
     child.send_signal(number)
     try:
         child.wait(HEARD_SECONDS)
@@ -149,6 +152,14 @@ def stop(
         outcome.unheard += 1
         child.send_signal(number)
         child.wait(WAIT_SECONDS)
+    if number == signal.SIGINT:
+        if child.returncode == 0 or "Terminating processes on user request" not in run.said():
+            outcome.lost.append(
+                f"SIGINT stopped nothing in {time.monotonic() - began:.0f} s: {run.said()}"
+            )
+        run.until(lambda: not any(state("RUNNING")(job) for job in jobs(run)), "no job runs")
+        if not any(state("CANCELLED")(job) for job in jobs(run)):
+            outcome.lost.append("SIGINT cancelled no job of SLURM")
     if number == signal.SIGKILL:
         names = {line.split("JobName=")[1].split()[0] for line in jobs(run)}
         if cancel:

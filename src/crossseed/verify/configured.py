@@ -34,7 +34,9 @@ def why_not_configured(run: RunConfig, place: Place, header: Header) -> str | No
     made = header.spec
     if "cfg" in made:
         made = own_part(made["cfg"])["spec"]
-    wanted = json.loads(canonical_json(expect(run, cell)))
+    wanted = _spec_in(run, lambda run, **cell: expect(run, cell), cell)
+    if wanted is None:
+        return None
     if "variant" in wanted and plan.matched(run, wanted["dictionary"]):
         # Its penalty is that of the calibration.
         wanted = {**wanted, "variant": made.get("variant")}
@@ -58,19 +60,29 @@ def why_not_asked_for(run: RunConfig, place: Place, command: Sequence[str]) -> s
             cell[name] = int(cell[name])
     if not _has(run, cell):
         return None
-    verb, made = command[0], json.loads(command[command.index("--spec") + 1])
+    made = json.loads(command[command.index("--spec") + 1])
     if "table" in made:
         # Of a table of tables that is all it is told.
         cell = {"table": made["table"]}
-    spec_of = getattr(specs, verb)
+    spec_of = getattr(specs, command[0])
     takes = inspect.signature(spec_of, follow_wrapped=False).parameters.values()
     if not any(one.kind is one.VAR_KEYWORD for one in takes):
         names = {one.name for one in takes}
         cell = {name: value for name, value in cell.items() if name in names}
-    different = _first_difference(made, json.loads(canonical_json(spec_of(run, **cell))))
-    if different is None:
+    wanted = _spec_in(run, spec_of, cell)
+    different = None if wanted is None else _first_difference(made, wanted)
+    return None if different is None else _sentence(*different)
+
+
+def _spec_in(
+    run: RunConfig, spec_of: Callable[..., Spec], cell: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The spec of a cell in a run; None where the run has no such study, variant, condition or null."""
+    try:
+        found: dict[str, Any] = json.loads(canonical_json(spec_of(run, **cell)))
+    except (ValueError, KeyError):
         return None
-    return _sentence(*different)
+    return found
 
 
 def _sentence(key: str, found: Any, asked: Any) -> str:

@@ -15,6 +15,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from crossseed import passes
 from crossseed.cohorts.base import MEMBER
 from crossseed.cohorts.neox import provenance
 from crossseed.errors import UserError
@@ -31,7 +32,7 @@ from crossseed.store import (
     open_tensors,
     table_rows,
 )
-from crossseed.verify.places import Place
+from crossseed.verify.places import SHARED, Place
 
 BLOCK_BYTES = 1 << 24
 # Columns of numbers, or of nothing; others hold names, or both.
@@ -278,6 +279,8 @@ def _read(path: Path, place: Place) -> Header | None:
             table(path, kind.columns, place.named)
         case "json":
             document(path)
+            if kind.template in SHARED:
+                passes.recorded(path)
             if kind.schema:
                 belongs(path, kind.schema)
         case "lines":

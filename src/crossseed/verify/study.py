@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 from crossseed import layout
 from crossseed.atomic import TEMPORARY, alive
+from crossseed.cli import JOB_VERBS
 from crossseed.cohorts.dyck.config import CHECKPOINTS
 from crossseed.cohorts.neox import provenance
 from crossseed.config.schema import RunConfig
@@ -108,7 +110,11 @@ def check(results: Path, run: RunConfig | None = None) -> Found:
             if said.startswith(str(path.with_name(provenance.WEIGHTS))):
                 # What config.json says of the weights beside it.
                 again = layout_path(results, path.with_name(provenance.WEIGHTS))
-            problems.setdefault(again, Problem(said, again))
+            if place is not None and place.kind.template in SHARED:
+                # No rule makes it.
+                problems.setdefault(name, Problem(said, delete=path))
+            else:
+                problems.setdefault(again, Problem(said, again))
         done += size
         progress.update(done >> 10, f"KB, {len(problems)} problems")
     progress.close()
@@ -172,11 +178,22 @@ def _logged(results: Path) -> dict[str, _Logged]:
             with open(path, encoding="utf-8", errors="replace") as handle:
                 for line in handle:
                     if line.startswith(COMMAND):
-                        command = shlex.split(line.removeprefix(COMMAND))
+                        command = _words(line.removeprefix(COMMAND))
                     told = WROTE.fullmatch(line.rstrip("\n"))
                     if told and (told[2] not in found or found[told[2]].when <= when):
                         found[told[2]] = _Logged(when, told[1], command)
     return {path: of for path, of in found.items() if path not in SHARED}
+
+
+def _words(command: str) -> list[str]:
+    """Words of a command line; none of one that was damaged, which then says nothing of what it was asked."""
+    try:
+        words = shlex.split(command)
+        if "--spec" in words:
+            json.loads(words[words.index("--spec") + 1])
+    except (ValueError, IndexError):
+        return []
+    return words if words and words[0] in JOB_VERBS else []
 
 
 def _left_over(path: Path) -> Problem | None:
@@ -213,6 +230,10 @@ def _one(path: Path, place: Place, logged: _Logged | None, run: RunConfig | None
     if (header.digest if header else digest_of(path)) != logged.digest:
         raise UserError(f"{path}: is not what its job wrote, by the job's log")
     if run is not None and place.kind.form == "table":
+        if not logged.command:
+            raise UserError(
+                f"{path}: its job's log is damaged, and does not say what it was made with"
+            )
         said = why_not_asked_for(run, place, logged.command)
         if said is not None:
             raise UserError(f"{path}: {said}, by its job's log")
