@@ -15,13 +15,16 @@ from typing import NamedTuple
 from crossseed import estimate, plan
 from crossseed.cohorts.base import SPLITS
 from crossseed.cohorts.config import CohortConfig
+from crossseed.config import documents
 from crossseed.config.schema import RunConfig
 from crossseed.dictionary_names import expansion_of
+from crossseed.errors import UserError
 from crossseed.estimate import rates
 from crossseed.pages import between
 
 BEGIN = "<!-- costs: make docs -->\n"
 END = "<!-- end of costs -->\n"
+PROFILE = Path(__file__).parents[2] / "workflow/profiles/slurm/config.yaml"
 # Seconds until a job without PyTorch computes: process and imports (benchmarks/results/default_run.csv, `align`).
 START_SECONDS = 0.4
 
@@ -155,8 +158,22 @@ def _largest(run: RunConfig) -> float:
     return max(found, default=0.0)
 
 
+def batch_sizes() -> dict[str, int]:
+    """By rule, how many cells the SLURM profile puts into one job."""
+    if not PROFILE.exists():
+        raise UserError(f"{PROFILE} is missing: costs are told from a checkout of the project")
+    profile = documents.read(PROFILE)
+    return {rule: profile["group-components"][group] for rule, group in profile["groups"].items()}
+
+
+def submissions(run: RunConfig) -> int:
+    """Jobs that SLURM gets, at least: groups are of a cohort, or a seed, and their last ones are smaller."""
+    sizes = batch_sizes()
+    return sum(math.ceil(of.jobs / sizes.get(of.name, 1)) for of in estimate.stages(run))
+
+
 def row(run: RunConfig) -> list[str]:
-    """Of one run: name, jobs, disk, the largest job's activations, downloads, GPU-hours, CPU-hours."""
+    """Of one run: name, jobs, submissions, disk, the largest job's activations, downloads, GPU-hours, CPU-hours."""
     stages = estimate.stages(run)
 
     def size(n: float) -> str:
@@ -168,6 +185,7 @@ def row(run: RunConfig) -> list[str]:
     return [
         run.run,
         f"{sum(stage.jobs for stage in stages):,}",
+        f"{submissions(run):,}",
         size(sum(stage.disk_bytes for stage in stages)),
         size(_largest(run)),
         size(estimate.downloads(run)),
@@ -178,8 +196,9 @@ def row(run: RunConfig) -> list[str]:
 
 def table(runs: Iterable[RunConfig]) -> str:
     """Runs as Markdown, and the units behind their CPU-hours."""
-    head = ["run", "jobs", "disk", "largest job writes", "downloads", "GPU-hours", "CPU-hours"]
-    lines = _markdown(head, "l" + 6 * "r", [row(run) for run in runs])
+    head = ["run", "jobs", "SLURM jobs", "disk", "largest job writes", "downloads"]
+    head += ["GPU-hours", "CPU-hours"]
+    lines = _markdown(head, "l" + 7 * "r", [row(run) for run in runs])
     units = [
         [
             f"`{unit.stage}`",
