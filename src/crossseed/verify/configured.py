@@ -47,7 +47,7 @@ def why_not_configured(run: RunConfig, place: Place, header: Header) -> str | No
 
 
 def why_not_asked_for(run: RunConfig, place: Place, command: Sequence[str]) -> str | None:
-    """In what a table is not that of a run, by the command line that its job's log opens with; as `why_not_configured`.
+    """In what a file is not that of a run, by the command line that its job's log opens with; as `why_not_configured`.
 
     Args:
         command: verb and options.
@@ -151,3 +151,5 @@ _EXPECTED: Mapping[str, Callable[[RunConfig, dict[str, Any]], Spec]] = {
     layout.JOINT_MAPS: lambda run, cell: specs.joint_maps(run, **cell),
     layout.JOINT_SAE: lambda run, cell: specs.joint_train(run, **cell),
 }
+# Compared by the spec that they carry; a dictionary's settings are in its weights' header too.
+BY_THEIR_SPEC = {*_EXPECTED, layout.DICTIONARY_CFG}

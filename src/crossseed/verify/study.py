@@ -20,7 +20,7 @@ from crossseed.errors import UserError
 from crossseed.progress import Progress
 from crossseed.store import REMEDY, Header, digest_of
 from crossseed.verify import contents
-from crossseed.verify.configured import why_not_asked_for, why_not_configured
+from crossseed.verify.configured import BY_THEIR_SPEC, why_not_asked_for, why_not_configured
 from crossseed.verify.places import PORT_WEIGHTS, SHARED, TOGETHER, Place, place_of
 
 # What a job's log says of a file that it wrote: see `crossseed.cli`.
@@ -229,7 +229,7 @@ def _one(path: Path, place: Place, logged: _Logged | None, run: RunConfig | None
         return header
     if (header.digest if header else digest_of(path)) != logged.digest:
         raise UserError(f"{path}: is not what its job wrote, by the job's log")
-    if run is not None and place.kind.form == "table":
+    if run is not None and place.kind.template not in BY_THEIR_SPEC:
         if not logged.command:
             raise UserError(
                 f"{path}: its job's log is damaged, and does not say what it was made with"
