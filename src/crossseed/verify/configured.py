@@ -13,7 +13,7 @@ from crossseed.config.schema import RunConfig
 from crossseed.dictionary_names import parts_of
 from crossseed.store import Header, canonical_json, source_of
 from crossseed.verify.contents import own_part
-from crossseed.verify.places import Place
+from crossseed.verify.places import SHARED, Place
 
 Spec = dict[str, Any]
 _ROLES = ("source", "target")
@@ -151,5 +151,5 @@ _EXPECTED: Mapping[str, Callable[[RunConfig, dict[str, Any]], Spec]] = {
     layout.JOINT_MAPS: lambda run, cell: specs.joint_maps(run, **cell),
     layout.JOINT_SAE: lambda run, cell: specs.joint_train(run, **cell),
 }
-# Compared by the spec that they carry; a dictionary's settings are in its weights' header too.
-BY_THEIR_SPEC = {*_EXPECTED, layout.DICTIONARY_CFG}
+# Compared by the spec that they carry, a dictionary's settings in the header of its weights; and what is of no job.
+BY_THEIR_SPEC = {*_EXPECTED, layout.DICTIONARY_CFG, *SHARED}

@@ -182,7 +182,7 @@ def _logged(results: Path) -> dict[str, _Logged]:
                     told = WROTE.fullmatch(line.rstrip("\n"))
                     if told and (told[2] not in found or found[told[2]].when <= when):
                         found[told[2]] = _Logged(when, told[1], command)
-    return {path: of for path, of in found.items() if path not in SHARED}
+    return found
 
 
 def _words(command: str) -> list[str]:
