@@ -91,6 +91,14 @@ OF_NULLS = "joint_nulls|joint_tests|joint_pooled|joint_regression"
 OF_EDITS = "joint_counterfactuals|joint_contexts"
 
 
+def one_cohort() -> dict[str, Any]:
+    """The smoke run with one of its cohorts alone."""
+    config = yaml.safe_load((ROOT / SMOKE).read_text())
+    config["cohorts"] = {"smoke-shared": config["cohorts"]["smoke-shared"]}
+    config["claims"]["cohorts"] = {"toy-shared": "smoke-shared"}
+    return config
+
+
 def scored_by(scorer: str, model: str) -> dict[str, Any]:
     """The explanation of latents in the smoke run, by a language model."""
     config = yaml.safe_load((ROOT / SMOKE).read_text())
