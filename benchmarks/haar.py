@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,6 @@ from measured import REPEATS, fastest, machine
 
 from crossseed.alignment.maps import haar_orthogonal
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
 HAAR_COLUMNS = ("what", "d", "size", "seconds", "against", "ratio", "repeats", "machine")
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from measured import REPEATS, fastest, machine
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
 INTERVENTION_COLUMNS = (
     *("what", "device", "changes", "seconds", "one_by_one_seconds", "ratio", "largest_difference"),
     *("repeats", "machine"),

@@ -12,8 +12,6 @@ from typing import Any
 
 from crossseed.devices import n_gpus
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
 REPEATS = 3
 
 
@@ -39,9 +37,6 @@ def seconds_of(command: list[str], repeats: int = REPEATS) -> float:
         subprocess.run(command, check=True, capture_output=True)
         found.append(time.perf_counter() - began)
     return median(found)
-
-
-# Stages whose name is not that of their verb.
 
 
 def fastest(run: Callable[[], Any], repeats: int = REPEATS) -> float:

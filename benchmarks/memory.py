@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from measured import machine
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
 MEMORY_COLUMNS = (
     "tokens_factor", "tokens", "width", "sites", "peak_mb", "ratio_to_1x",
     "stored_activations_of_both_mb", "machine",

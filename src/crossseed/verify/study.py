@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -12,20 +11,16 @@ from typing import Any, NamedTuple
 
 from crossseed import layout
 from crossseed.atomic import TEMPORARY, alive
-from crossseed.cli import JOB_VERBS
 from crossseed.cohorts.dyck.config import CHECKPOINTS
 from crossseed.cohorts.neox import provenance
 from crossseed.config.schema import RunConfig
 from crossseed.errors import UserError
 from crossseed.progress import Progress
 from crossseed.store import REMEDY, Header, digest_of
-from crossseed.verify import contents
+from crossseed.verify import contents, logs
 from crossseed.verify.configured import BY_THEIR_SPEC, why_not_asked_for, why_not_configured
 from crossseed.verify.places import PORT_WEIGHTS, SHARED, TOGETHER, Place, place_of
 
-# What a job's log says of a file that it wrote: see `crossseed.cli`.
-COMMAND = "$ crossseed "
-WROTE = re.compile(r"wrote ([0-9a-f]{32}) (.+)")
 # Files that no job reads or that only accompany one.
 ASIDE = re.compile(r"\.passes\.json\.lock|\.snakemake_timestamp|README\.md")
 
@@ -80,7 +75,7 @@ def check(results: Path, run: RunConfig | None = None) -> Found:
         raise UserError(f"{results}: is no folder; give the folder of results, such as results")
     paths = list(_files(results))
     sizes = [_size(path) for path in paths]
-    logged = _logged(results)
+    logged = logs.read(results)
     problems: dict[str, Problem] = {}
     known: dict[str, _Known] = {}
     unfinished, unknown = [], []
@@ -154,48 +149,6 @@ def _files(results: Path) -> Iterator[Path]:
             yield path
 
 
-class _Logged(NamedTuple):
-    """What the last job that wrote a file says in its log.
-
-    Attributes: when: of the log. digest: of the file. command: verb and options of the job.
-    """
-
-    when: int
-    digest: str
-    command: list[str]
-
-
-def _logged(results: Path) -> dict[str, _Logged]:
-    """What jobs said of the files that they wrote, by path."""
-    found: dict[str, _Logged] = {}
-    for folder, _, names in os.walk(results):
-        for name in names if "logs" in Path(folder).parts else ():
-            path = Path(folder, name)
-            if path.suffix != ".log" or not path.is_file():
-                continue
-            when = path.stat().st_mtime_ns
-            command: list[str] = []
-            with open(path, encoding="utf-8", errors="replace") as handle:
-                for line in handle:
-                    if line.startswith(COMMAND):
-                        command = _words(line.removeprefix(COMMAND))
-                    told = WROTE.fullmatch(line.rstrip("\n"))
-                    if told and (told[2] not in found or found[told[2]].when <= when):
-                        found[told[2]] = _Logged(when, told[1], command)
-    return found
-
-
-def _words(command: str) -> list[str]:
-    """Words of a command line; none of one that was damaged, which then says nothing of what it was asked."""
-    try:
-        words = shlex.split(command)
-        if "--spec" in words:
-            json.loads(words[words.index("--spec") + 1])
-    except (ValueError, IndexError):
-        return []
-    return words if words and words[0] in JOB_VERBS else []
-
-
 def _left_over(path: Path) -> Problem | None:
     """What a killed job left beside its output; None for the state of one that has not ended."""
     if path.suffix == ".tmp":
@@ -209,7 +162,9 @@ def _left_over(path: Path) -> Problem | None:
     return None
 
 
-def _one(path: Path, place: Place, logged: _Logged | None, run: RunConfig | None) -> Header | None:
+def _one(
+    path: Path, place: Place, logged: logs.Logged | None, run: RunConfig | None
+) -> Header | None:
     if path.is_symlink() and not path.exists():
         raise UserError(f"{path}: is a link to nothing")
     if path.exists() and not path.is_file():
