@@ -3,14 +3,16 @@
     python benchmarks/run.py --peer PYTHON_OF_THE_PEERS_ENVIRONMENT
 
 Contestants alternate within each repeat, so that a slow minute of the machine hits all of them.
-Only ratios within one run mean anything.
+Only ratios within one run mean anything; `made.csv` says under what each table was measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import constructive
 import extraction
@@ -20,21 +22,78 @@ import interventions
 import joint
 import memory
 import sae
+import scale
 import stability
 import toys
 import whole
-from measured import REPEATS, fastest, machine
+from measured import REPEATS, conditions, fastest, machine, write
 
 from crossseed.devices import n_gpus
 from crossseed.haar import power
-from crossseed.store import write_table
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
-BENCHMARKS = (
-    *("run", "planning", "memory", "haar", "power", "interventions", "constructive"),
-    *("stability", "joint", "imports", "extraction", "toys", "sae"),
-)
+ROOT = Path(__file__).parent.parent
+DEVICES = ("cpu", "cuda") if n_gpus() else ("cpu",)
+# A file of results, its columns and its rows.
+Table = tuple[str, tuple[str, ...], list[dict[str, Any]]]
+
+
+def streaming_memory() -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        return memory.streaming_memory(Path(folder))
+
+
+def constructive_tests() -> list[dict[str, Any]]:
+    return constructive.alignment(fastest, machine()) + constructive.stream(machine())
+
+
+def on_devices(bench: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [row for device in DEVICES for row in bench(device)]
+
+
+def sae_training(args: argparse.Namespace) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        if args.peer:
+            sae.check_saelens_reads_our_folders(args.peer, Path(folder))
+        return on_devices(
+            lambda device: sae.training(args.peer, Path(folder), device, args.repeats, machine())
+        )
+
+
+BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Table]]] = {
+    "run": lambda args: [
+        ("default_run.csv", whole.RUN_COLUMNS, whole.default_run(2, args.peer)),
+    ],
+    "planning": lambda _: [("planning.csv", whole.PLAN_COLUMNS, whole.planning())],
+    "scale": lambda _: [("scale.csv", scale.COLUMNS, scale.scale())],
+    "memory": lambda _: [("streaming_memory.csv", memory.MEMORY_COLUMNS, streaming_memory())],
+    "haar": lambda _: [("haar.csv", haar.HAAR_COLUMNS, haar.haar())],
+    "power": lambda _: [("power.csv", power.COLUMNS, haar.power_tables())],
+    "interventions": lambda _: [
+        (
+            "interventions.csv",
+            interventions.INTERVENTION_COLUMNS,
+            on_devices(interventions.interventions),
+        )
+    ],
+    "constructive": lambda _: [("constructive.csv", constructive.COLUMNS, constructive_tests())],
+    "stability": lambda _: [
+        ("matching.csv", stability.MATCHING_COLUMNS, stability.matching(machine())),
+        ("sae_seeds.csv", stability.SEED_COLUMNS, stability.seeds(machine())),
+    ],
+    "joint": lambda _: [
+        ("joint.csv", joint.COLUMNS, on_devices(lambda device: joint.joint(machine(), device)))
+    ],
+    "imports": lambda args: [
+        ("imports.csv", imports.COLUMNS, imports.imports(machine(), args.repeats))
+    ],
+    "extraction": lambda args: [
+        ("extraction.csv", extraction.COLUMNS, extraction.extraction(machine(), args.repeats))
+    ],
+    "toys": lambda args: [
+        ("toys.csv", toys.COLUMNS, toys.toys(machine(), args.repeats, ROOT / "config/config.yaml"))
+    ],
+    "sae": lambda args: [("sae_training.csv", sae.COLUMNS, sae_training(args))],
+}
 
 
 def main() -> None:
@@ -49,60 +108,15 @@ def main() -> None:
     )
     parser.add_argument("--each", type=int, default=2, help="of each cohort, with --results")
     args = parser.parse_args()
-    only = args.only or BENCHMARKS
     if args.results is not None:
         if not args.peer:
             parser.error("--results wants --peer, the Python in which SAELens is installed")
         sae.check_cards(args.peer, args.results, args.each)
         return
-    if "run" in only:
-        write_table(
-            HERE / "results/default_run.csv", whole.RUN_COLUMNS, whole.default_run(2, args.peer)
-        )
-    if "planning" in only:
-        write_table(HERE / "results/planning.csv", whole.PLAN_COLUMNS, whole.planning())
-    if "memory" in only:
-        with tempfile.TemporaryDirectory() as folder:
-            rows = memory.streaming_memory(Path(folder))
-        write_table(HERE / "results/streaming_memory.csv", memory.MEMORY_COLUMNS, rows)
-    if "haar" in only:
-        write_table(HERE / "results/haar.csv", haar.HAAR_COLUMNS, haar.haar())
-    if "power" in only:
-        write_table(HERE / "results/power.csv", power.COLUMNS, haar.power_tables())
-    if "interventions" in only:
-        devices = ["cpu", *(["cuda"] if n_gpus() else [])]
-        rows = [row for device in devices for row in interventions.interventions(device)]
-        write_table(HERE / "results/interventions.csv", interventions.INTERVENTION_COLUMNS, rows)
-    if "constructive" in only:
-        rows = constructive.alignment(fastest, machine()) + constructive.stream(machine())
-        write_table(HERE / "results/constructive.csv", constructive.COLUMNS, rows)
-    if "stability" in only:
-        found = stability.matching(machine()), stability.seeds(machine())
-        write_table(HERE / "results/matching.csv", stability.MATCHING_COLUMNS, found[0])
-        write_table(HERE / "results/sae_seeds.csv", stability.SEED_COLUMNS, found[1])
-    if "joint" in only:
-        rows = joint.joint(machine()) + (joint.joint(machine(), "cuda") if n_gpus() else [])
-        write_table(HERE / "results/joint.csv", joint.COLUMNS, rows)
-    if "imports" in only:
-        write_table(
-            HERE / "results/imports.csv", imports.COLUMNS, imports.imports(machine(), args.repeats)
-        )
-    if "extraction" in only:
-        rows = extraction.extraction(machine(), args.repeats)
-        write_table(HERE / "results/extraction.csv", extraction.COLUMNS, rows)
-    if "toys" in only:
-        rows = toys.toys(machine(), args.repeats, ROOT / "config/config.yaml")
-        write_table(HERE / "results/toys.csv", toys.COLUMNS, rows)
-    if "sae" not in only:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        if args.peer:
-            sae.check_saelens_reads_our_folders(args.peer, Path(folder))
-        common = args.repeats, machine()
-        rows = sae.training(args.peer, Path(folder), "cpu", *common)
-        if n_gpus():
-            rows += sae.training(args.peer, Path(folder), "cuda", *common)
-        write_table(HERE / "results/sae_training.csv", sae.COLUMNS, rows)
+    for name in args.only or BENCHMARKS:
+        under = conditions(args.peer)
+        for file, columns, rows in BENCHMARKS[name](args):
+            write(file, columns, rows, under)
 
 
 if __name__ == "__main__":

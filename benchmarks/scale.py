@@ -1,4 +1,5 @@
-"""Planning and scheduling at 1,000, 5,000 and 20,000 cells: ``python benchmarks/scale.py [--cells N …] [--jobs N]``.
+"""Planning and scheduling at 1,000, 5,000 and 20,000 cells: ``python benchmarks/scale.py [--cells N …] [--jobs N]`` prints
+rows of JSON.
 
 Plans are dry runs of shipped configs with more of everything: seeds, checkpoints, sites, expansions. Seconds are those of
 the processor, user and system, so that what else runs beside it disturbs little. Scheduling is a run of trivial jobs, each
@@ -8,8 +9,8 @@ with a log, a benchmark and parameters as those of the workflow have, less what 
 from __future__ import annotations
 
 import argparse
-import csv
 import importlib.metadata
+import json
 import os
 import platform
 import re
@@ -22,8 +23,7 @@ from typing import Any
 
 import yaml
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
+ROOT = Path(__file__).parent.parent
 CELLS = (1000, 5000, 20_000)
 JOBS = 400
 SCHEDULERS = ("greedy", "ilp")
@@ -127,24 +127,24 @@ def row(
     }  # fmt: skip
 
 
+def scale() -> list[dict[str, Any]]:
+    """Rows of `COLUMNS`, from a process of its own: the peak memory of a child is at least that of the process that forked
+    it, and one that runs benchmarks has imported much."""
+    from measured import machine
+
+    command = [sys.executable, str(Path(__file__))]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return [{**json.loads(line), "machine": machine()} for line in done.stdout.splitlines()]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", nargs="+", type=int, default=CELLS, help="about how many jobs")
     parser.add_argument("--jobs", type=int, default=JOBS, help="trivial ones that are run")
     args = parser.parse_args()
-    # Asked of another process: the peak memory of a child is at least that of the process that forked it.
-    asked = [sys.executable, "-c", "import measured; print(measured.machine())"]
-    name = subprocess.run(
-        asked, cwd=HERE, capture_output=True, text=True, check=True
-    ).stdout.strip()
     # Each row as soon as it is there: the last ones take minutes.
-    with open(HERE / "results/scale.csv", "w", newline="") as handle:
-        table = csv.DictWriter(handle, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        for found in rows(sorted(args.cells), args.jobs):
-            table.writerow({**found, "machine": name})
-            handle.flush()
-            print(found, flush=True)
+    for found in rows(sorted(args.cells), args.jobs):
+        print(json.dumps(found), flush=True)
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ from typing import Any
 import numpy as np
 import sae
 from imports import job_of
-from measured import REPEATS, fastest, machine, seconds_of
+from measured import REPEATS, RESULTS, fastest, machine, seconds_of
 
 from crossseed import __version__
 from crossseed.store import add_dataset, create_h5, open_h5, write_table
 
-HERE = Path(__file__).parent
-ROOT = HERE.parent
+ROOT = Path(__file__).parent.parent
 RUN_COLUMNS = (
     "stage", "jobs", "job_seconds", "start_seconds", "work_seconds", "largest_memory_mb", "machine",
 )  # fmt: skip
@@ -137,7 +136,7 @@ def reading_and_writing(command: list[str], folder: Path) -> float:
 
 def trend(found: list[dict[str, Any]], cores: int, spent: float) -> None:
     """Puts the run's split into `trend.csv`, one row a version: the last that was measured."""
-    path = HERE / "results/trend.csv"
+    path = RESULTS / "trend.csv"
     with open(path, newline="") as handle:
         rows: list[dict[str, Any]] = list(csv.DictReader(handle))
     before = [row for row in rows if row["version"] != __version__]
