@@ -59,6 +59,11 @@ def sae_training(args: argparse.Namespace) -> list[dict[str, Any]]:
         )
 
 
+def sae_learned(args: argparse.Namespace) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        return sae.learned(args.peer, Path(folder), args.repeats, machine())
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Table]]] = {
     "run": lambda args: [
         ("default_run.csv", whole.RUN_COLUMNS, whole.default_run(2, args.peer)),
@@ -93,6 +98,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Table]]] = {
         ("toys.csv", toys.COLUMNS, toys.toys(machine(), args.repeats, ROOT / "config/config.yaml"))
     ],
     "sae": lambda args: [("sae_training.csv", sae.COLUMNS, sae_training(args))],
+    "learned": lambda args: [("sae_learned.csv", sae.LEARNED_COLUMNS, sae_learned(args))],
 }
 
 

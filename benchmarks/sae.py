@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -34,6 +35,17 @@ COLUMNS = (
     "share_of_matmul_ceiling", "ev", "l0", "dead_share", "repeats", "machine",
 )  # fmt: skip
 CEILING = "five dense products"
+# Programs in `contestants`, by name.
+OURS = {
+    "crossseed": "crossseed_trainer.py",
+    "dense loop": "dense_loop.py",
+    CEILING: "dense_products.py",
+}
+PEERS = {
+    "SAELens": "saelens_trainer.py",
+    "eai-sparsify": "sparsify_trainer.py",
+    "dictionary-learning": "dictionary_learning_trainer.py",
+}
 HELD_OUT = 2048
 
 
@@ -48,13 +60,20 @@ class Size(NamedTuple):
     repeats: int
 
 
-# Fewer steps and repeats of the larger, so that all of it takes a quarter of an hour on two cores.
+# Fewer steps of the larger, so that all of it takes half an hour on two cores.
 SIZES = (
     Size(64, 512, 16, 1024, 200, 3),
-    Size(64, 512, 16, 4096, 200, 3),
-    Size(64, 4096, 16, 4096, 30, 2),
-    Size(512, 4096, 32, 4096, 5, 2),
-    Size(512, 16384, 32, 4096, 2, 1),
+    Size(64, 512, 16, 4096, 100, 3),
+    Size(64, 4096, 16, 4096, 12, 3),
+    Size(512, 4096, 32, 4096, 5, 3),
+    Size(512, 16384, 32, 2048, 5, 3),
+)
+# What is learned is compared after as many steps as these sizes get here, at each rate; the best of each contestant counts.
+LEARNED = (Size(64, 4096, 16, 1024, 300, 2),)
+RATES = (3e-4, 1e-3, 3e-3)
+LEARNED_COLUMNS = (
+    *("d", "n_latents", "architecture", "k", "batch", "steps", "contestant", "lr", "best"),
+    *("ev", "ev_lowest", "ev_highest", "l0", "dead_share", "repeats", "machine"),
 )
 
 
@@ -116,43 +135,101 @@ class Worker:
 
 def contestants(peer: str | None, folder: Path) -> dict[str, Worker]:
     """Those there are, by name; SAELens, eai-sparsify and dictionary-learning with a Python that has them."""
-    scripts = {
-        "crossseed": (sys.executable, "crossseed_trainer.py"),
-        "dense loop": (sys.executable, "dense_loop.py"),
-        CEILING: (sys.executable, "dense_products.py"),
-    }
+    scripts = {name: (sys.executable, script) for name, script in OURS.items()}
     if peer:
-        scripts |= {
-            "SAELens": (peer, "saelens_trainer.py"),
-            "eai-sparsify": (peer, "sparsify_trainer.py"),
-            "dictionary-learning": (peer, "dictionary_learning_trainer.py"),
-        }
+        scripts |= {name: (peer, script) for name, script in PEERS.items()}
     return {name: Worker(*found, folder / f"{name}.log") for name, found in scripts.items()}
 
 
+def job_of(
+    size: Size, architecture: str, folder: Path, device: str, threads: int, lr: float
+) -> dict[str, Any]:
+    return {
+        "rows": str(folder / "rows.npy"), "start": str(folder / "start.npz"), "out": str(folder / "out.npz"),
+        "n_latents": size.n_latents, "architecture": architecture, "batch": size.batch, "steps": size.steps,
+        "lr": lr, "l1": 1e-3, "k": size.k, "threads": threads, "device": device,
+    }  # fmt: skip
+
+
+def racing(workers: dict[str, Worker], architecture: str) -> list[str]:
+    """eai-sparsify has no ReLU with a penalty."""
+    return [name for name in workers if architecture == "topk" or name != "eai-sparsify"]
+
+
 def training(
-    peer: str | None, folder: Path, device: str, most: int, machine: str, threads: int = 1
+    peer: str | None, folder: Path, device: str, most: int, machine: str
 ) -> list[dict[str, Any]]:
-    """Rows of `COLUMNS`; ratios are of processor seconds on a processor, of wall seconds on a GPU.
+    """Rows of `COLUMNS`; ratios are of processor seconds with one thread, of wall seconds with more and on a GPU.
 
     Args:
         most: repeats, at most.
     """
     workers = contestants(peer, folder)
     found = []
-    for size in SIZES:
-        rows = sparse_rows(size.d, 24_000 + HELD_OUT)
-        np.save(folder / "rows.npy", rows[HELD_OUT:])
-        for architecture in ("relu", "topk"):
-            job = {
-                "rows": str(folder / "rows.npy"), "start": str(folder / "start.npz"), "out": str(folder / "out.npz"),
-                "n_latents": size.n_latents, "architecture": architecture, "batch": size.batch, "steps": size.steps,
-                "lr": 2e-3, "l1": 1e-3, "k": size.k, "threads": threads, "device": device,
-            }  # fmt: skip
-            found += _of_size(size, job, workers, rows[:HELD_OUT], min(most, size.repeats), machine)
+    cores = os.cpu_count() or 1
+    for threads in (1, cores) if device == "cpu" and cores > 1 else (1,):
+        for size in SIZES:
+            rows = sparse_rows(size.d, 24_000 + HELD_OUT)
+            np.save(folder / "rows.npy", rows[HELD_OUT:])
+            for architecture in ("relu", "topk"):
+                job = job_of(size, architecture, folder, device, threads, 2e-3)
+                repeats = min(most, size.repeats)
+                found += _of_size(size, job, workers, rows[:HELD_OUT], repeats, machine)
     for worker in workers.values():
         worker.end()
     return found
+
+
+def learned(peer: str | None, folder: Path, most: int, machine: str) -> list[dict[str, Any]]:
+    """Rows of `LEARNED_COLUMNS`: what each contestant has learned after equal steps, at each of `RATES`."""
+    workers = contestants(peer, folder)
+    found = []
+    for size in LEARNED:
+        rows = sparse_rows(size.d, 300_000 + HELD_OUT)
+        np.save(folder / "rows.npy", rows[HELD_OUT:])
+        for architecture in ("relu", "topk"):
+            for name in racing(workers, architecture):
+                if name != CEILING:
+                    found += _learned(
+                        size, architecture, name, workers[name], folder, rows, most, machine
+                    )
+    for worker in workers.values():
+        worker.end()
+    return found
+
+
+def _learned(
+    size: Size,
+    architecture: str,
+    name: str,
+    worker: Worker,
+    folder: Path,
+    rows: np.ndarray,
+    most: int,
+    machine: str,
+) -> list[dict[str, Any]]:
+    found = []
+    repeats = min(most, size.repeats)
+    for lr in RATES:
+        job, made = job_of(size, architecture, folder, "cpu", 1, lr), []
+        for repeat in range(repeats):
+            np.savez(job["start"], **initial_arrays(size.d, size.n_latents, True, repeat))
+            worker.run({**job, "seed": repeat})
+            made.append(quality(Path(job["out"]), job, rows[:HELD_OUT]))
+        evs = [one["ev"] for one in made]
+        typical = {
+            key: round(median(one[key] for one in made), 4) for key in ("ev", "l0", "dead_share")
+        }
+        row = {
+            "d": size.d, "n_latents": size.n_latents, "architecture": architecture,
+            "k": size.k if architecture == "topk" else None, "batch": size.batch, "steps": size.steps,
+            "contestant": name, "lr": lr, **typical, "ev_lowest": round(min(evs), 4),
+            "ev_highest": round(max(evs), 4), "repeats": repeats, "machine": machine,
+        }  # fmt: skip
+        print(row, flush=True)
+        found.append(row)
+    best = max(found, key=lambda row: row["ev"])
+    return [{**row, "best": row is best} for row in found]
 
 
 def _of_size(
@@ -163,20 +240,19 @@ def _of_size(
     repeats: int,
     machine: str,
 ) -> list[dict[str, Any]]:
-    # eai-sparsify has no ReLU with a penalty.
-    racing = [n for n in workers if job["architecture"] == "topk" or n != "eai-sparsify"]
-    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in racing}
+    names = racing(workers, job["architecture"])
+    rates: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     made: dict[str, dict[str, float]] = {CEILING: {}}
     for repeat in range(repeats):
         # One start for all, so that what differs is the loop.
         np.savez(job["start"], **initial_arrays(size.d, size.n_latents, True, repeat))
-        for name in racing:
+        for name in names:
             took = workers[name].run({**job, "seed": repeat})
             tokens = size.steps * size.batch
             rates[name].append((tokens / took["seconds"], tokens / took["cpu_seconds"]))
             if name != CEILING:
                 made[name] = quality(Path(job["out"]), job, held_out)
-    which = 1 if job["device"] == "cpu" else 0
+    which = 1 if job["device"] == "cpu" and job["threads"] == 1 else 0
     typical = {name: median(rate[which] for rate in found) for name, found in rates.items()}
     rows = []
     for name, found in rates.items():

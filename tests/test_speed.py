@@ -1,5 +1,6 @@
 """What speed rests on, counted: no clock is read here (see benchmarks/ for those that do)."""
 
+import csv
 import importlib.util
 import json
 import subprocess
@@ -64,7 +65,9 @@ EXPECTED = {
 
 
 def benchmark(name):
-    """A module of benchmarks/."""
+    """A module of benchmarks/, which finds its neighbours."""
+    if str(ROOT / "benchmarks") not in sys.path:
+        sys.path.append(str(ROOT / "benchmarks"))
     spec = importlib.util.spec_from_file_location(f"bench_{name}", ROOT / f"benchmarks/{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -195,8 +198,43 @@ def test_a_job_ends_as_python_does_but_for_its_taking_apart(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["registered"]
 
 
-def test_the_page_is_made_of_the_committed_tables():
+def test_the_page_is_made_of_the_committed_tables(tmp_path):
     page = benchmark("page")
     assert page.PAGE.read_text(encoding="utf-8") == page.text()
+    page.draw(page.found(), tmp_path)
     for name in ("floors.svg", "peers.svg"):
-        assert (page.FIGURES / name).is_file()
+        assert (page.FIGURES / name).read_bytes() == (tmp_path / name).read_bytes()
+
+
+def test_every_row_that_misses_its_goal_says_why_and_no_other():
+    page = benchmark("page")
+    missed = [(part.file, row) for part, rows in page.found() for row in rows if row.missed]
+    assert [row.what for file, row in missed if not page.why(file, row)] == []
+    told = {page.why(file, row) for file, row in missed}
+    assert [key for key, text in page.WHY.items() if text not in told] == []
+
+
+def test_the_table_of_sae_training_has_every_size_at_full_length():
+    sae = benchmark("sae")
+    with open(ROOT / "benchmarks/results/sae_training.csv", newline="") as handle:
+        rows = [row for row in csv.DictReader(handle) if row["device"] == "cpu"]
+    sizes = {
+        threads: {
+            tuple(int(row[k]) for k in ("d", "n_latents", "batch", "steps", "repeats"))
+            for row in rows
+            if row["threads"] == threads
+        }
+        for threads in {row["threads"] for row in rows}
+    }
+    told = {(s.d, s.n_latents, s.batch, s.steps, s.repeats) for s in sae.SIZES}
+    assert "1" in sizes
+    assert all(found == told for found in sizes.values())
+    assert {row["contestant"] for row in rows} == {*sae.OURS, *sae.PEERS}
+
+
+def test_it_is_said_of_every_table_under_what_it_was_measured():
+    measured = benchmark("measured")
+    with open(measured.MADE, newline="") as handle:
+        made = {row["table"] for row in csv.DictReader(handle)}
+    tables = {path.name for path in measured.RESULTS.glob("*.csv")} - {"made.csv", "trend.csv"}
+    assert made == tables

@@ -1,7 +1,14 @@
-"""No contestant but their ceiling: the five dense products of a step, into buffers that are there, and nothing else."""
+"""No contestant but their ceiling: the five dense products of a step, into buffers that are there, and nothing else.
+
+They are taken of the whole batch, or of as many rows at a time as is fastest: pieces stay in a processor's cache.
+"""
+
+import time
 
 import torch
 import worker
+
+PIECES = (128, 256, 512, 1024, 1 << 30)
 
 
 def train(job, clock):
@@ -9,15 +16,30 @@ def train(job, clock):
     W_enc, W_dec = start["W_enc"].to(job["device"]), start["W_dec"].to(job["device"])
     n, batch = job["n_latents"], job["batch"]
     h, g = torch.empty((2, batch, n), device=job["device"])
-    error, by_W_enc, by_W_dec = rows[:batch].clone(), W_enc.clone(), W_dec.clone()
+    errors, by_W_enc, by_W_dec = rows[:batch].clone(), W_enc.clone(), W_dec.clone()
+
+    def products(x, piece):
+        for at in range(0, batch, piece):
+            part, add = slice(at, at + piece), min(at, 1)
+            latents, error, back = h[part], errors[part], g[part]
+            torch.mm(x[part], W_enc, out=latents)
+            torch.mm(latents, W_dec, out=error)
+            torch.mm(error, W_dec.T, out=back)
+            torch.addmm(by_W_dec, latents.T, error, beta=add, out=by_W_dec)
+            torch.addmm(by_W_enc, x[part].T, back, beta=add, out=by_W_enc)
+
+    def seconds(piece):
+        began = time.perf_counter()
+        products(rows[:batch], piece)
+        return time.perf_counter() - began
+
+    pieces = [piece for piece in PIECES if job["device"] == "cpu" and piece < batch] + [batch]
+    for piece in pieces:
+        products(rows[:batch], piece)
+    best = min(pieces, key=lambda piece: min(seconds(piece) for _ in range(2)))
     stream = worker.batches(rows, job, clock)
     for _ in range(job["steps"] + 1):
-        x = next(stream)
-        torch.mm(x, W_enc, out=h)
-        torch.mm(h, W_dec, out=error)
-        torch.mm(error, W_dec.T, out=g)
-        torch.mm(h.T, error, out=by_W_dec)
-        torch.mm(x.T, g, out=by_W_enc)
+        products(next(stream), best)
     clock.stop()
     return {}
 

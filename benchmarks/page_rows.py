@@ -1,0 +1,257 @@
+"""How lines of `benchmarks/results/*.csv` become rows of docs/performance.md.
+
+A row is what was measured, its ratio to a floor (what cannot be done without) or to a peer (another way to the same),
+and the goal of that ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+Cells = dict[str, str]
+
+
+class Row(NamedTuple):
+    """Attributes:
+    what, against: what was measured, and beside what.
+    ratio: None where it was not measured, which misses any goal. goal: None where there is none.
+    least: whether the ratio is to be at least the goal; else at most.
+    unit: of what is no ratio.
+    """
+
+    what: str
+    against: str
+    ratio: float | None
+    goal: float | None
+    least: bool = False
+    unit: str = ""
+
+    @property
+    def missed(self) -> bool:
+        if self.goal is None:
+            return False
+        if self.ratio is None:
+            return True
+        return self.ratio < self.goal if self.least else self.ratio > self.goal
+
+
+# Explained variance below ours by which a peer is another, worse thing.
+WORSE = 0.05
+# Rows of a table that are no peers.
+OURS = ("crossseed", "five dense products")
+# Where nothing else is said of a floor.
+FLOOR = 1.15
+HELP_SECONDS = 0.3
+
+
+def imports(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows:
+        if row["what"] == "crossseed --help":
+            yield Row(row["what"], "", float(row["cpu_seconds"]), HELP_SECONDS, unit=" s")
+        elif row["megabytes"]:
+            what = f"{row['what']}, {row['packages']} packages"
+            yield Row(what, "", float(row["megabytes"]), None, unit=" MB")
+        elif row["ratio_to_floor"]:
+            seconds = f"{row['what']} ({row['cpu_seconds']} s)"
+            against = f"import of NumPy, h5py{_with(row['heavy'])} alone, {row['floor_seconds']} s"
+            yield Row(seconds, against, float(row["ratio_to_floor"]), FLOOR)
+
+
+def _with(heavy: str) -> str:
+    known = {
+        "torch": "PyTorch", "transformers": "transformers", "scipy.stats": "scipy.stats", "scipy": "SciPy",
+        "pandas": "pandas", "seaborn": "seaborn",
+    }  # fmt: skip
+    found = [known[name] for name in heavy.split() if name in known]
+    return f" and {', '.join(found)}" if found else ""
+
+
+def extraction(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows:
+        against = f"bare forward pass up to {row['site']}"
+        yield Row(row["what"], against, float(row["ratio_to_floor"]), float(row["goal"]))
+
+
+def toys(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows:
+        if row["ratio_to_floor"]:
+            against = "passes and Adam alone, on batches that lie there"
+            yield Row(row["what"], against, float(row["ratio_to_floor"]), FLOOR)
+            share = float(row["data_share"])
+            yield Row("making of batches", "the whole step", share, float(row["data_goal"]))
+        else:
+            what = f"{row['what']}, {row['steps']} steps"
+            yield Row(what, "", float(row["cpu_seconds"]), None, unit=" s")
+
+
+def haar(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows:
+        if row["ratio"] and row["what"].startswith(("Procrustes", "entry null")):
+            yield Row(row["what"], row["against"], float(row["ratio"]), FLOOR)
+        elif row["ratio"]:
+            yield Row(row["what"], row["against"], float(row["ratio"]), 1, least=True)
+
+
+def interventions(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows:
+        what = f"{row['what']}, {row['device']}"
+        yield Row(what, "a whole pass a change", float(row["ratio"]), 1, least=True)
+        yield Row(what, "passes above the site alone", float(row["ratio_to_floor"]), FLOOR)
+
+
+def constructive(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows:
+        what, ratio = f"{row['what']}, {row['size']}", float(row["ratio"])
+        if row["what"].startswith("behavioural"):
+            yield Row(what, row["against"], ratio, FLOOR)
+        else:
+            yield Row(what, row["against"], ratio, 1, least=True)
+
+
+def matching(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows:
+        if row["how"] == "priced" and row["dense_over_this"]:
+            what = f"{row['latents']} latents, {row['structure']}"
+            yield Row(what, "SciPy on the whole matrix", float(row["dense_over_this"]), 1, True)
+
+
+def joint(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows:
+        if row["what"] == "joint step":
+            what = f"d {row['d']}, {row['latents']} latents, {row['dead']} dead, {row['device']}"
+            against = "both models' passes above the site, and the SAE"
+            yield Row(what, against, float(row["ratio_to_floor"]), FLOOR)
+
+
+def _quality(ours: Cells, theirs: Cells) -> str:
+    return f", explaining {float(theirs['ev']):.3g} where this explains {float(ours['ev']):.3g}"
+
+
+def _same(row: Cells) -> tuple[str, ...]:
+    names = ("device", "threads", "architecture", "d", "n_latents", "batch")
+    return tuple(row[name] for name in names)
+
+
+def _rate(row: Cells) -> float:
+    """Tokens a second of the processor with one thread; by the clock with more and on a GPU."""
+    alone = row["device"] == "cpu" and row["threads"] == "1"
+    return float(row["tokens_per_cpu_s"] if alone else row["tokens_per_s"])
+
+
+def _size(row: Cells) -> str:
+    device, threads, architecture, d, latents, batch = _same(row)
+    where = device if device != "cpu" else "one thread" if threads == "1" else f"{threads} threads"
+    return f"{architecture}, d {d}, {latents} latents, batches of {batch}, {where}"
+
+
+def sae_training(rows: list[Cells]) -> Iterator[Row]:
+    """Ours beside the fastest of all others that explain as much, SAELens, and the five dense products of a step."""
+    for row in rows:
+        if row["contestant"] != "crossseed":
+            continue
+        what = _size(row)
+        others = [r for r in rows if _same(r) == _same(row) and r["contestant"] not in OURS]
+        # A faster worse SAE does not win.
+        alike = [r for r in others if float(r["ev"]) > float(row["ev"]) - WORSE]
+        if alike:
+            best = max(alike, key=_rate)
+            told = f"{best['contestant']}, the fastest other{_quality(row, best)}"
+            yield Row(what, told, _rate(row) / _rate(best), 1, least=True)
+        saelens = [r for r in others if r["contestant"] == "SAELens"]
+        if saelens:
+            goal = 2 if row["d"] == "64" or row["architecture"] == "topk" else 1
+            told = f"SAELens{_quality(row, saelens[0])}"
+            yield Row(what, told, float(row["ratio_to_saelens"]), goal, least=True)
+        ceiling = float(row["share_of_matmul_ceiling"])
+        yield Row(what, "five dense products a token", ceiling, _ceiling_goal(row), least=True)
+    if all(row["device"] == "cpu" for row in rows):
+        what = "cells of 4096 latents trained together, GPU of a data centre"
+        yield Row(what, "five dense products a token", None, 0.5, least=True)
+        yield Row("each size, GPU", "the fastest other", None, 1, least=True)
+
+
+def _ceiling_goal(row: Cells) -> float | None:
+    if row["device"] != "cpu":
+        return 0.5 if row["n_latents"] == "4096" else None
+    if row["architecture"] == "topk" and int(row["n_latents"]) >= 4096:
+        return 1
+    return 0.9 if row["architecture"] == "relu" and row["d"] == "512" else None
+
+
+def sae_contestants(rows: list[Cells]) -> Iterator[str]:
+    yield "| size | contestant | tokens a second | lowest to highest | explained variance | L0 | silent |"
+    yield "|---|---|---|---|---|---|---|"
+    for row in rows:
+        quality = [f"{float(row[k]):.3g}" if row[k] else "" for k in ("ev", "l0", "dead_share")]
+        cells = [_size(row), row["contestant"], f"{_rate(row):,.0f}"]
+        cells += [f"{int(row['lowest']):,} to {int(row['highest']):,}", *quality]
+        yield f"| {' | '.join(cells)} |"
+
+
+def sae_learned(rows: list[Cells]) -> Iterator[Row]:
+    """What ours leaves unexplained, beside what the best other does; each at its best rate."""
+    best = [row for row in rows if row["best"] == "True"]
+    for row in best:
+        if row["contestant"] != "crossseed":
+            continue
+        others = [
+            r
+            for r in best
+            if r["architecture"] == row["architecture"] and r["contestant"] not in OURS
+        ]
+        if others:
+            top = max(others, key=lambda r: float(r["ev"]))
+            left = (1 - float(row["ev"])) / (1 - float(top["ev"]))
+            what = f"{row['architecture']}, d {row['d']}, {row['n_latents']} latents: variance not explained after {row['steps']} steps"
+            yield Row(what, f"{top['contestant']}, the best other", left, FLOOR)
+
+
+def sae_rates(rows: list[Cells]) -> Iterator[str]:
+    yield "| architecture | contestant | rate | explained variance | L0 | silent |"
+    yield "|---|---|---|---|---|---|"
+    for row in rows:
+        span = f"{row['ev']} ({row['ev_lowest']} to {row['ev_highest']})"
+        mark = " (best)" if row["best"] == "True" else ""
+        cells = [row["architecture"], row["contestant"], f"{row['lr']}{mark}", span, row["l0"]]
+        yield f"| {' | '.join([*cells, row['dead_share']])} |"
+
+
+def sae_seeds(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows[1:]:
+        what = f"{row['seeds']} SAEs of d {row['d']} and {row['latents']} latents, {row['how']}"
+        yield Row(what, rows[0]["how"], float(row["ratio"]), None)
+
+
+def planning(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows:
+        yield Row(
+            f"plan of {row['config']}, {row['jobs']} jobs",
+            "",
+            float(row["seconds"]),
+            None,
+            unit=" s",
+        )
+
+
+def scale(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows:
+        what = f"{row['what']}{', ' + row['scheduler'] if row['scheduler'] else ''}, {row['jobs']} jobs"
+        milliseconds = row["cpu_ms_a_job_more"] or row["cpu_ms_a_job"]
+        against = "each job more" if row["cpu_ms_a_job_more"] else "each job"
+        yield Row(what, against, float(milliseconds), None, unit=" ms")
+
+
+def memory(rows: list[Cells]) -> Iterator[Row]:
+    for row in rows[1:]:
+        what = f"{row['tokens_factor']} times the tokens"
+        yield Row(what, "peak memory at once the tokens", float(row["ratio_to_1x"]), FLOOR)
+
+
+def default_run(rows: list[Cells]) -> Iterator[Row]:
+    by = {row["stage"]: row for row in rows}
+    whole = next(row for stage, row in by.items() if stage.startswith("whole run"))
+    jobs = float(whole["start_seconds"]) + float(whole["work_seconds"])
+    yield Row("start of processes", "all that jobs take", float(whole["start_seconds"]) / jobs, 0.1)
+    outside = float(by["share outside training and analysis"]["job_seconds"])
+    yield Row("start, scheduling and waiting", "cores × wall time", outside, None)
