@@ -20,8 +20,9 @@ from crossseed.cohorts.hub import check as checking
 from crossseed.cohorts.hub import loading, members
 from crossseed.cohorts.hub import sites as names
 from crossseed.cohorts.hub.check import compare
-from crossseed.cohorts.hub.loading import HubUnreachable, Source
 from crossseed.cohorts.hub.reading import Reader
+from crossseed.cohorts.hub.sentences import HubUnreachable
+from crossseed.cohorts.hub.source import Source, resolve
 from crossseed.errors import UserError
 from crossseed.store import write_table
 
@@ -479,13 +480,13 @@ def copy(folder, tmp_path):
 
 
 def test_model_ids_and_folders(folder, tmp_path, monkeypatch):
-    assert loading.resolve(Source("lab/m-1.b@step1000")) == ("lab/m-1.b", "step1000")
-    assert loading.resolve(Source("lab/m")) == ("lab/m", None)
-    assert loading.resolve(source(folder, "neox")) == (str(folder / "lab/neox"), None)
+    assert resolve(Source("lab/m-1.b@step1000")) == ("lab/m-1.b", "step1000")
+    assert resolve(Source("lab/m")) == ("lab/m", None)
+    assert resolve(source(folder, "neox")) == (str(folder / "lab/neox"), None)
     for bad in ("m", "lab/m@", "../m", "lab/m/x", "lab/m@r@s", ""):
-        refuses(lambda bad=bad: loading.resolve(Source(bad)), "no model id; expected org/name")
+        refuses(lambda bad=bad: resolve(Source(bad)), "no model id; expected org/name")
     refuses(
-        lambda: loading.resolve(source(folder, "neoxx@step3")),
+        lambda: resolve(source(folder, "neoxx@step3")),
         f"expected the folder {folder}/lab/neoxx@step3 with a config.json",
         f"{folder} holds lab/neox, ",
         "4 more",
@@ -498,7 +499,7 @@ def test_model_ids_and_folders(folder, tmp_path, monkeypatch):
     assert low(tmp_path, "neox@step3").digest == low(folder).digest
     # A folder that happens to lie in the working directory is not the hub's model.
     monkeypatch.chdir(folder)
-    refuses(lambda: loading.resolve(Source("lab/neox")), "also exists in the working directory")
+    refuses(lambda: resolve(Source("lab/neox")), "also exists in the working directory")
 
 
 def test_architectures_settings_and_sites_that_are_not_supported(folder, copy):
@@ -676,7 +677,7 @@ def test_a_member_is_loaded_at_the_commit_of_its_check(folder, tmp_path, monkeyp
     monkeypatch.setattr(members, "load_source", lambda source, *rest: seen.append(source))
     spec = {"seed": 1, "checkpoint": "final", "model_id": "lab/neox", "folder": None}
     members.load({**spec, "precision": "float32"}, [table], ["blocks.1.hook_resid_post"], "cpu")
-    assert loading.resolve(seen[0]) == ("lab/neox", COMMIT)
+    assert resolve(seen[0]) == ("lab/neox", COMMIT)
     with pytest.raises(UserError, match=r"0\.csv: has no row of 'lab/neox' \(seed 2, final\)"):
         members.load(
             {**spec, "seed": 2, "precision": "float32"},
@@ -811,9 +812,9 @@ class Hub(http.server.BaseHTTPRequestHandler):
 ASK = """
 import json, sys, time
 time.sleep = lambda seconds: None  # the client waits long before it tries again
-from crossseed.cohorts.hub import loading, members
+from crossseed.cohorts.hub import files, loading, members
 from crossseed.cohorts.hub.check import Declared, compare
-from crossseed.cohorts.hub.loading import Source
+from crossseed.cohorts.hub.source import Source
 from crossseed.errors import UserError
 from crossseed.store import write_table
 
@@ -824,7 +825,7 @@ for model_id in sys.argv[1:]:
     for name, call in {
         "load": lambda: members.load_source(source, [SITE], "float32", "cpu").digest,
         "tokenizer": lambda: len(loading.load_tokenizer(source)),
-        "files": lambda: loading.hub_files(source)[0],
+        "files": lambda: files.hub_files(source)[0],
         "check": lambda: compare([(1, "step1", source)], Declared("gpt_neox", 32, 3, 8), source),
     }.items():
         try:

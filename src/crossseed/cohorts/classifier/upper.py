@@ -18,8 +18,8 @@ from crossseed.cohorts.classifier.members import attended
 from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
 from crossseed.cohorts.hub.check import tokenizer_of
-from crossseed.cohorts.hub.loading import Source
 from crossseed.cohorts.hub.reading import Reader
+from crossseed.cohorts.hub.source import Source
 from crossseed.cohorts.neox.members import checked_source
 from crossseed.errors import UserError
 

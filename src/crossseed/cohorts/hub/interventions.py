@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
-from crossseed.cohorts.hub.loading import Source
 from crossseed.cohorts.hub.members import checked_source
 from crossseed.cohorts.hub.reading import Reader
+from crossseed.cohorts.hub.source import Source
 from crossseed.errors import UserError
 
 if TYPE_CHECKING:

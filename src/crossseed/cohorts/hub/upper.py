@@ -20,8 +20,8 @@ from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
 from crossseed.cohorts.hub.check import tokenizer_of
 from crossseed.cohorts.hub.interventions import HubSubject
-from crossseed.cohorts.hub.loading import Source
 from crossseed.cohorts.hub.members import checked_source
+from crossseed.cohorts.hub.source import Source
 from crossseed.errors import UserError
 from crossseed.seeding import generator
 
