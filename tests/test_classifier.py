@@ -33,6 +33,7 @@ from crossseed.cohorts.classifier.grammar import WORD, Labelled
 from crossseed.cohorts.neox.config import NAMES, TOKENIZER_NAMES
 from crossseed.config.load import load_run
 from crossseed.errors import TrainingDiverged, UserError
+from crossseed.joint.upper import check_pair
 from crossseed.store import read_table
 
 ROOT = Path(__file__).parent.parent
@@ -781,16 +782,16 @@ def test_activations_of_another_model_are_refused_by_value(cut):
 
 def test_members_that_are_no_pair_are_refused_by_name_and_value(home, seed137, cut, tmp_path):
     other = upper.load(reading(137), paths(home / "seed137" / FINAL), SITE, "cpu")
-    upper.check_pair(cut, other)
+    check_pair(cut, other)
     train(home, tmp_path / "wide", model__width=32)
     wide = upper.load(reading(), paths(tmp_path / "wide" / FINAL), SITE, "cpu")
     with pytest.raises(UserError, match="no pair: width is 16, there 32"):
-        upper.check_pair(cut, wide)
+        check_pair(cut, wide)
     tk.make(specs.tokenizer(changed(data__seed=1), COHORT), tokenizer_files(tmp_path), SHIPPED)
     train(tmp_path, tmp_path / "words", data__seed=1)
     words = upper.load(reading(), paths(tmp_path / "words" / FINAL), SITE, "cpu")
     with pytest.raises(UserError, match=r"no pair: (tokenizer|vocabulary) is "):
-        upper.check_pair(cut, words)
+        check_pair(cut, words)
 
 
 # --- bases from elsewhere ---------------------------------------------------------------
@@ -837,7 +838,7 @@ def test_seeds_start_from_a_base_made_elsewhere(home, hub, tmp_path):
         assert unmoved(model, base)
     assert not torch.equal(found[0]["classifier.weight"], found[1]["classifier.weight"])
     assert not (tmp_path / "42" / START).exists()
-    upper.check_pair(
+    check_pair(
         *(
             upper.load(reading(seed), paths(tmp_path / str(seed) / FINAL), SITE, "cpu")
             for seed in (42, 137)
