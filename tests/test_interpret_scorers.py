@@ -28,34 +28,6 @@ __all__ = ["server"]
 # --- language models --------------------------------------------------------------------
 
 
-def oracle(prompt, wrong=False):
-    """Answers as a perfect scorer of `cd` and single letters would, or always the opposite."""
-    lines = re.findall(r"(?m)^\d+: (.*)$", prompt)
-    if explain.FORM in prompt:
-        two = {text for line in lines for text in re.findall(r"(.)<<(.)>>", line)}
-        pattern = "cd" if two == {("c", "d")} else re.search(r"<<(.)", lines[0]).group(1)
-        return f"They follow a rule.\n{explain.FORM} the text {pattern}"
-    pattern = re.search(r"of this kind: the text (\w+)", prompt).group(1)
-    said = []
-    for line in lines:
-        if "<<" in prompt.split("\n\n")[1]:
-            text = re.sub("<<|>>", "", line)
-            at = [m.start() for m in re.finditer(r"[a-z]", line)]
-            inside, open_ = [], False
-            for sign in re.findall(r"<<|>>|[a-z]", line):
-                if sign in ("<<", ">>"):
-                    open_ = sign == "<<"
-                else:
-                    inside.append(open_)
-            assert len(at) == len(inside)
-            ends = [m.start() + len(pattern) - 1 for m in re.finditer(pattern, text)]
-            yes = all(k in ends for k, here in enumerate(inside) if here)
-        else:
-            yes = pattern in line
-        said.append(int(yes != wrong))
-    return json.dumps(said)
-
-
 def test_an_endpoint_that_is_right_scores_what_can_be_told(server):
     found = studied(("model", chat.endpoint("m")), settings=FEW)
     by = by_latent(found.rows, "model")
