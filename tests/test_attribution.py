@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_hub import folder, source
+from hub_folders import folder, source
 from test_interventions import loud_toy
 from test_steering import toy_sets
 

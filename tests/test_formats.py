@@ -12,6 +12,7 @@ from test_port import latents
 from crossseed.cli import main
 from crossseed.errors import UserError
 from crossseed.sae import formats
+from crossseed.sae.dictionary import PER_LATENT
 
 D, LATENTS, N, K = 12, 40, 300, 6
 
@@ -164,9 +165,9 @@ def test_sparsify(tmp_path, name, site):
 
 
 @pytest.mark.parametrize("apply_b_dec", [True, False])
-@pytest.mark.parametrize("architecture", formats.PER_LATENT)
+@pytest.mark.parametrize("architecture", PER_LATENT)
 def test_saelens(tmp_path, architecture, apply_b_dec):
-    more = dict.fromkeys(formats.PER_LATENT[architecture], (LATENTS,))
+    more = dict.fromkeys(PER_LATENT[architecture], (LATENTS,))
     state = tensors(**{"W_enc": (D, LATENTS), "W_dec": (LATENTS, D), "b_dec": (D,), **more})
     cfg = {"architecture": architecture, "apply_b_dec_to_input": apply_b_dec, "d_in": D}
     cfg |= {"metadata": {"hook_name": "blocks.1.hook_resid_pre"}, "k": K}

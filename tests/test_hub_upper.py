@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from crossseed.cohorts.base import TokenSet
-from crossseed.cohorts.hub import upper
 from crossseed.cohorts.hub.upper import Upper
 from crossseed.errors import UserError
+from crossseed.joint.upper import check_pair
 
 WORDS, WIDTH, LAYERS, LENGTH = 50, 16, 3, 10
 SITE = "blocks.1.hook_resid_post"
@@ -114,7 +114,7 @@ def test_what_cannot_be_cut_or_passed_is_refused():
 
 def test_models_that_are_no_pair_are_refused():
     one = Upper(model("gpt2"), "gpt2", SITE, "one", "cpu", "words")
-    upper.check_pair(one, Upper(model("gpt2"), "gpt2", SITE, "two", "cpu", "words"))
+    check_pair(one, Upper(model("gpt2"), "gpt2", SITE, "two", "cpu", "words"))
     for other, said in (
         (
             Upper(model("gpt2", width=8), "gpt2", SITE, "two", "cpu", "words"),
@@ -124,4 +124,4 @@ def test_models_that_are_no_pair_are_refused():
         (Upper(model("gpt2"), "gpt2", SITE, "two", "cpu", "others"), "tokenizer is words, there"),
     ):
         with pytest.raises(UserError, match=f"'one' and model 'two' are no pair: {said}"):
-            upper.check_pair(one, other)
+            check_pair(one, other)

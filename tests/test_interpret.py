@@ -1,17 +1,30 @@
-"""Interpretability of latents: planted patterns are found, planted noise is not, and scorers fail in the ways they can."""
+"""Interpretability of latents: planted patterns are found, planted noise is not."""
 
 from __future__ import annotations
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import MappingProxyType
 
 import language_models
 import numpy as np
 import pandas as pd
 import pytest
+from explained import (
+    BIGRAM,
+    CONTEXT,
+    FEW,
+    LATENTS,
+    LENGTH,
+    NOISE,
+    PARITY,
+    SETTINGS,
+    UNIGRAM,
+    Planted,
+    by_latent,
+    dictionary,
+    server,
+    studied,
+)
 
 from crossseed.cohorts.base import module_of
 from crossseed.errors import UserError
@@ -23,87 +36,18 @@ from crossseed.interpret import (
     STEP_COLUMNS,
     chat,
     delphi,
-    embeddings,
     explain,
     ngrams,
     steps,
-    study,
 )
 from crossseed.interpret import contexts as c
-from crossseed.interpret.latents import Latent, Settings
-from crossseed.interpret.scores import NO_EXPLANATION, NOT_REACHED
+from crossseed.interpret.latents import Latent
+from crossseed.interpret.scores import NOT_REACHED
 from crossseed.report import interpret as report
 from crossseed.report import tables as t
-from crossseed.sae.dictionary import Dictionary
 from crossseed.stability import CELL
 
-LETTERS = "abcdefghijkl"
-LENGTH, CONTEXT = 33, 8
-BIGRAM, UNIGRAM, NOISE, PARITY = range(4)
-
-
-def words(ids):
-    return [LETTERS[token] for token in ids]
-
-
-class Planted:
-    """A split of random letters, and as activations what planted latents do.
-
-    Latent 0 fires at d after c, 1 at e, 2 at random as often as 1, 3 at f where the number of g before it is odd.
-    """
-
-    path = "planted"
-
-    def __init__(self, seed, sequences=500, latents=4):
-        rng = np.random.default_rng(seed)
-        tokens = rng.integers(len(LETTERS), size=(sequences, LENGTH))
-        before = np.c_[np.full(sequences, -1), tokens[:, :-1]]
-        odd = np.cumsum(tokens == 6, axis=1) % 2 == 1
-        patterns = [
-            (before == 2) & (tokens == 3),
-            tokens == 4,
-            rng.random(tokens.shape) < 1 / len(LETTERS),
-            (tokens == 5) & odd,
-        ]
-        patterns += [tokens == k % len(LETTERS) for k in range(4, latents)]
-        strength = 1 + rng.random((sequences, LENGTH))
-        self.x = np.stack([(of * strength).ravel() for of in patterns], axis=1).astype(np.float32)
-        self.n_tokens, self.width = self.x.shape
-        self.sequence_n, self.position_n = np.divmod(np.arange(self.n_tokens), LENGTH)
-        # Two sequences a document.
-        self.document_n, self.token_n = self.sequence_n // 2, tokens.ravel()
-
-    def rows(self, part):
-        return self.x[part]
-
-
-def dictionary(n):
-    cfg = {"metadata": {"crossseed": {"architecture": "relu_l1"}}}
-    eye, zero = np.eye(n, dtype=np.float32), np.zeros(n, np.float32)
-    return Dictionary(eye, zero, eye, zero, cfg, "", MappingProxyType({}))
-
-
-SETTINGS = Settings(
-    latents=20, tokens=10**6, context=CONTEXT, train_examples=20, test_examples=50,
-    least_windows=20, order=3, sides="left",
-)  # fmt: skip
-LATENTS = [
-    Latent(BIGRAM, 3, 0.01, 0, True),
-    Latent(UNIGRAM, 2, 0.08, 1, True),
-    Latent(NOISE, 1, 0.08, 2, False),
-    Latent(PARITY, 1, 0.04, 3, False),
-]
-
-
-def studied(scorer=None, embed=None, settings=SETTINGS, latents=LATENTS, splits=None):
-    n = max(latent.number for latent in latents) + 1
-    splits = splits or (Planted(0, latents=n), Planted(1, latents=n))
-    both = [dictionary(n)] * 2
-    return study.study(settings, both, latents, splits, words, scorer, embed, "a test")
-
-
-def by_latent(rows, scorer=NGRAM):
-    return {(r["latent"], r["quantity"]): r for r in rows if r["scorer"] == scorer}
+__all__ = ["server"]
 
 
 # --- windows ----------------------------------------------------------------------------
@@ -348,296 +292,6 @@ def test_rows_over_latents_have_their_nulls_and_the_share_that_fires_enough():
 def test_a_study_without_windows_says_what_to_lower():
     with pytest.raises(UserError, match=r"none of 4 latents fires.*least_windows"):
         studied(settings=SETTINGS._replace(least_windows=2000), splits=(Planted(0, 60), Planted(1)))
-
-
-# --- language models --------------------------------------------------------------------
-
-
-def oracle(prompt, wrong=False):
-    """Answers as a perfect scorer of `cd` and single letters would, or always the opposite."""
-    lines = re.findall(r"(?m)^\d+: (.*)$", prompt)
-    if explain.FORM in prompt:
-        two = {text for line in lines for text in re.findall(r"(.)<<(.)>>", line)}
-        pattern = "cd" if two == {("c", "d")} else re.search(r"<<(.)", lines[0]).group(1)
-        return f"They follow a rule.\n{explain.FORM} the text {pattern}"
-    pattern = re.search(r"of this kind: the text (\w+)", prompt).group(1)
-    said = []
-    for line in lines:
-        if "<<" in prompt.split("\n\n")[1]:
-            text = re.sub("<<|>>", "", line)
-            at = [m.start() for m in re.finditer(r"[a-z]", line)]
-            inside, open_ = [], False
-            for sign in re.findall(r"<<|>>|[a-z]", line):
-                if sign in ("<<", ">>"):
-                    open_ = sign == "<<"
-                else:
-                    inside.append(open_)
-            assert len(at) == len(inside)
-            ends = [m.start() + len(pattern) - 1 for m in re.finditer(pattern, text)]
-            yes = all(k in ends for k, here in enumerate(inside) if here)
-        else:
-            yes = pattern in line
-        said.append(int(yes != wrong))
-    return json.dumps(said)
-
-
-class Server:
-    """An endpoint; `mode` says what it does, `asked` what it was asked."""
-
-    def __init__(self):
-        self.mode, self.asked, self.failures, self.keys = "right", 0, 0, set()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                server.asked += 1
-                server.keys.add(self.headers.get("Authorization"))
-                assert self.path == "/v1/chat/completions"
-                assert body["temperature"] == 0
-                if server.mode == "moved":
-                    self.send_response(302)
-                    self.send_header("Location", f"http://127.0.0.1:{server.port}/elsewhere")
-                    self.end_headers()
-                    return
-                if server.failures:
-                    server.failures -= 1
-                    self.send_error(500)
-                    return
-                if server.mode == "forbidden":
-                    self.send_error(401, "Incorrect key: secret")
-                    return
-                prompt = body["messages"][0]["content"]
-                answer = {"garbage": "I would say so."}.get(server.mode)
-                answer = answer or oracle(prompt, wrong=server.mode == "wrong")
-                found = {"choices": [{"message": {"role": "assistant", "content": answer}}]}
-                data = b"{}" if server.mode == "no protocol" else json.dumps(found).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *args):
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.http.server_address[1]
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def server(monkeypatch):
-    found = Server()
-    monkeypatch.setenv(chat.URL, f"http://127.0.0.1:{found.port}/v1/")
-    monkeypatch.setenv(chat.KEY, "secret")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(chat, "FIRST_WAIT_SECONDS", 0.0)
-    yield found
-    found.http.shutdown()
-    found.http.server_close()
-
-
-FEW = SETTINGS._replace(test_examples=10, train_examples=8)
-
-
-def test_an_endpoint_that_is_right_scores_what_can_be_told(server):
-    found = studied(("model", chat.endpoint("m")), settings=FEW)
-    by = by_latent(found.rows, "model")
-    for latent in (BIGRAM, UNIGRAM):
-        for quantity in (DETECTION, FUZZING):
-            assert by[latent, quantity]["value"] == 1
-            assert by[latent, quantity]["n"] == 20
-    assert by[NOISE, DETECTION]["value"] < 0.85
-    # Explained by what other latents fire at.
-    assert np.mean([row["null"] for row in by.values()]) < 0.75
-    assert server.keys == {"Bearer secret"}
-    told = {(of["scorer"], of["latent"]): of["explanation"] for of in found.explanations}
-    assert told["model", BIGRAM] == "the text cd"
-    assert {of["scorer"] for of in found.explanations} == {NGRAM, "model"}
-
-
-def test_an_endpoint_that_is_wrong_scores_nothing_and_one_that_babbles_is_not_scored(server):
-    server.mode = "wrong"
-    by = by_latent(studied(("model", chat.endpoint("m")), settings=FEW).rows, "model")
-    assert by[BIGRAM, DETECTION]["value"] == 0
-    server.mode = "garbage"
-    by = by_latent(studied(("model", chat.endpoint("m")), settings=FEW).rows, "model")
-    assert np.isnan(by[BIGRAM, DETECTION]["value"])
-    assert by[BIGRAM, DETECTION]["note"] == NO_EXPLANATION
-
-
-def test_an_endpoint_that_fails_twice_is_asked_again(server):
-    server.failures = 2
-    waited = []
-    model = chat.Endpoint(f"http://127.0.0.1:{server.port}/v1", "", "m", waited.append)
-    assert explain.read_explanation(model.ask(explain.explaining(["ab<<e>>"]))) == "the text e"
-    assert server.asked == 3
-    assert len(waited) == 2
-    assert server.keys == {None}
-
-
-@pytest.mark.parametrize("mode", ["down", "forbidden", "no protocol", "moved"])
-def test_without_its_scorer_a_run_goes_on_and_says_so(server, mode, capsys):
-    server.mode = mode
-    if mode == "down":
-        server.http.shutdown()
-        server.http.server_close()
-    found = studied(("model", chat.endpoint("m")), settings=FEW)
-    by = by_latent(found.rows, "model")
-    assert all(np.isnan(row["value"]) and np.isnan(row["null"]) for row in by.values())
-    assert all(row["note"].startswith(NOT_REACHED) for row in by.values())
-    assert by_latent(found.rows)[BIGRAM, DETECTION]["value"] >= 0.9
-    steps = {(r["scorer"], r["quantity"], r["part"]): r for r in found.steps}
-    assert np.isnan(steps["model", DETECTION, "step"]["value"])
-    assert steps["model", DETECTION, "step"]["note"].startswith(NOT_REACHED)
-    # A wrong key is not tried again; neither it nor the address is told.
-    said = capsys.readouterr().out + json.dumps(found.rows)
-    assert "the scores by n-grams stand" in said
-    assert "secret" not in said
-    assert str(server.port) not in said
-    # Eight at a time; in the worst case all of a batch were under way.
-    assert server.asked <= len(LATENTS) * (1 if mode in ("forbidden", "moved") else chat.TRIES)
-
-
-def test_a_scorer_that_is_lost_midway_keeps_what_it_said(server):
-    class Breaking(chat.Endpoint):
-        batches = 0
-
-        def ask_all(self, prompts):
-            self.batches += 1
-            if self.batches > 5:
-                raise chat.NotReached("HTTP status 500")
-            return super().ask_all(prompts)
-
-    model = Breaking(f"http://127.0.0.1:{server.port}/v1", "", "m")
-    rows = [r for r in studied(("model", model), settings=FEW).rows if r["scorer"] == "model"]
-    told = [row for row in rows if np.isfinite(row["value"])]
-    assert len(told) == 2
-    assert all(row["note"].startswith(NOT_REACHED) for row in rows if row not in told)
-
-
-def test_a_killed_job_asks_nothing_twice(server, tmp_path):
-    def model(identity="m"):
-        return chat.Remembered(chat.endpoint("m"), tmp_path / ".out.csv.resume", identity)
-
-    first = studied(("model", model()), settings=FEW)
-    asked = server.asked
-    assert asked > 20
-    # The last line was being written.
-    lines = model().path.read_text().splitlines()
-    model().path.write_text("\n".join([*lines[:-1], lines[-1][:9]]))
-    second = studied(("model", model()), settings=FEW)
-    assert server.asked == asked + 1
-    assert repr(second.rows) == repr(first.rows)
-    assert model("another").ask(explain.explaining(["ab<<e>>"])) is not None
-    assert "secret" not in model().path.read_text()
-    model().forget()
-    assert not list(tmp_path.iterdir())
-
-
-def test_an_endpoint_needs_an_address(monkeypatch):
-    monkeypatch.delenv(chat.URL, raising=False)
-    with pytest.raises(UserError, match=f"no {chat.URL}.*{chat.KEY}"):
-        chat.endpoint("m")
-    for address in ("file:///etc/passwd", "localhost:9"):
-        monkeypatch.setenv(chat.URL, address)
-        with pytest.raises(UserError, match="no address of http") as told:
-            chat.endpoint("m")
-        assert address not in str(told.value)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    ["", "yes", "[1, 0", "[1, 0]", "[1, 0, 1, 1]", "[1, 0, 2]", "[true, false, true]", "Sure: [1, 0, 1]", '["1", 0, 1]', "{}"],
-)  # fmt: skip
-def test_malformed_answers_count_as_none(answer):
-    assert explain.read_answers(answer, 3) is None
-
-
-def test_well_formed_answers_are_read():
-    assert explain.read_answers(" [1, 0,1]\n", 3) == [True, False, True]
-    assert explain.read_explanation(f"a\n{explain.FORM} dogs \n") == "dogs"
-    for answer in ("dogs", explain.FORM, f"{explain.FORM} dogs\nAnd cats."):
-        assert explain.read_explanation(answer) is None
-
-
-def test_marks_stand_around_runs_and_excerpts_stand_on_one_line():
-    marks = np.array([1, 1, 0, 1], dtype=bool)
-    assert explain.marked(["a", "b", "\n", "d"], marks) == "<<ab>>\n<<d>>"
-    prompt = explain.explaining([explain.marked(["a", "b", "\n", "d"], marks)])
-    assert "1: <<ab>> ⏎ <<d>>" in prompt
-
-
-# --- models of transformers -------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A tiny causal model that says nothing, with a context long enough for questions."""
-    folder = tmp_path_factory.mktemp("tiny")
-    tokenizer = language_models.train_tokenizer(
-        ["a text of few words, again and again"] * 3, vocabulary=280
-    )
-    language_models.write_models(folder, ["org/short", "org/long"], tokenizer)
-    config = json.loads((folder / "org/long/config.json").read_text())
-    config["max_position_embeddings"] = 8192
-    (folder / "org/long/config.json").write_text(json.dumps(config))
-    return folder / "org"
-
-
-def test_a_local_model_is_asked_greedily(tiny, monkeypatch):
-    monkeypatch.setattr(chat, "ANSWER_TOKENS", 4)
-    model = chat.Local(str(tiny / "long"), "cpu")
-    assert model.ask("Say something.") == model.ask_all(["Say something."])[0]
-    found = studied(("local tiny", model), settings=FEW)
-    by = by_latent(found.rows, "local tiny")
-    # Random weights follow no form; the table says so.
-    assert {row["note"] for row in by.values()} == {NO_EXPLANATION}
-    with pytest.raises(UserError, match=r"do not fit into the 256 of its context"):
-        chat.Local(str(tiny / "short"), "cpu").ask("word " * 400)
-    with pytest.raises(UserError, match=r"stability\.interpret\.model.*no causal language model"):
-        chat.Local(str(tiny / "none"), "cpu")
-
-
-def test_sentences_are_embedded_one_by_one_or_together(tiny):
-    texts = ["a text", "few words, again and again and again", "a text"]
-    together = embeddings.embed(str(tiny / "long"), texts, "cpu")
-    alone = np.concatenate([embeddings.embed(str(tiny / "long"), [x], "cpu") for x in texts])
-    assert np.allclose(together, alone, atol=1e-5)
-    assert np.allclose(np.linalg.norm(together, axis=1), 1)
-    assert together[0] @ together[2] == pytest.approx(1)
-    assert together[0] @ together[1] < 0.999
-    with pytest.raises(UserError, match=r"stability\.interpret\.embeddings"):
-        embeddings.embed(str(tiny / "none"), texts, "cpu")
-
-
-def bag(texts):
-    """Embeds by which quoted n-grams and letters a text names."""
-    names = sorted({name for text in texts for name in re.findall(r"\w+", text)})
-    found = np.array(
-        [[name in re.findall(r"\w+", text) for name in names] for text in texts], float
-    )
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
-
-
-def test_partners_are_alike_where_they_are_shared():
-    # The second SAE is the first one; latents 6 and 7 have each other as partner.
-    latents = [
-        *LATENTS[:2],
-        Latent(6, 1, 0.08, 7, False),
-        Latent(7, 1, 0.08, 6, False),
-    ]
-    rows = {
-        row["part"]: row
-        for row in studied(embed=bag, latents=latents).steps
-        if row["quantity"] == "explanation_cosine"
-    }
-    assert rows["shared"]["value"] == pytest.approx(1)
-    assert rows["shared"]["null"] < 0.6
-    assert rows["unshared"]["value"] < 0.8
-    # Explanations find the true partners that the matching did not have.
-    assert rows["by_explanation"]["value"] > rows["by_explanation"]["null"]
-    assert rows["by_explanation"]["value"] == pytest.approx(1)
 
 
 # --- files ------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_hub import LAYERS, MODELS, TOKENS_NT, all_sites, folder, source
+from hub_folders import LAYERS, MODELS, TOKENS_NT, all_sites, folder, source
 
 from crossseed.cohorts.dyck import sites
 from crossseed.cohorts.dyck.interventions import DyckSubject

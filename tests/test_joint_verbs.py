@@ -59,7 +59,7 @@ class Turned:
 
     def __init__(self, upper, turn_dd):
         self.upper, self.turn = upper, torch.from_numpy(turn_dd).float()
-        for name in ("where", "width", "model", "tokenizer", "classes", "scored"):
+        for name in ("where", "width", "alike", "scored"):
             setattr(self, name, getattr(upper, name))
 
     def __call__(self, h_bld, mask_bl, at_bp=None):

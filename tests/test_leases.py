@@ -22,9 +22,9 @@ TWO = [Device("GPU-a", "One", 10), Device("GPU-b", "Two", 10)]
 
 @pytest.fixture(autouse=True)
 def runtime(tmp_path, monkeypatch):
-    folder = tmp_path / "runtime"
+    folder = tmp_path / "shared"
     folder.mkdir()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.setattr(leases, "SHARED", folder)
     monkeypatch.setattr(leases, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(devices, "_held", None)
     for name in (leases.SLOTS, leases.VISIBLE):
@@ -35,9 +35,9 @@ def runtime(tmp_path, monkeypatch):
 
 
 HOLD = """
-import sys, time
+import pathlib, sys, time
 from crossseed import leases
-leases.POLL_SECONDS = 0.02
+leases.POLL_SECONDS, leases.SHARED = 0.02, pathlib.Path(sys.argv[4])
 devices = [leases.Device(uuid, uuid, 1) for uuid in sys.argv[1].split(",")]
 held = leases.take(devices, int(sys.argv[2]), every=sys.argv[3] == "all")
 print(",".join(d.uuid for d in held.devices), flush=True)
@@ -46,13 +46,14 @@ time.sleep(60)
 
 
 @pytest.fixture
-def job():
+def job(runtime):
     """Starts another process that takes a lease and keeps it."""
     started = []
 
-    def start(uuids, slots=1, every=False):
-        words = [sys.executable, "-c", HOLD, uuids, str(slots), "all" if every else "one"]
-        child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    def start(uuids, slots=1, every=False, **environment):
+        words = [sys.executable, "-c", HOLD, uuids, str(slots), "all" if every else "one", runtime]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        child = subprocess.Popen(words, env=os.environ | environment, **pipes)
         started.append(child)
         return child
 
@@ -102,15 +103,34 @@ def test_a_model_over_all_devices_waits_for_all(job):
     assert held_by(both) == "GPU-a,GPU-b"
 
 
-def test_locks_lie_in_a_folder_of_the_user(runtime, tmp_path, monkeypatch):
+def test_a_job_of_another_environment_sees_the_same_leases(job, tmp_path):
+    """A login, cron and a cluster's job have their own runtime folders and folders for temporary files."""
+    assert held_by(job("GPU-a,GPU-b", XDG_RUNTIME_DIR=str(tmp_path))) == "GPU-a"
+    assert held_by(job("GPU-a,GPU-b", TMPDIR=str(tmp_path))) == "GPU-b"
+
+
+def test_locks_lie_in_a_folder_of_the_user_alone(runtime):
     leases.take(TWO, 1).release()
-    assert (runtime / "crossseed").stat().st_mode & 0o777 == 0o700
-    monkeypatch.delenv("XDG_RUNTIME_DIR")
-    monkeypatch.setattr(leases.tempfile, "gettempdir", lambda: str(tmp_path))
-    assert leases.folder() == tmp_path / f"crossseed-{os.getuid()}"
-    leases.folder().rmdir()
-    (tmp_path / f"crossseed-{os.getuid()}").symlink_to(runtime)
-    with pytest.raises(UserError, match="is not a folder of yours"):
+    path = runtime / f"crossseed-{os.getuid()}"
+    assert leases.folder() == path
+    assert path.stat().st_mode & 0o777 == 0o700
+    path.chmod(0o777)
+    assert leases.folder().stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_for_locks_that_is_not_the_users_is_refused(runtime, tmp_path, monkeypatch):
+    path = runtime / f"crossseed-{os.getuid()}"
+    (tmp_path / "elsewhere").mkdir()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match="or a link or a file, so that locks on GPUs cannot lie"):
+        leases.folder()
+    path.unlink()
+    path.write_text("")
+    with pytest.raises(UserError, match="or a link or a file"):
+        leases.folder()
+    mine = os.getuid()
+    monkeypatch.setattr(leases.os, "getuid", lambda: mine + 1)
+    with pytest.raises(UserError, match=f"no folder of user {mine + 1} but of user {mine}, or"):
         leases.folder()
 
 

@@ -7,8 +7,7 @@ from test_transfer import MADE, RELU, SPEC, TOPK, planted_dictionary, rotated
 from crossseed import card, pairs, port
 from crossseed.alignment.maps import AffineMap, haar_orthogonal
 from crossseed.metrics import FiringSums, LatentSums, resample_weights
-from crossseed.sae import formats
-from crossseed.sae.dictionary import Dictionary
+from crossseed.sae.dictionary import PER_LATENT, Dictionary
 
 D, LATENTS, N = 24, 96, 400
 ARCHITECTURES = ("standard", "topk", "jumprelu", "gated")
@@ -180,9 +179,7 @@ def test_one_document_gives_a_mean_without_an_interval():
 def test_dictionaries_with_thresholds_and_gates_are_carried_too(architecture):
     rng = np.random.default_rng(4)
     arrays, affine = made(architecture, rng), maps(rng)["orthogonal"]
-    more = {
-        k: v for k, v in arrays.items() if k in formats.PER_LATENT[architecture] and k != "b_enc"
-    }
+    more = {k: v for k, v in arrays.items() if k in PER_LATENT[architecture] and k != "b_enc"}
     b_enc = arrays.get("b_enc", np.zeros(LATENTS, np.float32))
     for apply_b_dec in (True, False):
         cfg = {"apply_b_dec_to_input": apply_b_dec, "metadata": {"crossseed": {}}}

@@ -14,6 +14,10 @@ BASE = {
     "lr": 2e-3, "warmup_steps": 0, "decay_steps": 0, "tied_init": False, "standardise": False,
     "grad_clip": None,
 }  # fmt: skip
+# What `sparse.Active.products` is made of.
+needs_mkl = pytest.mark.skipif(
+    not torch.backends.mkl.is_available(), reason="PyTorch without MKL has no such sums"
+)
 MODULES = {"topk": topk, "batchtopk": batchtopk, "relu_l1": relu_l1}
 
 
@@ -65,6 +69,7 @@ def sink_all(weights):
     weights.b_enc.sub_(1e3)
 
 
+@needs_mkl
 @pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
 @pytest.mark.parametrize("prepare", [lambda weights: None, tie, kill, sink, sink_all])
 @pytest.mark.parametrize("n", [48, 480])
@@ -105,6 +110,7 @@ def test_the_k_largest_are_those_that_a_dictionary_keeps(n, k):
     assert np.array_equal(values, wanted.ravel()[at])
 
 
+@needs_mkl
 @pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
 def test_sums_over_active_latents_equal_autograd(architecture, monkeypatch):
     monkeypatch.setattr(sparse, "pays", lambda *_: True)
@@ -124,6 +130,7 @@ def test_sums_over_active_latents_equal_autograd(architecture, monkeypatch):
     assert trainer.gradients.loss.item() == pytest.approx(loss.item(), rel=1e-5)
 
 
+@needs_mkl
 @pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
 def test_steps_by_sums_give_the_same_bytes_each_time_and_from_a_saved_state(
     architecture, monkeypatch
@@ -149,40 +156,54 @@ def _of_bag(weights, latents, *_, out_shape=None, **__):
     return 2 * latents[0] * weights[1]
 
 
-def _of_sampled(where, rows, columns, *_, out_shape=None, **__):
-    # Shapes of sparse matrices do not say how much is in them; of as many as k a token.
-    return 2 * where[0] * K * rows[1]
-
-
 def _of_addmm(_bias, a, b, *_, out_shape=None, **__):
     return 2 * a[0] * a[1] * b[1]
 
 
 aten = torch.ops.aten
-K = 16
-# What PyTorch's counter leaves out.
-COUNTED = {
-    aten.addmm_: _of_addmm,
-    aten._embedding_bag: _of_bag,
-    aten._embedding_bag_forward_only: _of_bag,
-    aten.sparse_sampled_addmm: _of_sampled,
-}
 
 
-@pytest.mark.parametrize("architecture", ["topk", "batchtopk", "relu_l1"])
-def test_dense_products_a_token(architecture):
-    """Five of ReLU; of TopK one, and four as sparse as the latents. Adam and norms are no products."""
+def counted(k):
+    """How PyTorch's counter is told of what it leaves out.
+
+    Shapes of sparse matrices do not say how much is in them: as many as `k` a token.
+    """
+
+    def of_sampled(where, rows, columns, *_, out_shape=None, **__):
+        return 2 * where[0] * k * rows[1]
+
+    return {
+        aten.addmm_: _of_addmm,
+        aten._embedding_bag: _of_bag,
+        aten._embedding_bag_forward_only: _of_bag,
+        aten.sparse_sampled_addmm: of_sampled,
+    }
+
+
+def dense_products(architecture, own, k):
+    """Products of a training step, in dense products a token."""
     d, n, batch = 32, 4096, 256
-    own = {"k": K, "aux_coefficient": 0.03, "aux_k": 16, "dead_after_tokens": 10**9}
-    config = config_of(architecture, **({"l1": 1e-3} if architecture == "relu_l1" else own))
-    trainer = started(config, d, n)
+    trainer = started(config_of(architecture, **own), d, n)
     x = torch.randn(batch, d)
-    with FlopCounterMode(display=False, custom_mapping=COUNTED) as counter:
+    with FlopCounterMode(display=False, custom_mapping=counted(k)) as counter:
         trainer.step(x, 0)
-    products = counter.get_total_flops() / (2 * batch * d * n)
-    assert products == pytest.approx(5 if architecture == "relu_l1" else 1 + 4 * K / n, abs=1e-4)
+    return counter.get_total_flops() / (2 * batch * d * n)
 
 
+@needs_mkl
+@pytest.mark.parametrize("architecture", ["topk", "batchtopk"])
+@pytest.mark.parametrize("k", [4, 16, 64])
+def test_of_few_active_latents_one_product_is_dense(architecture, k):
+    """And four are as sparse as the latents. Adam and norms are no products."""
+    own = {"k": k, "aux_coefficient": 0.03, "aux_k": 16, "dead_after_tokens": 10**9}
+    assert dense_products(architecture, own, k) == pytest.approx(1 + 4 * k / 4096, abs=1e-4)
+
+
+def test_all_five_products_of_relu_are_dense():
+    assert dense_products("relu_l1", {"l1": 1e-3}, 0) == pytest.approx(5, abs=1e-4)
+
+
+@needs_mkl
 def test_sums_are_for_few_active_latents_on_a_processor():
     cpu, gpu = torch.device("cpu"), torch.device("cuda")
     assert sparse.pays(64, 512, 16, cpu)

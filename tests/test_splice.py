@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_hub import TOKENS_NT, folder, source
+from hub_folders import TOKENS_NT, folder, source
 
 from crossseed import splice as study
 from crossseed.activations import open_split

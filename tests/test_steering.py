@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from hub_folders import VOCABULARY, folder, source
 from planted import rotation, turned_neox, turned_toy
-from test_hub import VOCABULARY, folder, source
 from test_interventions import loud_toy
 
 from crossseed import responses as r

@@ -181,7 +181,7 @@ class SplitReader:
 
     @property
     def token_n(self) -> np.ndarray:
-        """Token id of each row."""
+        """Token id of each row, (tokens,)."""
         found: np.ndarray = self._group["token"][:]
         return found
 
@@ -222,6 +222,7 @@ class Shuffling(NamedTuple):
     axes_dd: np.ndarray
 
     def __call__(self, rows_nd: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Rows (tokens, width) whose components are permuted over the tokens, each component by itself."""
         components = rng.permuted((rows_nd - self.mean_d) @ self.axes_dd, axis=0)
         found: np.ndarray = components @ self.axes_dd.T + self.mean_d
         return found
@@ -252,6 +253,7 @@ class ShuffledSplit(SplitReader):
         self._by, self._name = by, name
 
     def rows(self, part: slice) -> np.ndarray:
+        """Shuffled activations of some rows, (tokens, width)."""
         rng = generator("shuffled-features", *self._name, part.start, part.stop)
         return self._by(super().rows(part), rng)
 
@@ -324,7 +326,7 @@ class BatchStream:
 
     @property
     def mean_and_scale(self) -> tuple[np.ndarray, float]:
-        """Mean per dimension, and root mean square distance to it per dimension.
+        """Mean per dimension, (width,), and root mean square distance to it per dimension.
 
         Estimated on the first buffer of tokens at most, sums in float64.
         """

@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import snakemake.api  # first: its modules import each other
@@ -200,13 +201,13 @@ class Preparation:
     """Makes the graph of jobs of one workflow, and has it batch the groups of rules from some folders where it runs
     through SLURM."""
 
-    def __init__(self, prepare: Callable[..., Any]) -> None:
+    def __init__(self, prepare: MethodType) -> None:
         self._prepare = prepare
         self.folders: set[str] = set()
 
     def __call__(self, *words: Any, **named: Any) -> Any:
         made = self._prepare(*words, **named)
-        workflow = self._prepare.__self__  # type: ignore[attr-defined]
+        workflow: Any = self._prepare.__self__
         if is_of_slurm(workflow):
             if not workflow.remote_exec:
                 ask_slurm_again()

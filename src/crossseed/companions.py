@@ -51,6 +51,9 @@ class CkaSums:
     Rows are centred provisionally on known means, which changes nothing but rounding: the unbiased
     estimate is invariant under a common shift. With p_i = ‖a_i‖², q_i = ‖b_i‖²:
     Σ_{i≠j} (a_i·a_j)(b_i·b_j) and its margins need only AᵀB, Σa, Σb, Σp, Σq, Σpq, Σp a, Σp b …
+
+    Args:
+        mean_a, mean_b: those means, (width,) each.
     """
 
     def __init__(self, mean_a: np.ndarray, mean_b: np.ndarray) -> None:
@@ -230,7 +233,11 @@ class Companions:
 
 def neighbours(x_nd: np.ndarray, document_n: np.ndarray) -> np.ndarray | None:
     """Nearest rows of each row by cosine, (tokens, `NEIGHBOURS`), none of its own document; None if
-    some row has too few others."""
+    some row has too few others.
+
+    Args:
+        x_nd: rows, (tokens, width). document_n: document of each, (tokens,).
+    """
     rows = x_nd / np.maximum(np.linalg.norm(x_nd, axis=1, keepdims=True), 1e-12)
     similarity = rows @ rows.T
     same = document_n[:, None] == document_n[None, :]
@@ -278,7 +285,8 @@ def shuffle_p(
     For CKA the permuted statistic is ‖AᵀB‖²: what it is divided by does not change.
 
     Args:
-        a_nd, b_nd: paired rows, centred. near_a, near_b: their `neighbours`.
+        a_nd, b_nd: paired rows, centred, (tokens, width) each. near_a, near_b: their `neighbours`.
+        position_n: position of each token in its sequence, (tokens,).
 
     Returns:
         ``cka_p`` and ``mutual_knn_p``, the latter NaN without neighbours.

@@ -115,8 +115,8 @@ def fits(
 
 
 def map_numbers(matrix: np.ndarray) -> dict[str, Estimate]:
-    """Distance from the identity, and the determinant, of an orthogonal map; else its singular
-    values' range."""
+    """Distance from the identity, and the determinant, of an orthogonal map (width, width); else the range
+    of its singular values."""
     singular = np.linalg.svd(matrix, compute_uv=False)
     if np.allclose(singular, 1, atol=1e-6):
         return {
@@ -135,7 +135,7 @@ def directions(
     """Explained variance along each principal direction of the source, from second moments.
 
     Args:
-        held_out: of `eval`. covariance_a: of the source on `fit`, whose directions are told.
+        held_out: of `eval`. covariance_a: of the source on `fit`, (width, width), whose directions are told.
     """
     axes = ladder.principal_directions(covariance_a)
     variance = np.einsum("dk,de,ek->k", axes, held_out.covariance_a, axes)

@@ -1,17 +1,18 @@
 """Leases of GPUs: no two jobs of a user share one on a machine, unless they are told that they may.
 
-A lease is a lock on a file named after the device, below the user's runtime folder. The kernel gives it
+A lease is a lock on a file named after the device, in one folder for each user of a machine. The kernel gives it
 back when the process ends, however it ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import stat
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +24,8 @@ from crossseed.errors import UserError
 SLOTS = "CROSSSEED_SLOTS_PER_GPU"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 POLL_SECONDS = 1.0
+# Fixed: $TMPDIR and $XDG_RUNTIME_DIR differ between a login, tmux, cron and a job of a cluster.
+SHARED = Path("/tmp")
 
 
 class Device(NamedTuple):
@@ -85,19 +88,19 @@ def folder() -> Path:
     """Where this user's locks on this machine lie.
 
     Raises:
-        UserError: the folder is somebody else's.
+        UserError: what has its name is no folder, or somebody else's.
     """
-    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
-    if runtime and os.access(runtime, os.W_OK):
-        path = Path(runtime, "crossseed")
-    else:
-        path = Path(tempfile.gettempdir(), f"crossseed-{os.getuid()}")
-    path.mkdir(mode=0o700, exist_ok=True)
-    if path.is_symlink() or path.stat().st_uid != os.getuid():
+    path = SHARED / f"crossseed-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(mode=0o700)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
         raise UserError(
-            f"{path}: is not a folder of yours, so that locks on GPUs cannot lie there; set XDG_RUNTIME_DIR to "
-            "one that is"
+            f"{path}: is no folder of user {os.getuid()} but of user {found.st_uid}, or a link or a file, so that locks "
+            "on GPUs cannot lie there; have it removed by who owns it"
         )
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        path.chmod(0o700)
     return path
 
 

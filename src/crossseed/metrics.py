@@ -28,7 +28,7 @@ class Estimate(NamedTuple):
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks from 1 along the last axis, the mean of theirs for equal values; all NaN where one is.
+    """Ranks from 1 along the last axis, same shape as `values`, the mean of theirs for equal values; all NaN where one is.
 
     Not `scipy.stats.rankdata`, whose import takes a job most of a second.
     """
@@ -98,7 +98,7 @@ def resample_weights(rng: np.random.Generator, n_units: int, resamples: int) -> 
 
 
 def estimate(values_r: np.ndarray) -> Estimate:
-    """Value and interval from a statistic of each row of `resample_weights`."""
+    """Value and interval from a statistic of each row of `resample_weights`, (1 + resamples,)."""
     if np.isnan(values_r[1:]).all():
         return Estimate(float(values_r[0]))
     low, high = np.nanquantile(values_r[1:], INTERVAL)
@@ -106,7 +106,7 @@ def estimate(values_r: np.ndarray) -> Estimate:
 
 
 def jackknife(value: float, without_n: np.ndarray) -> Estimate:
-    """A value with its 95 % interval from the same value without each of n units, by Student's t; without one
+    """A value with its 95 % interval from the same value without each of n units, (n,), by Student's t; without one
     where fewer than three units are left in."""
     # Imported here: SciPy, which those who plan a run do without.
     from scipy import special
@@ -130,7 +130,7 @@ def holm(p_m: Sequence[float]) -> np.ndarray:
 
 
 def unit_rows(rows_nd: np.ndarray) -> np.ndarray:
-    """The rows at length 1, same shape; rows of zeros stay."""
+    """The rows at length 1, (n, width) as given; rows of zeros stay."""
     length = np.linalg.norm(rows_nd, axis=-1, keepdims=True)
     found: np.ndarray = rows_nd / np.where(length > 0, length, 1)
     return found
@@ -160,6 +160,8 @@ def _explained(
 
 class ErrorSums:
     """Sums behind the explained variances of one reconstruction, by unit.
+
+    Statistics are of weights (resamples, units), see `resample_weights`, and have shape (resamples,).
 
     Args:
         n_units: number of units. width: activation size.
@@ -233,6 +235,8 @@ class ErrorSums:
 class CrossSums:
     """Sums behind EVx: how well a reconstruction of b, carried over, gives a token by token.
 
+    Statistics are of weights (resamples, units), see `resample_weights`, and have shape (resamples,).
+
     Args:
         axes_dk: leading principal directions of a as columns, (width, k).
     """
@@ -245,7 +249,8 @@ class CrossSums:
         self.along_aa, self.along_ee = np.zeros((n_units, k)), np.zeros((n_units, k))
 
     def add(self, units: slice, starts: np.ndarray, a_nd: np.ndarray, xhat_nd: np.ndarray) -> None:
-        """Adds rows of a and of what stands for them; `starts` are the first rows of `units` within them."""
+        """Adds rows of a and of what stands for them, (tokens, width) both; `starts` are the first rows of `units` within
+        them, (units,)."""
         error = xhat_nd - a_nd
         self.n[units] += np.diff(np.r_[starts, len(a_nd)])
         self.a[units] += sum_units(a_nd, starts)
@@ -314,7 +319,7 @@ class FiringSums:
         self.product[units] += sum_units(a_nf * b_nf, starts)
 
     def live(self) -> np.ndarray:
-        """Latents that vary in both encodings; a latent that never fires in one has no
+        """Latents, (latents,) of bool, that vary in both encodings; a latent that never fires in one has no
         correlation and is counted, not averaged in."""
         return self.own.varying() & self.other.varying()
 
@@ -338,12 +343,12 @@ class FiringSums:
 
 
 def mean_correlation(r_rf: np.ndarray) -> Estimate:
-    """Mean over live latents, and its interval; NaN where none is live."""
+    """Mean of correlations (1 + resamples, latents) over live latents, and its interval; NaN where none is live."""
     return estimate(nan_mean(r_rf))
 
 
 def share_above(r_rf: np.ndarray, threshold: float) -> Estimate:
-    """Share of live latents with a correlation above `threshold`, and its interval."""
+    """Share of live latents with a correlation, (1 + resamples, latents), above `threshold`, and its interval."""
     above = np.where(np.isnan(r_rf), np.nan, r_rf > threshold)
     return estimate(nan_mean(above))
 

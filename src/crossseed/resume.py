@@ -23,6 +23,26 @@ SCHEMA = "resume/1"
 SAVE_SECONDS = 60.0
 
 
+# Names of tensors of checkpoints within a saved state.
+KEPT = "kept/"
+Kept = dict[str, dict[str, np.ndarray]]
+
+
+def kept_to(checkpoints: Kept) -> dict[str, np.ndarray]:
+    """Tensors of finished checkpoints, {checkpoint: {name: array}}, under the names that a state has for them."""
+    return {f"{KEPT}{c}/{k}": v for c, tensors in checkpoints.items() for k, v in tensors.items()}
+
+
+def kept_of(tensors: Mapping[str, np.ndarray]) -> Kept:
+    """The checkpoints within a saved state; undoes `kept_to`."""
+    found: Kept = {}
+    for name, value in tensors.items():
+        if name.startswith(KEPT):
+            checkpoint, tensor = name.removeprefix(KEPT).split("/", 1)
+            found.setdefault(checkpoint, {})[tensor] = value
+    return found
+
+
 class Resume:
     """The saved state of one job.
 

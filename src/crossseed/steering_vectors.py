@@ -49,7 +49,7 @@ def shaped_directions(rng: np.random.Generator, n: int, covariance: np.ndarray) 
 
 
 def pinned_share(v: np.ndarray, rows_nd: np.ndarray) -> tuple[float, int]:
-    """Share of ‖v‖² in the span of some rows, and the dimensions of that span."""
+    """Share of ‖v‖², v (width,), in the span of some rows, (rows, width), and the dimensions of that span."""
     if not len(rows_nd):
         return 0.0, 0
     _, singular, vt = np.linalg.svd(rows_nd, full_matrices=False)

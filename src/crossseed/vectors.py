@@ -59,7 +59,7 @@ def _tensor(path: Path) -> np.ndarray:
 
 
 def write(path: Path, vector_d: np.ndarray) -> None:
-    """A vector in float32, in the format of the file's name.
+    """A vector, (width,), in float32, in the format of the file's name.
 
     Raises:
         UserError: no such format.

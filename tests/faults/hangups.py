@@ -19,7 +19,7 @@ LOAD = """
 import json, sys, time
 time.sleep = lambda seconds: None
 from crossseed.cohorts.hub import members
-from crossseed.cohorts.hub.loading import Source
+from crossseed.cohorts.hub.source import Source
 from crossseed.errors import UserError
 try:
     found = members.load_source(Source(*sys.argv[1:]), ["blocks.1.hook_resid_post"], "float32", "cpu")

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
 from damages import damaged, refused_when_read
 from folders import clock_changed, record_removed, same_moment, two_at_once
 from full_disks import disk_full, small_disk
@@ -30,6 +31,7 @@ from kills import (
     killed_with_other_values,
     killed_workflow,
 )
+from tallies import add
 from undisturbed import Context, Outcome
 
 from crossseed.pages import between
@@ -96,14 +98,6 @@ def working(seed: int, kept: Path | None = None) -> Iterator[Context]:
         yield Context(home, seed, kept)
     finally:
         shutil.rmtree(home, ignore_errors=True)
-
-
-def add(results: Path, name: str, found: Outcome) -> None:
-    """Adds counts to those of earlier invocations."""
-    told = json.loads(results.read_text()) if results.exists() else {}
-    old = told.get(name, {})
-    told[name] = {key: old.get(key, type(value)()) + value for key, value in vars(found).items()}
-    results.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def table(told: dict[str, Any]) -> str:

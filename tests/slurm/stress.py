@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 from slurm import node
 from slurm.cells import Outcome, Run, jobs, state, stop
+from tallies import add
 
 from crossseed.pages import between
 
@@ -232,14 +233,6 @@ SCENARIOS: dict[str, tuple[str, Scenario]] = {
 ACCOUNTED = {"sacct", "batch-sacct"}
 # They do it to the node.
 ALONE = {"drain", "node", "batch-node"}
-
-
-def add(results: Path, name: str, found: Outcome) -> None:
-    """Adds counts to those of earlier invocations."""
-    told = json.loads(results.read_text()) if results.exists() else {}
-    old = told.get(name, {})
-    told[name] = {key: old.get(key, type(value)()) + value for key, value in vars(found).items()}
-    results.write_text(json.dumps(told, indent=1) + "\n")
 
 
 def table(told: dict[str, Any]) -> str:

@@ -118,7 +118,8 @@ def letters(
 
     Args:
         of: the letters. chosen: numbers of those that are measured.
-        h_fit, h_held: latents of the rows of `of`, from `encoded`. x_held: activations of the latter.
+        h_fit, h_held: latents of the rows of `of`, (rows, latents), from `encoded`.
+        x_held: activations of the latter, (rows, width).
     """
     differences = p.mean_differences(h_fit, of.fit, len(LETTERS))
     columns = h_fit.tocsc()

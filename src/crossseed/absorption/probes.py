@@ -84,7 +84,7 @@ def fit(x_nd: np.ndarray, letter_n: np.ndarray, n_letters: int, penalty: float) 
     """A probe of each letter against the rest.
 
     Args:
-        x_nd: activations. letter_n: letter of each row. penalty: see `PENALTIES`.
+        x_nd: activations, (rows, width). letter_n: letter of each row, (rows,). penalty: see `PENALTIES`.
     """
     scaled = _scaled(x_nd)
     there = np.unique(letter_n)
@@ -108,7 +108,11 @@ def _start(y_nl: np.ndarray, width: int) -> np.ndarray:
 
 
 def choose_penalty(x_nd: np.ndarray, letter_n: np.ndarray, fold_n: np.ndarray) -> float:
-    """That of `PENALTIES` with the least loss on the first fold, of token ids that the probe has not seen."""
+    """That of `PENALTIES` with the least loss on the first fold, of token ids that the probe has not seen.
+
+    Args:
+        x_nd, letter_n: see `fit`. fold_n: fold of each row, (rows,).
+    """
     there = np.unique(letter_n)
     y = (letter_n[:, None] == there).astype(np.float64)
     kept, left = fold_n != 0, fold_n == 0
@@ -223,7 +227,8 @@ def n_split(h_nk: np.ndarray, true_n: np.ndarray, fold_n: np.ndarray, jump: floa
     published is the F1 on the very rows that are reported.
 
     Args:
-        h_nk: latents, the strongest first.
+        h_nk: latents, the strongest first, (rows, latents). true_n: whether a row begins with the letter, (rows,).
+        fold_n: fold of each row, (rows,). jump: in F1.
     """
     best, found = -np.inf, 0
     for k in range(1, h_nk.shape[1] + 1):

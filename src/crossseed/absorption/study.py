@@ -58,7 +58,8 @@ class Seen(NamedTuple):
     reappears: np.ndarray
 
     def as_often(self, chosen: np.ndarray) -> float:
-        """Mean share of the latents that fire as often as some, by number, do; NaN where there are none."""
+        """Mean share that reappears of the latents that fire as often as some, (latents,) by number, do; NaN where
+        there are none."""
         live = np.flatnonzero(self.density > 0)
         order = live[np.argsort(self.density[live], kind="stable")]
         place = np.empty(len(self.density), dtype=np.int64)

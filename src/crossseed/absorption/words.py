@@ -70,7 +70,7 @@ def choose(
     occur, since one frequent token would else be its letter.
 
     Args:
-        token_n: token id of each row. letter_i: letter of each id. among_i: ids that are used.
+        token_n: token id of each row, (rows,). letter_i: letter of each id, (ids,). among_i: ids that are used.
         name: names the draw.
     """
     rng = generator("absorption-rows", *name)
@@ -113,7 +113,7 @@ def permuted(letter_i: np.ndarray, sets: Sequence[np.ndarray], *name: object) ->
     """Letters permuted over the token ids of each set, so that a letter keeps its number of ids in each.
 
     Args:
-        letter_i: letter of each token id. sets: token ids, such as those of rows; words alone.
+        letter_i: letter of each token id, (ids,). sets: token ids, such as those of rows; words alone.
     """
     rng = generator("absorption-permuted", *name)
     found = letter_i.copy()

@@ -77,7 +77,7 @@ def procrustes(cross_covariance: np.ndarray) -> np.ndarray:
 
 
 def haar_orthogonal(rng: np.random.Generator, d: int) -> np.ndarray:
-    """A draw from the Haar law on O(d).
+    """A draw from the Haar law on O(d), (d, d).
 
     The Q of a Gaussian matrix, its signs fixed (Mezzadri 2007), is a product of reflections of
     independent Gaussian vectors of lengths d, d − 1, …, 1 (Stewart 1980). Drawing these spares the
@@ -127,7 +127,7 @@ def arms(moments: Moments, shuffled: Moments, random_dd: np.ndarray) -> dict[str
     Args:
         moments: of the paired activations.
         shuffled: of the same activations with the pairing destroyed.
-        random_dd: a random orthogonal matrix.
+        random_dd: a random orthogonal matrix, (width, width).
 
     Returns:
         Maps by arm; every arm but ``raw`` gets the same treatment of the mean.
@@ -145,7 +145,7 @@ def arms(moments: Moments, shuffled: Moments, random_dd: np.ndarray) -> dict[str
 
 
 def rotation_distance(matrix_dd: np.ndarray) -> float:
-    """‖R − I‖_F. Its square is 2d − 2 tr R, for a Haar rotation 2d in expectation."""
+    """‖R − I‖_F of a matrix (d, d). Its square is 2d − 2 tr R, for a Haar rotation 2d in expectation."""
     return float(np.linalg.norm(matrix_dd - np.eye(len(matrix_dd))))
 
 

@@ -9,8 +9,8 @@ A kind is a package under `crossseed.cohorts` with the modules
     members    load(spec, paths, sites, device) -> Member
     interventions  load(spec, paths, device) -> Subject
     upper      load(spec, paths, site, device) -> a model cut after a block (`crossseed.joint.upper.Upper`), which
-               also gives `clean(tokens, at)` passes and `scored(TokenSet, predictions, *name)`;
-               check_pair(first, second); only where SAEs are trained through the models
+               also gives `clean(tokens, at)` passes, `scored(TokenSet, predictions, *name)`, and what models of
+               a pair have `alike`; only where SAEs are trained through the models
     concepts   make(spec, tokenizer, files, token sets) -> [Concept]; pinned(subject, shared, width) ->
                rows that span what shared weights fix of the residual stream
     words      make(spec, tokenizer) -> Words: the text of token ids

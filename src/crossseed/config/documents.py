@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -13,10 +13,13 @@ from crossseed.errors import UserError
 # More than any configuration has; what aliases multiply beyond it was not written by hand.
 MOST_VALUES = 1_000_000
 MOST_LEVELS = 50
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+if TYPE_CHECKING:
+    Loader = yaml.SafeLoader
+else:
+    Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class _Strict(Loader):  # type: ignore[misc]
+class _Strict(Loader):
     """Values without tags of Python; a key that stands twice is an error, not the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -43,7 +43,7 @@ class Terms(NamedTuple):
         return found
 
     def error(self, rotation_dd: np.ndarray) -> float:
-        """The whole error at R."""
+        """The whole error at R, (d, d)."""
         return float(self.each(rotation_dd).sum())
 
     @property
@@ -85,7 +85,7 @@ def of_activations(
 
     Args:
         moments: of each site, the reference's as a and the model's as b.
-        residual_dd: O of the alignment: ours are b Oᵀ.
+        residual_dd: O of the alignment, (d, d): ours are b Oᵀ.
         objective: `NORMALISED`: the mean over sites of the relative error; `PUBLISHED`: of the mean over entries.
     """
     cross, constant, weight = [], [], []
@@ -100,7 +100,7 @@ def of_activations(
 
 
 def optimum(weights: Terms, activations: Terms, lam: float, det: int = 0) -> np.ndarray:
-    """R of the least (1 − λ) E_w + λ E_a.
+    """R of the least (1 − λ) E_w + λ E_a, orthogonal (d, d).
 
     Args:
         lam: λ. det: 1 or −1 for the best rotation with that determinant, 0 for the best of both.

@@ -47,7 +47,7 @@ class Weights(NamedTuple):
         return {name: getattr(self, name) for name in (*OF_MODEL, *OF_LAYERS)}
 
     def map(self, change: Callable[[np.ndarray], np.ndarray]) -> Weights:
-        """The same with every array changed."""
+        """The same with every array changed, whatever its shape is then."""
         return Weights(
             **{name: change(array) for name, array in self.arrays().items()}, classes=self.classes
         )
@@ -116,7 +116,7 @@ def check_alike(a: Weights, b: Weights, place_a: object, place_b: object) -> Non
 
 
 def squares(weights: Weights) -> Iterator[tuple[str, np.ndarray]]:
-    """Sum of squares of every tensor, by name; leading dimensions stay."""
+    """Sum of squares of every tensor, by name; of the shape of the leading dimensions, () of a single model."""
     for name, array in weights.tensors().items():
         axes = tuple(range(-_dimensions(name), 0))
         yield name, np.square(array).sum(axis=axes)

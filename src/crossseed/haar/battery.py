@@ -70,7 +70,7 @@ def check_orthogonal(rotation: np.ndarray, what: str) -> float:
 
 
 def two_sided(value: float, null_b: np.ndarray) -> float:
-    """Monte-Carlo p of a value among B null draws: twice the smaller tail, at most 1.
+    """Monte-Carlo p of a value among null draws, (B,): twice the smaller tail, at most 1.
 
     Each tail is (1 + #{null as extreme})/(B + 1). Too regular counts like too irregular.
     """

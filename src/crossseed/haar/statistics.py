@@ -69,7 +69,7 @@ def trace_z(angles_rn: np.ndarray, d: int, det: int, k: int) -> np.ndarray:
 
 
 def entries(matrix: np.ndarray) -> np.ndarray:
-    """Statistics of the entries of one orthogonal matrix: the first three of `ENTRIES`.
+    """Statistics of the entries of one orthogonal matrix (d, d): the first three of `ENTRIES`, (3,).
 
     max|R_ij|·√d; Σ R_ij⁴ (mean 3d/(d + 2)); the largest Σ_i |R_{i,π(i)}| over permutations π.
     They do not change when rows or columns change sign or place.

@@ -209,8 +209,10 @@ class Local:
                 f"the {longest} of its context; lower stability.interpret.context or train_examples, or choose a "
                 "model of a longer context"
             )
+        # What transformers mixes in is typed for another class of models.
+        model: Any = self._model
         with torch.inference_mode():
-            found = self._model.generate(  # type: ignore[misc]
+            found = model.generate(
                 ids,
                 attention_mask=torch.ones_like(ids),
                 do_sample=False,

@@ -127,9 +127,7 @@ def marks(acts_wt: np.ndarray) -> np.ndarray:
     return found
 
 
-def by_strength(
-    acts_wt: np.ndarray, n: int, rng: np.random.Generator, quantiles: int = QUANTILES
-) -> np.ndarray:
+def by_strength(acts_wt: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     """Numbers of n windows, (n,), in which a latent fires, or of all, evenly from groups by how strongly it does; strongest
     first."""
     strongest = acts_wt.max(axis=1)
@@ -137,8 +135,8 @@ def by_strength(
     order = firing[np.argsort(-strongest[firing], kind="stable")]
     if len(order) <= n:
         return order
-    groups = np.array_split(np.arange(len(order)), quantiles)
-    wanted = [len(part) for part in np.array_split(np.arange(n), quantiles)]
+    groups = np.array_split(np.arange(len(order)), QUANTILES)
+    wanted = [len(part) for part in np.array_split(np.arange(n), QUANTILES)]
     # A group that is smaller than its share gives what it has; the rest comes from all that are left.
     chosen = [rng.permutation(group)[:size] for group, size in zip(groups, wanted, strict=True)]
     picked = np.concatenate(chosen)

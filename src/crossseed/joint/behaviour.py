@@ -16,6 +16,9 @@ from crossseed.joint.upper import Cache, Upper
 from crossseed.metrics import ErrorSums, Estimate, estimate, resample_weights, sum_units, unit_of
 from crossseed.seeding import generator
 
+# That are passed at a time.
+EXAMPLES = 64
+
 
 class Behaviour(NamedTuple):
     """What happens to both models, or one, with the SAE in their passes.
@@ -35,18 +38,18 @@ class Behaviour(NamedTuple):
 
 
 @torch.no_grad()
-def behaviour(sae: JointSAE, uppers: Sequence[Upper], cache: Cache, batch: int = 64) -> Behaviour:
+def behaviour(sae: JointSAE, uppers: Sequence[Upper], cache: Cache) -> Behaviour:
     """Passes every example through the SAE and on through the models above.
 
     Args:
-        uppers: of models A and B. batch: examples at a time.
+        uppers: of models A and B.
     """
     unit = unit_of(cache.document)
     errors = tuple(ErrorSums(int(unit[-1]) + 1, cache.width) for _ in sae.models)
     kl, clean, hijacked = (np.zeros((len(cache), len(sae.models))) for _ in range(3))
     special = sae.config.special_tokens
-    for first in range(0, len(cache), batch):
-        rows = np.arange(first, min(first + batch, len(cache)))
+    for first in range(0, len(cache), EXAMPLES):
+        rows = np.arange(first, min(first + EXAMPLES, len(cache)))
         found = cache.batch(rows, special, sae.device, sae.models)
         passed = sae([found.coded(m) for m in sae.models])
         of_token = np.repeat(unit[rows], cache.coded(special)[rows].sum(axis=1))

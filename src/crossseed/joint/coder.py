@@ -6,7 +6,7 @@ encoder's gradient likewise. Of the five dense products of a step one is left.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -153,6 +153,11 @@ class _UnitRows(torch.autograd.Function):
         return torch.addcmul(by_unit, along, unit, value=-1).div_(lengths)
 
 
+_encode: Callable[..., tuple[Tensor, Tensor | None]] = _Encode.apply
+_decode: Callable[..., Tensor] = _Decode.apply
+_unit_rows: Callable[..., Tensor] = _UnitRows.apply
+
+
 def initial_arrays(width: int, n_latents: int, *seed: object) -> dict[str, np.ndarray]:
     """Weights before training: an orthogonal decoder (Table A1); what is unspecified as `torch.nn.Linear` starts.
 
@@ -208,8 +213,7 @@ class Coder:
 
     def decoder(self) -> Tensor:
         """Unit rows, (latents, width): the decoder's columns as used (divided by their lengths in the forward pass)."""
-        unit: Tensor = _UnitRows.apply(self.weights["W_dec"])  # type: ignore[no-untyped-call]
-        return unit
+        return _unit_rows(self.weights["W_dec"])
 
     def encode(self, u_nd: Tensor, dead_j: Tensor | None = None, training: bool = False) -> Coding:
         """Codes of some rows.
@@ -224,7 +228,7 @@ class Coder:
             pre = F.linear(u_nd, W).float().add_(b)
             latents, kept = self._chosen(pre, training)
             fires = None if dead_j is None else self._dead_that_fire(pre, dead_j)
-        values, dead = _Encode.apply(u_nd, W, b, pre, latents, dead_j, fires)  # type: ignore[no-untyped-call]
+        values, dead = _encode(u_nd, W, b, pre, latents, dead_j, fires)
         if kept is not None:
             values = values * kept
         elif self.config.relu_after_topk:
@@ -264,8 +268,7 @@ class Coder:
 
     def decode(self, codes: Codes, decoder_fd: Tensor) -> Tensor:
         """Reconstructions, (tokens, width); `decoder_fd` as `decoder` gives it."""
-        y: Tensor = _Decode.apply(codes.values_nk, codes.latents_nk, decoder_fd)  # type: ignore[no-untyped-call]
-        return y + self.weights["b_dec"]
+        return _decode(codes.values_nk, codes.latents_nk, decoder_fd) + self.weights["b_dec"]
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Weights and threshold."""

@@ -160,7 +160,7 @@ def sign_test(lower: int, higher: int) -> float:
 
 
 def over_groups(values_n: np.ndarray, group_n: np.ndarray) -> Estimate:
-    """Mean over items, with its interval over groups of them; without one where there are fewer than three."""
+    """Mean over items, (items,), with its interval over groups of them; without one where there are fewer than three."""
     mean, groups = float(values_n.mean()), np.unique(group_n)
     if len(groups) < 2:
         return Estimate(mean)

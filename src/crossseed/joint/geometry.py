@@ -12,7 +12,7 @@ BLOCK_ROWS = 1024
 
 
 def mean_absolute_cosine(unit_fd: np.ndarray) -> float:
-    """Mean |cosine| of all pairs of unit rows (figure 3); NaN with fewer than two."""
+    """Mean |cosine| of all pairs of unit rows, (latents, width) (figure 3); NaN with fewer than two."""
     n = len(unit_fd)
     if n < 2:
         return float("nan")
@@ -37,7 +37,8 @@ class Projection(NamedTuple):
 
 
 def projection(unit_fd: np.ndarray) -> Projection:
-    """The two leading principal components of decoder rows; each axis has its largest entry positive."""
+    """The two leading principal components of decoder rows, (latents, width); each axis has its largest entry
+    positive."""
     centred = unit_fd.astype(np.float64) - unit_fd.mean(axis=0, dtype=np.float64)
     values, vectors = np.linalg.eigh(centred.T @ centred)
     axes = vectors[:, :-3:-1]
@@ -52,7 +53,7 @@ def geometry(
     """``cosine``: mean |cosine| of decoder directions, the mean over models; ``cosine_random``: its floor.
 
     Args:
-        unit_fd: unit decoder rows of each model. active_f: latents that count; all without it.
+        unit_fd: unit decoder rows of each model, (latents, width). active_f: latents that count; all without it.
     """
     chosen = slice(None) if active_f is None else active_f
     found = [mean_absolute_cosine(rows[chosen]) for rows in unit_fd]

@@ -32,7 +32,7 @@ def divergence(clean_bc: Tensor, hijacked_bc: Tensor) -> Tensor:
 
 
 def kl(clean_bc: Tensor, hijacked_bc: Tensor) -> Tensor:
-    """Mean over examples of `divergence`, a number."""
+    """Mean over examples of `divergence` of logits, shapes as there; a number, in nats (equation 3)."""
     return divergence(clean_bc, hijacked_bc).mean()
 
 
@@ -58,14 +58,14 @@ def downstream(
 
 
 def local(error_nd: Tensor) -> Tensor:
-    """Squared error at the site, the mean over tokens and dimensions, in the aligned frame (equation 5); for a rotation, that
-    in the native one."""
+    """Squared error at the site, (tokens, width), the mean over both, in the aligned frame (equation 5); for a rotation,
+    that in the native one."""
     return error_nd.square().mean()
 
 
 def cross(a: Codes, b: Codes, reduction: Literal["mean", "sum"]) -> Tensor:
-    """Squared difference of two codes of the same tokens (equation 6): a mean over tokens of the mean, or the sum, over
-    latents.
+    """Squared difference of two codes of the same tokens (equation 6), as if they were (tokens, latents): a mean over
+    tokens of the mean, or the sum, over latents; a number.
 
     Kept latents are compared with kept ones: what neither keeps does not differ.
     """
@@ -105,7 +105,7 @@ def weights(config: JointTraining) -> dict[str, float]:
 
 
 def total(terms: Mapping[str, Tensor], by: Mapping[str, float]) -> Tensor:
-    """Σ λ × term (equation 2).
+    """Σ λ × term (equation 2), a number, of shape ().
 
     Args:
         terms: by name, of `TERMS`. by: λ of each.

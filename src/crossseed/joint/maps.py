@@ -45,7 +45,7 @@ class Pairs(NamedTuple):
         return int(self.sequence_n.max(initial=-1)) + 1
 
     def rows(self, chosen: np.ndarray | slice) -> Pairs:
-        """Those tokens alone, by number, mask or slice."""
+        """Those tokens alone, by number (chosen,), mask (tokens,) or slice."""
         a, b, sequence = (x[chosen] for x in (self.a_nd, self.b_nd, self.sequence_n))
         return Pairs(a, b, sequence, self.where)
 
@@ -127,7 +127,8 @@ def moments(
     """First and second moments, in float64.
 
     Args:
-        cross_only: without the covariances of a and of b. chosen_s: by sequence, whether it counts; None for all.
+        cross_only: without the covariances of a and of b.
+        chosen_s: whether a sequence counts, (sequences,); None for all.
     """
     found = Moments(tokens.width, tokens.width, cross_only)
     for part in checked(tokens):

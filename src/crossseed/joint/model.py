@@ -128,11 +128,11 @@ class JointSAE:
         return self.models.index(model) if len(self.coders) == len(self.models) else 0
 
     def parameters(self) -> list[Tensor]:
-        """Weights of every coder, in order."""
+        """Weights of every coder, in order, in the shapes of `crossseed.joint.coder.initial_arrays`."""
         return [weight for coder in self.coders for weight in coder.weights.values()]
 
     def own_frame(self, h_nd: Tensor) -> Normalised:
-        """Normalised activations before they are carried."""
+        """Normalised activations, (tokens, width), before they are carried."""
         norm = self.config.norm
         mean = h_nd.mean(dim=1, keepdim=True) if norm == "layernorm" else None
         z = h_nd if mean is None else h_nd - mean
@@ -144,7 +144,7 @@ class JointSAE:
         return Normalised(z, mean, scale)
 
     def normalised(self, h_nd: Tensor, model: int) -> Normalised:
-        """A model's activations, as they are encoded."""
+        """A model's activations, (tokens, width), as they are encoded."""
         z, mean, scale = self.own_frame(h_nd)
         frame = self.frames[model]
         u = z if frame.there is None else _exact(z, frame.there)

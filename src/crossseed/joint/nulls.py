@@ -210,7 +210,7 @@ def post_hoc(carried: AffineMap, of: Alike, encoder_fd: np.ndarray, threshold: f
     """The statistics of one linear map.
 
     Args:
-        carried: from B to A. encoder_fd: rows of the latents that count.
+        carried: from B to A. encoder_fd: rows of the latents that count, (latents, width).
     """
     matrix = with_shift(carried)
     error = (
@@ -289,7 +289,7 @@ def post_hoc_rows(
 
 
 def against_draws(value: float, null_r: np.ndarray, statistic: str) -> dict[str, Any]:
-    """A value against draws: how many are at least as good, and p = (1 + that) / (1 + draws).
+    """A value against draws, (draws,): how many are at least as good, and p = (1 + that) / (1 + draws).
 
     What is not there (a share of no active latents) is worse than all that is; p is NaN if nothing is there.
     """
@@ -363,7 +363,7 @@ def retrained_rows(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]
 
 
 def over_starts(first_n: np.ndarray, second_n: np.ndarray) -> dict[str, Any]:
-    """Difference of two maps over retrainings from several starts, start by start.
+    """Difference of two maps over retrainings from several starts, (starts,) each, start by start.
 
     Returns:
         ``value`` and its 95 % interval (Student's t); ``null_sd`` and ``null_best`` of differences between two retrainings

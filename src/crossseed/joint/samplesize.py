@@ -91,8 +91,12 @@ class Halves(NamedTuple):
 
 
 def shared_components(cross_dd: np.ndarray) -> dict[str, int]:
-    """Singular values of H_Aᵀ H_B that hold 95 and 99 % of their sum (``k95``, ``k99``), and of the sum of their squares
-    (``k95_squared``, ``k99_squared``)."""
+    """How many singular values of H_Aᵀ H_B, (width, width), hold 95 and 99 % of their sum (``k95``, ``k99``), and of the
+    sum of their squares (``k95_squared``, ``k99_squared``).
+
+    Raises:
+        UserError: all are 0.
+    """
     s = np.linalg.svd(cross_dd, compute_uv=False)
     if not s.sum():
         raise UserError("H_A and H_B have no cross-product; the activations are 0")
@@ -107,13 +111,13 @@ def shared_components(cross_dd: np.ndarray) -> dict[str, int]:
 
 
 def axes(cross_dd: np.ndarray, r: int) -> Axes:
-    """The r leading singular directions."""
+    """The r leading singular directions of a matrix (width, width), as columns (width, r)."""
     left, _, right = np.linalg.svd(cross_dd)
     return Axes(left[:, :r], right[:r].T)
 
 
 def distance(first_dd: np.ndarray, second_dd: np.ndarray, within: Axes) -> Distance:
-    """How far two orthogonal maps are apart, and where."""
+    """How far two orthogonal maps, (width, width) both, are apart, and where."""
     difference = first_dd - second_dd
     whole = float(np.linalg.norm(difference))
     inside = float(np.linalg.norm(within.left_dr.T @ difference @ within.right_dr))

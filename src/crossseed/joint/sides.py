@@ -81,7 +81,6 @@ def blocks(
     sides: Sides,
     cache: Cache,
     pooled: bool = False,
-    block_tokens: int = BLOCK_TOKENS,
     elsewhere: bool = False,
 ) -> Iterator[Block]:
     """A split in blocks of whole examples, of about so many coded tokens.
@@ -97,7 +96,7 @@ def blocks(
         said = "an example has nothing but special tokens; set special_tokens to true"
         raise UserError(at(cache.where, said))
     unit = unit_of(cache.document)
-    for part in cache.parts(special, block_tokens):
+    for part in cache.parts(special, BLOCK_TOKENS):
         found = [
             side.codes(cache.h[side.model][part][coded[part]].astype(np.float32)) for side in sides
         ]
@@ -117,10 +116,10 @@ def blocks(
         )
 
 
-def correlations(sides: Sides, cache: Cache, pooled: bool = False) -> Correlations:
+def correlations(sides: Sides, cache: Cache) -> Correlations:
     """Sums behind the correlation of every latent of A with every latent of B."""
     found = Correlations(2, sides[0].sae.n_latents)
-    for block in blocks(sides, cache, pooled):
+    for block in blocks(sides, cache):
         found.add((block.a_nf, block.b_nf))
     return found
 

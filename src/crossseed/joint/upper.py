@@ -6,7 +6,7 @@ a training reads it from a cache, and passes again only through what lies above.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -52,6 +52,11 @@ class CutModel(Upper, Protocol):
     where: str
     width: int
 
+    @property
+    def alike(self) -> Mapping[str, object]:
+        """What two models that share an SAE must have in common, by name."""
+        ...
+
     def clean(self, tokens_nt: np.ndarray, at_np: np.ndarray | None = None) -> tuple[Tensor, ...]:
         """Activations at the site and the next layer's states, (sequences, positions, width) both, and logits."""
         ...
@@ -59,6 +64,21 @@ class CutModel(Upper, Protocol):
     def scored(self, found: TokenSet, predictions: int, *name: object) -> Scored:
         """Sequences, and what is predicted on them."""
         ...
+
+
+def check_pair(first: CutModel, second: CutModel) -> None:
+    """Whether two models of one kind can share an SAE.
+
+    Raises:
+        UserError: they differ in something of `CutModel.alike`.
+    """
+    for what, mine in first.alike.items():
+        theirs = second.alike[what]
+        if mine != theirs:
+            raise UserError(
+                f"{first.where} and {second.where} are no pair: {what} is {mine}, there {theirs}; choose models "
+                "of one kind and one tokenizer"
+            )
 
 
 class Batch(NamedTuple):
@@ -87,7 +107,8 @@ class Batch(NamedTuple):
         return self.h_mbld[model].flatten(0, 1)[self.coded_n]
 
     def hijacked(self, model: int, hhat_nd: Tensor) -> Tensor:
-        """The model's activations with these in place of the coded ones; all others, pads among them, stay."""
+        """The model's activations, (examples, tokens, width), with these, (coded, width), in place of the coded ones; all
+        others, pads among them, stay."""
         h = self.h_mbld[model]
         flat = h.flatten(0, 1).index_copy(0, self.coded_n, hhat_nd.to(h.dtype))
         return flat.view(h.shape)
@@ -208,7 +229,7 @@ class Cache:
         """Examples padded to the longest of them.
 
         Args:
-            rows: their numbers. special_tokens: whether [CLS] and [SEP] are coded. models: whose arrays are read.
+            rows: their numbers, (examples,). special_tokens: whether [CLS] and [SEP] are coded. models: whose arrays are read.
         """
         import torch
 

@@ -49,22 +49,24 @@ class Matching(NamedTuple):
         return self._replace(partner=back, cosine=self.cosine[back])
 
 
-def match(a_nd: np.ndarray, b_nd: np.ndarray, dense_up_to: int = DENSE_UP_TO) -> Matching:
+def match(a_nd: np.ndarray, b_nd: np.ndarray) -> Matching:
     """The matching of the rows of two arrays with the largest sum of cosines.
 
     Args:
         a_nd, b_nd: unit rows, (n, d) each; a row of zeros, a dead latent, has cosine 0 with all.
-        dense_up_to: directions above which pairs are priced in blocks.
+
+    Raises:
+        ValueError: the shapes differ.
     """
     if a_nd.shape != b_nd.shape:
         raise ValueError(f"dictionaries of shapes {a_nd.shape} and {b_nd.shape} have no matching")
-    if len(a_nd) <= dense_up_to:
+    if len(a_nd) <= DENSE_UP_TO:
         return dense(a_nd @ b_nd.T)
     return priced(a_nd, b_nd)
 
 
 def dense(similarity_nm: np.ndarray) -> Matching:
-    """The matching with the largest sum of a matrix; NaN counts as 0."""
+    """The matching with the largest sum of a matrix, (n, m); NaN counts as 0."""
     found = np.nan_to_num(similarity_nm, nan=0.0)
     lap = accelerator()
     if lap is None:
@@ -83,7 +85,7 @@ def accelerator() -> ModuleType | None:
 
 
 def priced(a_nd: np.ndarray, b_nd: np.ndarray, candidates: int = CANDIDATES) -> Matching:
-    """The same without ever holding the matrix."""
+    """The same for cosines of unit rows, (n, width) each, without ever holding the matrix."""
     a, b = (np.ascontiguousarray(x, dtype=np.float32) for x in (a_nd, b_nd))
     n = len(a)
     pairs = _nearest(a, b, min(candidates, n))

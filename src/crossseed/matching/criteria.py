@@ -83,7 +83,7 @@ def matched(
 
 
 def directions(decoder_fd: np.ndarray, encoder_df: np.ndarray) -> Directions:
-    """Unit rows from the weights of a dictionary."""
+    """Unit rows from the weights of a dictionary: decoder (latents, width), encoder (width, latents)."""
     return Directions(unit_rows(decoder_fd), unit_rows(encoder_df.T))
 
 

@@ -28,7 +28,7 @@ class Modes(NamedTuple):
 
 
 def of(values_n: np.ndarray) -> Modes:
-    """Modes of some values; NaN where fewer than four differ."""
+    """Modes of some values, (n,); NaN where fewer than four differ."""
     x = np.asarray(values_n, dtype=np.float64)
     n = len(np.unique(x))
     if n < 4:

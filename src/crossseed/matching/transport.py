@@ -38,6 +38,6 @@ def plan(similarity_nm: np.ndarray, epsilon: float = EPSILON) -> tuple[np.ndarra
 
 
 def cosine(similarity_nm: np.ndarray, epsilon: float = EPSILON) -> float:
-    """Mean similarity under the plan; NaN where the iteration did not converge."""
+    """Mean similarity, of a matrix (n, m), under the plan; NaN where the iteration did not converge."""
     found, converged = plan(similarity_nm, epsilon)
     return float((found * similarity_nm).sum()) if converged else float("nan")

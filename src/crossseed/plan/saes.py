@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple, Protocol
 
 from crossseed.config.schema import RunConfig
 from crossseed.dictionary_names import expansion_of, name_of, variant_of
@@ -51,11 +52,20 @@ def trainings(run: RunConfig) -> list[tuple[str, list[str]]]:
     return [(d.name, d.inits) for d in dictionaries(run)] + [(name, []) for name in seeded(run)]
 
 
+class _OfSome(Protocol):
+    """A part of a study that is done on some variants."""
+
+    @property
+    def dictionaries(self) -> Collection[str]: ...
+
+
+def _chosen(part: _OfSome | None, dictionary: str) -> bool:
+    return part is not None and variant_of(dictionary) in part.dictionaries
+
+
 def matched(run: RunConfig, dictionary: str) -> bool:
     """Whether the penalty of a dictionary's seeds is calibrated."""
-    study = run.stability
-    chosen = study.matched.dictionaries if study and study.matched else []
-    return variant_of(dictionary) in chosen
+    return _chosen(run.stability and run.stability.matched, dictionary)
 
 
 class Cell(NamedTuple):
@@ -100,9 +110,7 @@ def matched_pairs(run: RunConfig, cohort: str, dictionary: str) -> list[tuple[st
 
 def bridged(run: RunConfig, dictionary: str) -> bool:
     """Whether the SAEs of a dictionary are matched between members."""
-    study = run.stability
-    chosen = study.bridge.dictionaries if study and study.bridge else []
-    return variant_of(dictionary) in chosen
+    return _chosen(run.stability and run.stability.bridge, dictionary)
 
 
 class Bridge(NamedTuple):
@@ -134,12 +142,8 @@ def absorbing(run: RunConfig) -> list[Cell]:
 
 def interpreted(run: RunConfig) -> list[Cell]:
     """Where latents of the first SAE seed are explained and scored."""
-    chosen = run.stability.interpret if run.stability else None
-    return [
-        cell
-        for cell in seeded_cells(run)
-        if chosen is not None and variant_of(cell.dictionary) in chosen.dictionaries
-    ]
+    chosen = run.stability and run.stability.interpret
+    return [cell for cell in seeded_cells(run) if _chosen(chosen, cell.dictionary)]
 
 
 def scores_locally(run: RunConfig) -> bool:
@@ -167,5 +171,4 @@ def stored(run: RunConfig) -> list[Member]:
 
 def drift_dictionaries(run: RunConfig, cohort: str, seed: int) -> list[Trained]:
     """Dictionaries of a seed's reference checkpoint that the drift study tries."""
-    chosen = run.drift.dictionaries if run.drift else []
-    return [d for d in dictionaries_of(run, cohort, seed) if d.variant in chosen]
+    return [d for d in dictionaries_of(run, cohort, seed) if _chosen(run.drift, d.name)]

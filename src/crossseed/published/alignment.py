@@ -56,7 +56,7 @@ def distances(found: Weights, wanted: Weights) -> dict[str, np.ndarray]:
 
 
 def summary(by_tensor: Mapping[str, np.ndarray], wanted: Weights) -> tuple[np.ndarray, np.ndarray]:
-    """The largest of `distances`, and the mean over all entries."""
+    """The largest of `distances`, and the mean over all entries; shapes as there, () or (sets,)."""
     sizes = {name: value.size for name, value in tensors(wanted).items()}
     values = np.array([by_tensor[name] for name in sizes])
     total = np.tensordot(np.array(list(sizes.values())), values, axes=1)

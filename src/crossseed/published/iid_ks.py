@@ -30,13 +30,13 @@ def angles_of(rotation: np.ndarray) -> np.ndarray:
 
 
 def reference(d: int) -> np.ndarray:
-    """Angles of ten Haar draws on O(d), pooled."""
+    """Angles of ten Haar draws on O(d), pooled, (angles,) in radians."""
     rng = np.random.default_rng(REFERENCE_SEED)
     return np.concatenate([angles_of(haar_orthogonal(rng, d)) for _ in range(REFERENCE_DRAWS)])
 
 
 def test(angles_n: np.ndarray, reference_n: np.ndarray) -> tuple[float, float]:
-    """Statistic and p of the published test on the angles of one matrix, or of several pooled."""
+    """Statistic and p of the published test on the angles, (angles,), of one matrix or of several pooled."""
     # Imported here: a second that the other tests do without.
     from scipy.stats import ks_2samp
 

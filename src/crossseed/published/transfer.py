@@ -40,7 +40,7 @@ def _blocks(n: int) -> Iterator[slice]:
 
 
 def explained_variance(dictionary: Dictionary, x_nd: np.ndarray) -> float:
-    """1 − mean((x̂ − x)²)/Var(x), the variance of all entries about one mean, unbiased."""
+    """1 − mean((x̂ − x)²)/Var(x) of activations (tokens, width), the variance of all entries about one mean, unbiased."""
     error = 0.0
     for rows in _blocks(len(x_nd)):
         x = x_nd[rows]
@@ -50,13 +50,13 @@ def explained_variance(dictionary: Dictionary, x_nd: np.ndarray) -> float:
 
 
 def direct(a_nd: np.ndarray, x_nd: np.ndarray) -> float:
-    """1 − mean((x − a)²)/mean(a²) of centred activations: how well x stands for a."""
+    """1 − mean((x − a)²)/mean(a²) of centred activations, (tokens, width) both: how well x stands for a."""
     a, x = (v.astype(np.float64) - v.mean(axis=0, dtype=np.float64) for v in (a_nd, x_nd))
     return float(1 - np.square(x - a).mean() / np.square(a).mean())
 
 
 def firing(dictionary: Dictionary, a_nd: np.ndarray, x_nd: np.ndarray) -> tuple[float, float]:
-    """Mean over all latents of the correlation of their firing, and the share above .5.
+    """Mean over all latents of the correlation of their firing on a and x, (tokens, width), and the share above .5.
 
     The denominator is guarded, so that a constant latent has correlation 0 and is averaged in.
     """
@@ -81,7 +81,7 @@ def measure(
 
     Args:
         dictionary: the source's.
-        a_nd, b_nd: activations of source and target on the same tokens.
+        a_nd, b_nd: activations of source and target on the same tokens, (tokens, width).
         rng: draws the Gaussian baseline.
 
     Returns:

@@ -36,10 +36,10 @@ class Objective(ABC):
 
     @abstractmethod
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
-        """Adds the loss of a batch and its gradients to `gradients`."""
+        """Adds the loss of a batch, (batch, width), and its gradients to `gradients`."""
 
     def rescale(self, weights: Weights, norms: Tensor) -> None:  # noqa: B027
-        """Decoder rows were divided by their norms, and encoders multiplied: all else follows, in place."""
+        """Decoder rows were divided by their norms, (latents,), and encoders multiplied: all else follows, in place."""
 
     def export(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Arrays of a dictionary's file, from the four weights and `more`."""

@@ -41,7 +41,8 @@ def pays(width: int, n_latents: int, k: int, device: torch.device) -> bool:
 
 
 def candidates(values_nm: np.ndarray, k: int) -> Found:
-    """Places in the flattened array, rising, and values of what can be among the k largest of its row and is above 0.
+    """Places in the flattened array (rows, values), rising, and values of what can be among the k largest of its row and
+    is above 0; (found,) both.
 
     The k-th largest of the maxima of groups bounds the k-th largest of all from below; few others exceed it.
     """
@@ -60,8 +61,8 @@ def candidates(values_nm: np.ndarray, k: int) -> Found:
 
 
 def k_largest(values_nm: np.ndarray, k: int) -> Found:
-    """Places and values of what is above 0 and not less than the k-th largest of its row: where there are ties, more
-    than k."""
+    """Places and values, (found,) both, of what is above 0 and not less than the k-th largest of its row of (rows, values):
+    where there are ties, more than k."""
     n, m = values_nm.shape
     at, values = candidates(values_nm, k)
     row = at // m
@@ -98,7 +99,7 @@ class Active(NamedTuple):
 
         Args:
             parts: places in all rows, and values. m: values a row.
-            latents: which ones the values of a row are of; None for all n.
+            latents: which ones the values of a row are of, (m,); None for all n.
         """
         at, value = (np.concatenate(found) for found in zip(*parts, strict=True))
         token, column = np.divmod(at, m)
@@ -142,7 +143,12 @@ class ByLatent:
         self.starts = np.searchsorted(latent[order], np.arange(n + 1))
 
     def sums(self, rows_nd: Tensor, weight: Tensor, out_fd: Tensor, add: bool) -> None:
-        """Σ over the tokens at which a latent is active of weight × row, into or onto `out_fd`."""
+        """Σ over the tokens at which a latent is active of weight × row, into or onto `out_fd`.
+
+        Args:
+            rows_nd: (tokens, width). weight: of each active latent, (active,), by token. out_fd: (latents, width).
+            add: onto what is there.
+        """
         weight = weight[self.order]
         step = max(1, SUM_BYTES // (4 * rows_nd.shape[1]))
         for first in range(0, len(out_fd), step):

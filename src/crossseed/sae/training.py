@@ -74,7 +74,7 @@ def initial_arrays(width: int, n_latents: int, tied: bool, *seed: object) -> dic
 
 
 def scale_of(x_bd: Tensor) -> float:
-    """What gradients are multiplied with at the end: of the mean over tokens and dimensions of a square."""
+    """What gradients are multiplied with at the end: of the mean over (tokens, dimensions) of a square."""
     return 2.0 / x_bd.numel()
 
 
@@ -103,7 +103,7 @@ class Gradients:
         self._empty = weights.W_enc.new_empty
 
     def in_order(self) -> list[Tensor]:
-        """Gradients in the order of `Weights`, then of what else is trained."""
+        """Gradients in the order and shapes of `Weights`, then of what else is trained."""
         return [self.W_enc, self.b_enc, self.W_dec, self.b_dec, *self.more.values()]
 
     def clear(self) -> None:
@@ -112,6 +112,7 @@ class Gradients:
             tensor.zero_()
 
     def buffer(self, name: str, rows: int, columns: int) -> Tensor:
+        """Room for (rows, columns) of one purpose, kept from block to block; what is in it is undefined."""
         key = (name, rows)
         if key not in self._buffers:
             self._buffers[key] = self._empty((rows, columns))

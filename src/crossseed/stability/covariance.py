@@ -27,7 +27,7 @@ class Sums:
         self.squares_dd = np.zeros((width, width))
 
     def add(self, x_nd: np.ndarray) -> None:
-        """Adds some rows."""
+        """Adds rows of activations, (tokens, width)."""
         self.n += len(x_nd)
         self.total_d += x_nd.sum(axis=0, dtype=np.float64)
         self.squares_dd += x_nd.astype(np.float64).T @ x_nd

@@ -42,14 +42,16 @@ class Pair(NamedTuple):
 
 
 def both(decoder_fd: np.ndarray, encoder_df: np.ndarray, root_dd: np.ndarray) -> Both:
-    """From the weights of a dictionary, and the square root of the activations' covariance."""
+    """From the weights of a dictionary, decoder (latents, d) and encoder (d, latents), and the square root of the
+    activations' covariance, (d, d)."""
     standing = m.directions(decoder_fd, encoder_df)
     seen = unit_rows((root_dd @ encoder_df).T.astype(np.float32))
     return Both(standing, standing._replace(encoder=seen))
 
 
 def random(n: int, width: int, root_dd: np.ndarray) -> dict[str, Both]:
-    """Dictionaries that share nothing, on the same data, by names of `RANDOM`."""
+    """Dictionaries that share nothing, on the same data, whose covariance has the root (width, width), by names of
+    `RANDOM`."""
     rng = generator("stability-random", n, width)
     found = {}
     for name in RANDOM:

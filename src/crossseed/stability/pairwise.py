@@ -133,8 +133,8 @@ def _strata(live: np.ndarray, density: np.ndarray) -> dict[str, np.ndarray]:
 def rows_on_data(
     found: m.Compared, live: np.ndarray, density: np.ndarray, threshold: float
 ) -> list[Row]:
-    """What depends on encoders, as they are on data; of latents of the first SAE that fire. For the arguments see
-    `rows_of_pair`."""
+    """What depends on encoders, as they are on data; of latents of the first SAE that fire; (latents,) are
+    `live` and `density`. For the arguments see `rows_of_pair`."""
     rows = []
     for part, among in _strata(live, density).items():
         values = m.summary(found, among, threshold)
@@ -148,7 +148,11 @@ def rows_on_data(
 def rows_by_firing(found: m.Compared, live: np.ndarray, r: np.ndarray) -> list[Row]:
     """Latents matched by when they fire, r, instead of where they point; of latents of the first that fire. One whose
     partner is constant has r = 0. (The null matches them by when they fire on other tokens: the best of many matchings
-    is never 0.)"""
+    is never 0.)
+
+    Args:
+        live: of the first, (latents,). r: correlations, (latents of the first, of the second).
+    """
     matched = assignment.dense(r)
     along = np.nan_to_num(r[np.arange(len(r)), found.decoder.partner])
     same = matched.partner == found.decoder.partner

@@ -47,15 +47,15 @@ def by_key(rows: Sequence[Row]) -> dict[tuple[str, str], float]:
 
 
 def interval_of(value: float, without_n: np.ndarray) -> Estimate:
-    """With few SAE seeds an interval over them would only look like one."""
+    """With few SAE seeds, (seeds,), an interval over them would only look like one."""
     return jackknife(value, without_n) if len(without_n) >= LEAST_SEEDS else Estimate(value)
 
 
 def median_of(values: np.ndarray) -> float:
-    """Median; NaN of nothing."""
+    """Median of values, (n,); NaN of nothing."""
     return float(np.median(values)) if len(values) else NONE
 
 
 def mean_of(values: np.ndarray) -> float:
-    """Mean over what is not NaN; NaN where nothing is."""
+    """Mean over what of the values, (n,), is not NaN; NaN where nothing is."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

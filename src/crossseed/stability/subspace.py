@@ -23,8 +23,8 @@ class Overlap(NamedTuple):
 
 
 def overlap(a_nd: np.ndarray, b_nd: np.ndarray, rank: int | None = None) -> Overlap:
-    """Of the subspaces of two sets of rows, of `rank` dimensions, or of the larger of the two ranks; NaN where a set is
-    empty."""
+    """Of the subspaces of two sets of rows, (latents, width) each, of `rank` dimensions, or of the larger of the two ranks;
+    NaN where a set is empty."""
     d = a_nd.shape[1]
     if not len(a_nd) or not len(b_nd):
         return Overlap(float("nan"), float("nan"), 0)

@@ -13,7 +13,7 @@ from crossseed.joint import cache as caches
 from crossseed.joint.files import Saved, read_sae
 from crossseed.joint.model import JointSAE
 from crossseed.joint.tables import CELL
-from crossseed.joint.upper import MODELS, Cache, CutModel
+from crossseed.joint.upper import MODELS, Cache, CutModel, check_pair
 from crossseed.verbs import options
 
 ROLES = ("source", "target")
@@ -79,7 +79,7 @@ def uppers_of(args: argparse.Namespace, spec: Mapping[str, Any], device: str) ->
         kind.load(spec["members"][role], getattr(args, f"{role}_model"), spec["site"], device)
         for role in ROLES
     ]
-    kind.check_pair(*found)
+    check_pair(*found)
     return found
 
 

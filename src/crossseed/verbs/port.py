@@ -22,6 +22,7 @@ from crossseed.alignment.maps import AffineMap
 from crossseed.cohorts.base import MEMBER, Subject, TokenSet
 from crossseed.errors import UserError
 from crossseed.sae import formats
+from crossseed.sae.formats.foreign import Foreign
 from crossseed.store import arrays_digest, header, open_h5, write_table, write_text
 from crossseed.verbs import models, options
 
@@ -247,7 +248,7 @@ def _folder(name: str) -> Path:
     return path if path.is_dir() else formats.fetch(name)
 
 
-def _check_origin(name: str, found: formats.Foreign, path: Path, member: dict[str, Any]) -> None:
+def _check_origin(name: str, found: Foreign, path: Path, member: dict[str, Any]) -> None:
     """Refuses a dictionary of another width or site, or, where it says so, of another member."""
     site = member["site"]
     if found.site is not None and formats.canonical(found.site) != formats.canonical(site):

@@ -12,7 +12,8 @@ from torch import Tensor
 from crossseed.cohorts.classifier.config import START
 from crossseed.cohorts.classifier.settings import CheckpointModel, ScratchModel
 from crossseed.cohorts.hub import check
-from crossseed.cohorts.hub.loading import Source, load_classifier
+from crossseed.cohorts.hub.loading import load_classifier
+from crossseed.cohorts.hub.source import Source
 from crossseed.seeding import entropy
 
 if TYPE_CHECKING:

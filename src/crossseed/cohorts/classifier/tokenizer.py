@@ -18,7 +18,8 @@ import numpy as np
 from crossseed.atomic import move_into_place
 from crossseed.cohorts.classifier.data import sentences
 from crossseed.cohorts.classifier.settings import CheckpointModel, ScratchModel
-from crossseed.cohorts.hub.loading import Source, load_tokenizer
+from crossseed.cohorts.hub.loading import load_tokenizer
+from crossseed.cohorts.hub.source import Source
 from crossseed.errors import UserError
 
 if TYPE_CHECKING:

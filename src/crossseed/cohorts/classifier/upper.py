@@ -18,8 +18,8 @@ from crossseed.cohorts.classifier.members import attended
 from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
 from crossseed.cohorts.hub.check import tokenizer_of
-from crossseed.cohorts.hub.loading import Source
 from crossseed.cohorts.hub.reading import Reader
+from crossseed.cohorts.hub.source import Source
 from crossseed.cohorts.neox.members import checked_source
 from crossseed.errors import UserError
 
@@ -95,6 +95,19 @@ class Upper:
         self._blocks = self.model.bert.encoder.layer
         self._reader = Reader(self.model.bert, "bert", model_id, device)
 
+    @property
+    def alike(self) -> dict[str, object]:
+        """What classifiers that share an SAE must have in common, by name."""
+        config = self.model.config
+        return {
+            "width": self.width,
+            "layers": config.num_hidden_layers,
+            "vocabulary": config.vocab_size,
+            "tokenizer": self.tokenizer,
+            "padding token": config.pad_token_id,
+            "classes": self.classes,
+        }
+
     def __call__(self, site_ntd: Tensor, attend_nt: Tensor, at_np: None = None) -> Above:
         """Runs on from activations at the site.
 
@@ -169,25 +182,3 @@ def load_source(source: Source, site: str, device: str) -> Upper:
     ends = [tokenizer.cls_token_id, tokenizer.sep_token_id]
     digest = tokenizer_of(source).digest
     return Upper(model, site, source.model_id, device, digest, [i for i in ends if i is not None])
-
-
-def check_pair(first: Upper, second: Upper) -> None:
-    """Whether two classifiers can share an SAE.
-
-    Raises:
-        UserError: they differ in width, depth, tokenizer or classes.
-    """
-    configs = first.model.config, second.model.config
-    for what, mine, theirs in (
-        ("width", first.width, second.width),
-        ("layers", configs[0].num_hidden_layers, configs[1].num_hidden_layers),
-        ("vocabulary", configs[0].vocab_size, configs[1].vocab_size),
-        ("tokenizer", first.tokenizer, second.tokenizer),
-        ("padding token", configs[0].pad_token_id, configs[1].pad_token_id),
-        ("classes", first.classes, second.classes),
-    ):
-        if mine != theirs:
-            raise UserError(
-                f"{first.where} and {second.where} are no pair: {what} is {mine}, there {theirs}; choose models "
-                "of one kind and one tokenizer"
-            )

@@ -26,7 +26,7 @@ from crossseed.cohorts.dyck.model import DyckTransformer
 from crossseed.cohorts.optimisation import BETAS, CURVE_EVERY_STEPS, learning_rate
 from crossseed.errors import TrainingDiverged, UserError
 from crossseed.progress import Progress
-from crossseed.resume import Resume
+from crossseed.resume import Resume, kept_of, kept_to
 from crossseed.seeding import entropy, generator
 from crossseed.store import read_tensors, write_table, write_tensors
 
@@ -284,10 +284,7 @@ def train_model(
     if saved is not None:
         tensors, log = saved
         stepper.restore(tensors)
-        for name, value in tensors.items():
-            if name.startswith("kept/"):
-                _, checkpoint, tensor = name.split("/", 2)
-                kept.setdefault(checkpoint, {})[tensor] = value
+        kept = kept_of(tensors)
     stepper.loss_sum.fill_(log.pop("loss_sum", 0.0))
     if 0 in training.keep_steps and log["step"] == 0:
         kept["step0"] = {k: _numpy(v) for k, v in model.state_dict().items()}
@@ -335,9 +332,8 @@ def train_model(
         if ended:
             break
         if resume.due():
-            extra = {f"kept/{c}/{k}": v for c, tensors in kept.items() for k, v in tensors.items()}
             resume.save(
-                {**stepper.tensors(), **extra}, {**log, "loss_sum": stepper.loss_sum.item()}
+                {**stepper.tensors(), **kept_to(kept)}, {**log, "loss_sum": stepper.loss_sum.item()}
             )
         after_step(step)
     progress.close()

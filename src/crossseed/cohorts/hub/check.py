@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from crossseed.cohorts.hub import loading
-from crossseed.cohorts.hub.loading import HubUnreachable, Shape, Source
+from crossseed.cohorts.hub import files, loading
+from crossseed.cohorts.hub.loading import Shape
+from crossseed.cohorts.hub.sentences import HubUnreachable
+from crossseed.cohorts.hub.source import Source, named, offline, resolve
 from crossseed.errors import UserError
 from crossseed.store import canonical_json, write_table
 
@@ -138,7 +140,7 @@ def compare(
             said += _differences(tokenizer, expected, tokenizer_from.model_id)
         if config is not None and tokenizer is not None:
             said += _beyond(tokenizer, config.vocabulary)
-        problems += [f"model {source.model_id!r}: {sentence}" for sentence in said]
+        problems += [f"{named(source)}: {sentence}" for sentence in said]
         if config is not None and location is not None and tokenizer is not None:
             shape = config.shape
             member = (seed, checkpoint, source.model_id, *location)
@@ -178,18 +180,18 @@ def _config(source: Source) -> _Config:
 
 def _location(source: Source) -> _Location:
     """Where a model was found; raises `UserError` unless its weights are there."""
-    if source.folder is not None or loading.offline():
-        lacking = loading.why_no_weights(source)
+    if source.folder is not None or offline():
+        lacking = files.why_no_weights(source)
         if lacking is not None:
-            raise UserError(f"model {source.model_id!r}: {lacking}")
+            raise UserError(f"{named(source)}: {lacking}")
         if source.folder is not None:
-            return _Location(None, loading.resolve(source)[0])
-        return _Location(loading.cached_commit(source), None)
-    commit, files = loading.hub_files(source)
-    if files.isdisjoint(loading.WEIGHT_FILES):
+            return _Location(None, resolve(source)[0])
+        return _Location(files.cached_commit(source), None)
+    commit, there = files.hub_files(source)
+    if there.isdisjoint(files.WEIGHT_FILES):
         raise UserError(
-            f"model {source.model_id!r}: the hub lacks its weights (one of "
-            f"{', '.join(loading.WEIGHT_FILES)}); choose another model or revision"
+            f"{named(source)}: the hub lacks its weights (one of "
+            f"{', '.join(files.WEIGHT_FILES)}); choose another model or revision"
         )
     return _Location(commit, None)
 

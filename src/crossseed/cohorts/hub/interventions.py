@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
-from crossseed.cohorts.hub.loading import Source
 from crossseed.cohorts.hub.members import checked_source
 from crossseed.cohorts.hub.reading import Reader
+from crossseed.cohorts.hub.source import Source
 from crossseed.errors import UserError
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class HubSubject:
 
     def __init__(self, model: PreTrainedModel, family: str, model_id: str, device: str) -> None:
         self.model, self.family, self.device = model.requires_grad_(False), family, device
-        self.base: PreTrainedModel = model.base_model  # type: ignore[assignment]
+        self.base = cast("PreTrainedModel", model.base_model)
         self.reader = Reader(self.base, family, model_id, device)
         self.blocks = self.reader.blocks
         self.where = self.reader.where

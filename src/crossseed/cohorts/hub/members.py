@@ -13,8 +13,9 @@ import torch
 from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
 from crossseed.cohorts.hub.check import COLUMNS
-from crossseed.cohorts.hub.loading import Shape, Source
+from crossseed.cohorts.hub.loading import Shape
 from crossseed.cohorts.hub.reading import Reader
+from crossseed.cohorts.hub.source import Source
 from crossseed.errors import UserError
 from crossseed.store import read_table
 

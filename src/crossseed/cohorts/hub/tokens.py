@@ -9,7 +9,8 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from crossseed.cohorts.base import TokenSet
-from crossseed.cohorts.hub.loading import Source, load_tokenizer
+from crossseed.cohorts.hub.loading import load_tokenizer
+from crossseed.cohorts.hub.source import Source
 from crossseed.cohorts.text import corpus as text
 from crossseed.cohorts.text.config import Corpus, TextTokens
 from crossseed.cohorts.text.tokens import token_sets

@@ -20,8 +20,8 @@ from crossseed.cohorts.hub import loading
 from crossseed.cohorts.hub import sites as names
 from crossseed.cohorts.hub.check import tokenizer_of
 from crossseed.cohorts.hub.interventions import HubSubject
-from crossseed.cohorts.hub.loading import Source
 from crossseed.cohorts.hub.members import checked_source
+from crossseed.cohorts.hub.source import Source
 from crossseed.errors import UserError
 from crossseed.seeding import generator
 
@@ -83,6 +83,16 @@ class Upper:
         # Whether blocks give tuples: seen in the first pass.
         self._mixed = False
         self.clean(np.zeros((1, 2), np.int64), np.zeros((1, 1), np.int64))
+
+    @property
+    def alike(self) -> dict[str, object]:
+        """What models that share an SAE must have in common, by name."""
+        return {
+            "width": self.width,
+            "layers": self.model.config.num_hidden_layers,
+            "vocabulary": self.classes,
+            "tokenizer": self.tokenizer,
+        }
 
     def __call__(self, site_ntd: Tensor, attend_nt: Tensor, at_np: Tensor | None = None) -> Above:
         """Runs on from activations at the site.
@@ -184,23 +194,3 @@ def load_source(source: Source, site: str, device: str) -> Upper:
     shape = loading.shape_of(loading.load_config(source))
     model = loading.load_whole(source, "float32", device)
     return Upper(model, shape.family, site, source.model_id, device, tokenizer_of(source).digest)
-
-
-def check_pair(first: Upper, second: Upper) -> None:
-    """Whether two language models can share an SAE.
-
-    Raises:
-        UserError: they differ in width, depth, tokenizer or vocabulary.
-    """
-    configs = first.model.config, second.model.config
-    for what, mine, theirs in (
-        ("width", first.width, second.width),
-        ("layers", configs[0].num_hidden_layers, configs[1].num_hidden_layers),
-        ("vocabulary", first.classes, second.classes),
-        ("tokenizer", first.tokenizer, second.tokenizer),
-    ):
-        if mine != theirs:
-            raise UserError(
-                f"{first.where} and {second.where} are no pair: {what} is {mine}, there {theirs}; choose models "
-                "of one kind and one tokenizer"
-            )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from crossseed.cohorts.base import Words
-from crossseed.cohorts.hub.loading import Source, load_tokenizer
+from crossseed.cohorts.hub.loading import load_tokenizer
+from crossseed.cohorts.hub.source import Source
 from crossseed.cohorts.text.words import of_tokenizer
 
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crossseed.cohorts.hub.loading import Source
 from crossseed.cohorts.hub.members import HubMember, load_source
+from crossseed.cohorts.hub.source import Source
 from crossseed.cohorts.neox import provenance
 
 

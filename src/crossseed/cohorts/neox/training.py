@@ -29,7 +29,7 @@ from crossseed.cohorts.text import corpus as text
 from crossseed.cohorts.text.corpus import part_of
 from crossseed.errors import TrainingDiverged, UserError
 from crossseed.progress import Progress
-from crossseed.resume import Resume
+from crossseed.resume import Resume, kept_of, kept_to
 from crossseed.seeding import entropy, generator
 from crossseed.store import arrays_digest, write_table
 
@@ -251,10 +251,7 @@ def train(
     if saved is not None:
         tensors, log = saved
         stepper.restore(tensors)
-        for name, value in tensors.items():
-            if name.startswith("kept/"):
-                _, checkpoint, tensor = name.split("/", 2)
-                kept.setdefault(checkpoint, {})[tensor] = value
+        kept = kept_of(tensors)
     elif 0 in recipe.keep_steps:
         kept["step0"] = stepper.weights()
     stepper.loss_sum.fill_(log.pop("loss_sum", 0.0))
@@ -299,9 +296,8 @@ def train(
         if step % recipe.eval_every_steps == 0 and step < recipe.steps:
             log["quality"] += evaluated(step, {})
         if resume.due():
-            extra = {f"kept/{c}/{k}": v for c, tensors in kept.items() for k, v in tensors.items()}
             state = {**log, "loss_sum": stepper.loss_sum.item()}
-            resume.save({**stepper.tensors(), **extra}, state)
+            resume.save({**stepper.tensors(), **kept_to(kept)}, state)
     progress.close()
     kept[FINAL] = stepper.weights()
     log["quality"] += evaluated(recipe.steps, baselines(ids, rows, shape.vocabulary))

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from crossseed.cohorts.hub.upper import Upper, check_pair, load_source
+from crossseed.cohorts.hub.upper import Upper, load_source
 from crossseed.cohorts.neox.members import checked_source
-
-__all__ = ["check_pair", "load"]
 
 
 def load(spec: Mapping[str, Any], paths: Sequence[Path], site: str, device: str) -> Upper:

@@ -37,12 +37,12 @@ def saelens_fields(config: Config) -> dict[str, Any]:
 
 
 def activate(pre_nf: np.ndarray, cfg: dict[str, Any], more: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Latents, in place: pre-activations above the threshold."""
+    """Latents, (rows, latents), in place: pre-activations above the threshold."""
     return jumprelu.activate(pre_nf, cfg, more)
 
 
 def largest_left_out(pre: Tensor, kept: int) -> Tensor:
-    """The largest of the values that are not among the `kept` largest; −∞ where all are."""
+    """The largest of the values, (n,), that are not among the `kept` largest, of shape (); −∞ where all are."""
     import torch
 
     rank = len(pre) - kept
@@ -56,7 +56,7 @@ def largest_left_out(pre: Tensor, kept: int) -> Tensor:
 
 def above(pre_nf: np.ndarray, kept: int) -> tuple[np.ndarray, np.ndarray]:
     """Places in the flattened array, rising, and values of what is above 0 and above the largest that is not among
-    the `kept` largest."""
+    the `kept` largest, of pre-activations (rows, latents)."""
     from crossseed.sae import sparse
 
     at, values = sparse.candidates(pre_nf.reshape(1, -1), kept + 1)
@@ -76,7 +76,7 @@ class Objective(objective.Objective):
         return {"threshold": np.full(n_latents, -1, np.float32)}
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
-        """Adds the loss of a batch and its gradients to `gradients`."""
+        """See `crossseed.sae.objective.Objective.gradients`."""
         import torch
 
         from crossseed.sae import sparse

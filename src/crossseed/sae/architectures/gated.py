@@ -38,7 +38,7 @@ def saelens_fields(config: Config) -> dict[str, Any]:
 
 
 def activate(pre_nf: np.ndarray, cfg: dict[str, Any], more: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Latents: magnitudes above 0 where the gate is open; both see the same product (``b_enc`` is 0)."""
+    """Latents, (rows, latents): magnitudes above 0 where the gate is open; both see the same product (``b_enc`` is 0)."""
     magnitude = pre_nf * np.exp(more["r_mag"]) + more["b_mag"]
     np.maximum(magnitude, 0, out=magnitude)
     magnitude[pre_nf + more["b_gate"] <= 0] = 0
@@ -61,7 +61,7 @@ class Objective(objective.Objective):
         return {name: np.zeros(n_latents, np.float32) for name in self.trained}
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
-        """Adds the loss of a batch and its gradients to `gradients`."""
+        """See `crossseed.sae.objective.Objective.gradients`."""
         import torch
 
         from crossseed.sae.training import scale_of
@@ -98,6 +98,7 @@ class Objective(objective.Objective):
             gradient *= scale
 
     def rescale(self, weights: Weights, norms: Tensor) -> None:
+        """See `crossseed.sae.objective.Objective.rescale`."""
         weights.more["b_mag"].mul_(norms)
 
     def export(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

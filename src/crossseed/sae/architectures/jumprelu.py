@@ -43,7 +43,7 @@ def saelens_fields(config: Config) -> dict[str, Any]:
 
 
 def activate(pre_nf: np.ndarray, cfg: dict[str, Any], more: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Latents, in place: pre-activations above 0 and above their threshold, else 0."""
+    """Latents, (rows, latents), in place: pre-activations above 0 and above their threshold, else 0."""
     pre_nf[pre_nf <= more["threshold"]] = 0
     return np.maximum(pre_nf, 0, out=pre_nf)
 
@@ -63,7 +63,7 @@ class Objective(objective.Objective):
         return {"log_threshold": np.full(n_latents, np.log(self.config.threshold), np.float32)}
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
-        """Adds the loss of a batch and its gradients to `gradients`."""
+        """See `crossseed.sae.objective.Objective.gradients`."""
         from crossseed.sae.training import scale_of
 
         theta = weights.more["log_threshold"].exp()
@@ -86,6 +86,7 @@ class Objective(objective.Objective):
         by_theta.mul_(theta)
 
     def rescale(self, weights: Weights, norms: Tensor) -> None:
+        """See `crossseed.sae.objective.Objective.rescale`."""
         weights.more["log_threshold"].add_(norms.log())
 
     def export(self, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

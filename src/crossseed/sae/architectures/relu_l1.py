@@ -44,5 +44,5 @@ class Objective(objective.Objective):
     """Loss = mean over tokens and dimensions of ‖x − x̂‖² + l1 · mean over tokens of Σ h."""
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
-        """Adds the loss of a batch and its gradients to `gradients`."""
+        """See `crossseed.sae.objective.Objective.gradients`."""
         gradients.backpropagate(weights, x_bd, lambda pre: pre.relu_(), l1=self.config.l1)

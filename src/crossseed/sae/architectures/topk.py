@@ -63,13 +63,13 @@ def threshold(pre_nf: np.ndarray, k: int) -> np.ndarray:
 
 
 def activate(pre_nf: np.ndarray, cfg: dict[str, Any], more: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Latents, in place: the k largest pre-activations where positive, else 0."""
+    """Latents, (rows, latents), in place: the k largest pre-activations of each row where positive, else 0."""
     pre_nf[pre_nf < threshold(pre_nf, cfg["k"])] = 0
     return np.maximum(pre_nf, 0, out=pre_nf)
 
 
 def activate_torch(pre: Tensor, k: int) -> Tensor:
-    """`activate` on a torch tensor, in place."""
+    """`activate` on a torch tensor, (rows, latents), in place."""
     import torch
 
     k = min(k, pre.shape[1])
@@ -86,7 +86,7 @@ class Objective(objective.Objective):
     both means over tokens and dimensions."""
 
     def gradients(self, weights: Weights, x_bd: Tensor, gradients: Gradients) -> None:
-        """Adds the loss of a batch and its gradients to `gradients`."""
+        """See `crossseed.sae.objective.Objective.gradients`."""
         from crossseed.sae import sparse
 
         config, k = self.config, self.config.k
@@ -98,7 +98,7 @@ class Objective(objective.Objective):
 
 
 def dead_latents(config: KeepsK, weights: Weights) -> Tensor | None:
-    """Numbers of the latents that AuxK is for; None where there are none."""
+    """Numbers of the latents that AuxK is for, (dead,); None where there are none."""
     if config.aux_coefficient == 0:
         return None
     found = (weights.silent_tokens >= config.dead_after_tokens).nonzero().squeeze(1)
@@ -112,7 +112,11 @@ def products(
     gradients: Gradients,
     activate: Callable[[Tensor], Tensor],
 ) -> None:
-    """Gradients of an SAE whose latents are chosen by `activate`, with the AuxK loss, by dense products."""
+    """Gradients of an SAE whose latents are chosen by `activate`, with the AuxK loss, by dense products.
+
+    Args:
+        x_bd: rows of activations, (batch, width). activate: latents from pre-activations, (batch, latents) both.
+    """
     gradients.backpropagate(
         weights,
         x_bd,
@@ -134,7 +138,7 @@ def sums(
     """As `products`, by sums over the active latents, which are those that `choose` finds.
 
     Args:
-        choose, whole: see `crossseed.sae.sparse.backpropagate`.
+        x_bd: rows of activations, (batch, width). choose, whole: see `crossseed.sae.sparse.backpropagate`.
     """
     from crossseed.sae import sparse
 

@@ -1,0 +1,90 @@
+"""What takes or gives arrays says in its docstring of what shape they are."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parent.parent / "src/crossseed"
+# Modules whose functions are formulas on arrays.
+CORE = (
+    *("absorption", "alignment", "gauge", "haar", "joint", "matching", "published", "sae"),
+    *("stability", "activations", "carried", "claim_rule", "companions", "decoder_cosine", "drift"),
+    *("fits", "metrics", "over_seeds", "pairs", "shared_rotation", "steering_vectors", "transfer"),
+    "vectors",
+)
+ARRAY = re.compile(r"\b(np\.ndarray|Tensor)\b")
+# Arrays by name: what holds them says their shapes.
+BY_NAME = re.compile(r"(dict|Mapping)\[[^\[\]]*(\[[^\[\]]*\][^\[\]]*)*\]")
+# `(tokens, width)`, `(n,)`; in words; or that of another function, which is named.
+SHAPE = re.compile(r"\([^()`]*\w[^()`]*,[^()`]*\)|\bshapes?\b|^See `")
+
+
+def takes_or_gives_arrays(function):
+    given = function.args
+    notes = [a.annotation for a in given.posonlyargs + given.args + given.kwonlyargs]
+    told = [ast.unparse(note) for note in [*notes, function.returns] if note is not None]
+    return any(ARRAY.search(BY_NAME.sub("", note)) for note in told)
+
+
+def says_a_shape(docstring):
+    return bool(SHAPE.search(docstring or ""))
+
+
+def without_shapes(tree):
+    """Names of public functions on arrays whose docstring, or whose class's, says no shape."""
+    found = []
+
+    def visit(node, before="", of_class=False):
+        for child in node.body:
+            name = f"{before}{getattr(child, 'name', '')}"
+            hidden = re.search(r"(^|\.)_(?!_init__|_call__)", name)
+            if isinstance(child, ast.ClassDef) and not hidden:
+                visit(child, f"{name}.", says_a_shape(ast.get_docstring(child)))
+            elif isinstance(child, ast.FunctionDef) and not hidden:
+                said = of_class or says_a_shape(ast.get_docstring(child))
+                if takes_or_gives_arrays(child) and not said:
+                    found.append(name)
+
+    visit(tree)
+    return found
+
+
+PATHS = [
+    path
+    for name in CORE
+    for path in (sorted((SOURCE / name).rglob("*.py")) or [SOURCE / f"{name}.py"])
+]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_functions_on_arrays_say_their_shapes(path):
+    assert without_shapes(ast.parse(path.read_text())) == []
+
+
+def test_a_function_that_says_none_is_found():
+    told = '''
+class Sums:
+    """Sums."""
+
+    def __init__(self, mean: np.ndarray) -> None:
+        """Means."""
+
+    def rows(self) -> list[Tensor]:
+        """Rows, (tokens, width)."""
+
+    def _own(self) -> np.ndarray: ...
+
+
+def ranks(x: np.ndarray | None) -> float:
+    """Ranks (of some values)."""
+
+
+def all_of(arrays: dict[str, np.ndarray]) -> float: ...
+
+
+def again(x: np.ndarray) -> float:
+    """See `ranks`."""
+'''
+    assert without_shapes(ast.parse(told)) == ["Sums.__init__", "ranks"]
