@@ -10,6 +10,7 @@ https://chromedevtools.github.io/devtools-protocol
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import re
@@ -32,6 +33,8 @@ OPTIONS = (
     *("--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync", "--hide-scrollbars", "--mute-audio"),
 )
+# Becomes the browser, with its ends of the pipes as files 3 and 4.
+STARTED = "import os, sys; [os.dup2(int(sys.argv[n]), n + 2) for n in (1, 2)]; os.execvp(sys.argv[3], sys.argv[3:])"
 
 
 class BrowserError(Exception):
@@ -73,16 +76,18 @@ class Browser:
         self.inward, theirs_out = os.pipe()
         # Root may not have a sandbox.
         options = [*OPTIONS, *(["--no-sandbox"] if os.geteuid() == 0 else [])]
+        # Numbers that putting one in its place does not overwrite.
+        theirs = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (theirs_in, theirs_out)]
+        profile = f"--user-data-dir={self.folder}"
         self.process = subprocess.Popen(
-            ["sh", "-c", f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}', command]
-            + [*options, f"--user-data-dir={self.folder}", "about:blank"],
-            pass_fds=(theirs_in, theirs_out),
+            [sys.executable, "-c", STARTED, *map(str, theirs), command, *options, profile],
+            pass_fds=theirs,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(theirs_in)
-        os.close(theirs_out)
+        for fd in (theirs_in, theirs_out, *theirs):
+            os.close(fd)
         self.number, self.buffer, self.events = 0, b"", []
         return self
 

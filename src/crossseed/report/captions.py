@@ -22,7 +22,7 @@ CAPTIONS = {
     "none (1). Ceiling: the source's own activations, to the target and back by the rotations of two "
     "halves of the tokens. Points are pairs, lines join medians; values below −1 lie on the lower edge.",
     "power": "Left: share of matrices that each test rejects at α = .05, by what the matrices are; the "
-    "column of Haar draws is each test's size. Right: the same over the size of an effect. ks iid is "
+    "column of Haar draws is each test's size. Right: the same over the size of an effect, with 95 % intervals over draws. ks iid is "
     "the published test, which takes eigenphases as independent.",
     "eigenphases": "Empirical law of the eigenangles, pooled over the anchor's pairs, less its mean "
     "under Haar measure. Grey: where 95 % of pools of as many Haar draws lie at each angle. A "
@@ -117,7 +117,7 @@ CAPTIONS = {
     "batches, of components and of edges: for the primary itself, another seed, and decoys. Bars: 95 % "
     "bootstrap intervals over components or edges and batches. Grey: the median with heads under each other's names. "
     "Dotted: the published threshold.",
-    "edges": "What cutting each edge adds to the loss, mean over batches; heads of other seeds under their own names. "
+    "edges": "What cutting each edge adds to the loss, mean over batches, bars from the least to the largest; heads of other seeds under their own names. "
     "An edge leads from what a component writes to one that reads it, or to the logits.",
     "joint": "Latents of models A and B by condition (1 to 3′: SAEs trained apart; 4: one SAE for both, no map; 5: with W; 6: with "
     "W and the cross loss) and of what the study omits. Full: matched on other sentences than those scored, SAEs with starts of "

@@ -96,7 +96,9 @@ def models(results: Path, cohorts: Sequence[str], jobs: Sequence[joblogs.Job]) -
 def digests(found: Sequence[tuple[str, int, str]]) -> Table:
     """The run's tables: name of the file, rows, digest."""
     rows = [[cell(name, href=f"tables/{name}"), *cells(n, digest)] for name, n, digest in found]
-    caption = "Tables of the run: BLAKE2b of 16 bytes, as the logs of the jobs that wrote them have it."
+    caption = (
+        "Tables of the run: BLAKE2b of 16 bytes, as the logs of the jobs that wrote them have it."
+    )
     return Table("t-digests", caption, ["file", "rows", "digest"], rows)
 
 
@@ -112,4 +114,6 @@ def versions() -> Table:
             rows.append(cells(name, metadata.version(name)))
         except metadata.PackageNotFoundError:
             rows.append(cells(name, "not installed"))
-    return Table("t-versions", "Versions, where this page was written.", ["software", "version"], rows)
+    return Table(
+        "t-versions", "Versions, where this page was written.", ["software", "version"], rows
+    )

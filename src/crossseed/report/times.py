@@ -90,7 +90,9 @@ def of_run(results: Path, run: str, cohorts: Sequence[str]) -> list[Stage]:
         found.setdefault(job.stage, []).append(job)
     spent = usage.of_stages(results, cohorts)
     order = list(STAGES)
-    stages = sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+    stages = sorted(
+        found, key=lambda name: (order.index(name) if name in order else len(order), name)
+    )
     return [
         Stage(
             STAGES.get(name, name),
@@ -140,7 +142,11 @@ def table(stages: Sequence[Stage]) -> Table:
         if on_gpu:
             spent = stage.gpu
             row += (
-                [f"{spent.seconds:.0f}", f"{spent.peak_bytes / 1e6:.0f}", ", ".join(sorted(spent.names))]
+                [
+                    f"{spent.seconds:.0f}",
+                    f"{spent.peak_bytes / 1e6:.0f}",
+                    ", ".join(sorted(spent.names)),
+                ]
                 if spent.names
                 else [NOTHING] * 3
             )
