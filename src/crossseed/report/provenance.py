@@ -37,9 +37,7 @@ def configuration(spec: Mapping[str, Any]) -> Table:
     rows: list[list[Cell]] = []
     for kind, word in (("cohorts", "cohort"), ("dictionaries", "dictionary")):
         for name, about in spec[kind].items():
-            found = {**about, **about["recipe"]}
-            del found["recipe"]
-            rows += [cells(f"{word} {name}", *leaf) for leaf in sorted(leaves(found))]
+            rows += [cells(f"{word} {name}", *leaf) for leaf in sorted(leaves(about))]
     rows += [cells("drift", *leaf) for leaf in sorted(leaves(spec["drift"] or {})) if leaf[0]]
     caption = "What cohorts, dictionaries and drift were configured to be."
     return Table("t-configuration", caption, ["of", "key", "value"], rows)
@@ -80,8 +78,8 @@ def models(results: Path, cohorts: Sequence[str], jobs: Sequence[joblogs.Job]) -
         for path, digest in job.wrote.items()
         if path.endswith(".safetensors")
     }
-    for path, digest in sorted(trained.items()):
-        folder, _, name = path.partition("/models/")
+    for weights, digest in sorted(trained.items()):
+        folder, _, name = weights.partition("/models/")
         rows.append(cells(Path(folder).name, name, "trained by this run", digest))
     for cohort in cohorts:
         for path in sorted((results / cohort / "checks").glob("*.csv")):

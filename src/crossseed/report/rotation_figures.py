@@ -203,10 +203,12 @@ def wilson(share: pd.Series, n: pd.Series) -> tuple[pd.Series, pd.Series]:
 
 
 def _power_curve(axis: Axes, rows: pd.DataFrame) -> None:
-    for test, (colour, _) in CURVE_TESTS.items():
+    for number, (test, (colour, _)) in enumerate(CURVE_TESTS.items()):
         part = rows[rows.test == test].sort_values("strength")
         axis.plot(part.strength, part.rejected, "o-", ms=2.5, lw=1.2, color=colour)
-        axis.vlines(part.strength, *wilson(part.rejected, part.draws), color=colour, lw=0.6)
+        # Side by side, so that none hides another.
+        beside = part.strength * 2 ** (0.09 * (number - (len(CURVE_TESTS) - 1) / 2))
+        axis.vlines(beside, *wilson(part.rejected, part.draws), color=colour, lw=0.7, alpha=0.6)
     axis.axhline(0.05, color="0.6", lw=0.8, ls=":")
     axis.set_xscale("log", base=2)
     ticks = sorted(rows.strength.unique())

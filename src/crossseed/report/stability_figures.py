@@ -189,6 +189,8 @@ def _lines(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], named: bo
     scale = np.log10(heights) if logarithmic else heights
     span = np.log10(rows.value.max() / rows.value[rows.value > 0].min()) if logarithmic else 1.0
     placed = np.array(spread_labels(list(scale), 0.045 * float(span)))
+    # None below the lowest curve, where the axis has its own.
+    placed += max(0.0, float(scale.min() - placed.min()))
     for height, (_, dictionary, colour) in zip(
         10**placed if logarithmic else placed, ends, strict=True
     ):

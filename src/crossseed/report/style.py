@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ def ink(colour: Any) -> tuple[float, float, float]:
     return float(rgb[0]), float(rgb[1]), float(rgb[2])
 
 
-def dictionary_colours(names: Sequence[str]) -> dict[str, Any]:
+def dictionary_colours(names: Sequence[Hashable]) -> dict[Any, Any]:
     """A colour a dictionary, in one order for all figures: dark to light, none so light that a line is lost on white."""
     palette = sns.color_palette("viridis", as_cmap=True)
     places = np.linspace(0, 0.8, max(len(names), 2))
