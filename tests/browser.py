@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import functools
 import json
 import os
 import re
@@ -41,9 +42,14 @@ class BrowserError(Exception):
     """No browser can be had or started here; the message says why."""
 
 
+@functools.cache
 def find():
-    """The browser's command; None if there is none."""
-    return next(filter(None, map(shutil.which, NAMES)), None)
+    """The browser's command; None if there is none, or only a stand-in that says where to get one."""
+    for command in filter(None, map(shutil.which, NAMES)):
+        told = subprocess.run([command, "--version"], capture_output=True, check=False)
+        if told.returncode == 0:
+            return command
+    return None
 
 
 def install():
@@ -59,6 +65,7 @@ def install():
             raise BrowserError(
                 f"none of {', '.join(NAMES)} is installed; the package is {PACKAGES[0]}. {error}"
             ) from None
+        find.cache_clear()
     with Browser() as browser, browser.page("data:text/html,<p>here", DESKTOP) as page:
         if page.run("document.body.innerText") != "here":
             raise BrowserError(f"{find()}: shows no page")
