@@ -15,7 +15,7 @@ import pytest
 from crossseed import cli, devices, driver, failures, leases, usage
 from crossseed.errors import UserError
 from crossseed.leases import Device
-from crossseed.report import page
+from crossseed.report import times
 
 TWO = [Device("GPU-a", "One", 10), Device("GPU-b", "Two", 10)]
 
@@ -314,7 +314,7 @@ def test_a_job_on_a_gpu_says_what_it_took_and_the_report_sums_it(
     for stage in ("sae", "align"):
         (benchmarks / stage).mkdir(parents=True)
         (benchmarks / stage / "a.tsv").write_text("s\tmax_rss\n2.0\t100.5\n")
-    of = {row["stage"]: row["gpu"] for row in page.stage_times(tmp_path / "results", ["toy"])}
+    of = {stage.name: stage.gpu for stage in times.of_run(tmp_path / "results", "r", ["toy"])}
     assert of["train and measure SAEs"].seconds == 4.0
     assert of["take moments of pairs"] == usage.NOTHING
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgb
 
-from crossseed.report import figures, transfer
+from crossseed.report import figures, rotation_figures, style, transfer
 from crossseed.report import tables as t
 from crossseed.report.spreads import Spread
 
@@ -108,3 +109,33 @@ def test_identical_sites_are_found_and_left_out():
 def test_labels_never_overlap():
     placed = figures.spread_labels([0.9, 0.91, 0.905, 0.2, 0.95], 0.05)
     assert np.diff(sorted(placed)).min() >= 0.05 - 1e-6
+
+
+@pytest.mark.parametrize("colour", [style.AMBER, style.PINK, style.GREY, "0.7", "tab:red"])
+def test_words_are_darkened_in_their_hue_until_they_can_be_read(colour):
+    before, after = np.array(to_rgb(colour)), np.array(style.ink(colour))
+    assert 1.05 / (style.luminance(after) + 0.05) >= style.LEAST_CONTRAST
+    assert np.allclose(after / after.max(), before / before.max())
+    assert style.ink("#000000") == (0, 0, 0)
+
+
+def test_saved_figures_have_readable_words_and_keep_those_on_dark(tmp_path):
+    figure, (axis,) = style.panels(1)
+    pale = axis.annotate("pale", (0.5, 0.5), color=style.AMBER)
+    on_dark = axis.annotate("on dark", (0.5, 0.5), color="white")
+    style.save(figure, tmp_path / "figure")
+    assert to_rgb(pale.get_color()) == pytest.approx(style.ink(style.AMBER))
+    assert on_dark.get_color() == "white"
+
+
+def test_colours_of_dictionaries_are_seen_on_white():
+    colours = style.dictionary_colours([str(n) for n in range(12)])
+    # 3 to 1 is what lines need (WCAG 2.1), 2 what the lightest of twelve has.
+    assert all(1.05 / (style.luminance(c) + 0.05) > 2 for c in colours.values())
+    assert len(set(colours.values())) == 12
+
+
+def test_intervals_of_shares_are_wilsons():
+    low, high = rotation_figures.wilson(pd.Series([0.0, 0.5]), pd.Series([20, 20]))
+    assert list(low) == pytest.approx([0, 0.2993], abs=1e-4)
+    assert list(high) == pytest.approx([0.1611, 0.7007], abs=1e-4)

@@ -21,6 +21,7 @@ from workflow_runs import (
     assert_jobs_alone_give_the_same,
     assert_metrics_are_defined,
     assert_nothing_to_do,
+    assert_reads_well,
     snakemake,
 )
 
@@ -71,6 +72,10 @@ def test_the_smoke_run_makes_its_report(smoke):
         assert {f"{stem}.svg", f"{stem}.png"} <= figures
     assert not list(smoke.rglob("*.tmp"))
     assert not list(smoke.rglob("*.resume"))
+
+
+def test_the_report_reads_well_in_a_browser(smoke):
+    assert_reads_well(smoke)
 
 
 def test_steering_has_every_arm_side_by_side(smoke):

@@ -13,6 +13,7 @@ from workflow_runs import (
     assert_jobs_alone_give_the_same,
     assert_metrics_are_defined,
     assert_nothing_to_do,
+    assert_reads_well,
     snakemake,
 )
 
@@ -26,6 +27,10 @@ def smoke(tmp_path_factory):
     found = snakemake(folder, "--cores", N_WORKERS, "--resources", "gpu=1", config=config)
     assert found.returncode == 0, found.stderr[-5000:]
     return folder
+
+
+def test_the_report_reads_well_in_a_browser(smoke):
+    assert_reads_well(smoke)
 
 
 def test_the_run_makes_its_report(smoke):

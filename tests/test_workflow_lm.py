@@ -15,6 +15,7 @@ from workflow_runs import (
     assert_jobs_alone_give_the_same,
     assert_metrics_are_defined,
     assert_nothing_to_do,
+    assert_reads_well,
     snakemake,
 )
 
@@ -29,6 +30,10 @@ def smoke_lm(tmp_path_factory):
     found = snakemake(folder, "--cores", N_WORKERS, "--resources", "gpu=1", config=config)
     assert found.returncode == 0, found.stderr[-5000:]
     return folder
+
+
+def test_the_report_reads_well_in_a_browser(smoke_lm):
+    assert_reads_well(smoke_lm)
 
 
 def test_the_language_model_run_makes_its_report(smoke_lm):

@@ -14,6 +14,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import browser
+import pytest
 import rerun
 import warm
 import yaml
@@ -124,6 +126,15 @@ def assert_nothing_to_do(folder, config):
     found = snakemake(folder, "--cores", "1", "--resources", "gpu=1", config=config)
     assert found.returncode == 0
     assert "Nothing to be done" in found.stdout + found.stderr
+
+
+def assert_reads_well(folder):
+    """The page of a finished run, in a browser."""
+    if browser.find() is None:
+        pytest.skip("no browser is installed: python tests/browser.py --packages")
+    (page,) = folder.glob("results/reports/*/index.html")
+    with browser.Browser() as found:
+        assert browser.faults(found, page) == []
 
 
 def assert_as_written(folder, config):

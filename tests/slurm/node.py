@@ -24,6 +24,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+# Beside the tests, whether it is run by its name or imported by one of them.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import system_packages
+
 ETC = Path("/etc/slurm")
 OURS = ("slurm.conf", "gres.conf", "slurmdbd.conf")
 # What Debian's slurm-client puts there; it configures nothing.
@@ -130,22 +135,16 @@ def install() -> None:
         f"{', '.join(absent)}: not installed; the packages are {' and '.join(PACKAGES)} on Debian "
         "and Ubuntu"
     )
+    # Before the machine is looked at, which root alone could use.
     if absent and os.geteuid() != 0:
         raise NodeError(f"{told}. Install them: sudo apt-get install {' '.join(PACKAGES)}")
     refuse_elsewhere()
     if not absent:
         return
-    if shutil.which("apt-get") is None:
-        raise NodeError(f"{told}. Install SLURM and munge with this system's own means")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    options = ["-y", "-q", "--no-install-recommends"]
-    for command in (["update", "-q"], ["install", *options, *PACKAGES]):
-        done = subprocess.run(
-            ["apt-get", *command], env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            last = (done.stderr or done.stdout).strip()[-500:]
-            raise NodeError(f"{told}. apt-get {command[0]} failed: {last}")
+    try:
+        system_packages.install(PACKAGES)
+    except system_packages.PackageError as error:
+        raise NodeError(f"{told}. {error}") from None
     if missing():
         raise NodeError(f"{', '.join(missing())}: not there after installing {PACKAGES}")
 

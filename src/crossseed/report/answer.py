@@ -12,6 +12,7 @@ from crossseed.claims.verdicts import NOT_RUN
 from crossseed.report import absorption, constructive, interpret, interventions, lenses, stability
 from crossseed.report import tables as t
 from crossseed.report.drift import drift
+from crossseed.report.listing import Cell, Table, cell, cells
 from crossseed.report.rotation import haar
 from crossseed.report.transfer import (
     ARM_WORDS,
@@ -28,39 +29,49 @@ from crossseed.report.transfer import (
 
 
 def claims(tables: t.Tables) -> dict[str, Any]:
-    """Published figures by verdict: rows that were measured, and what the others need."""
+    """Published figures by verdict, the table of those that were measured, and of what the others need."""
     rows = tables.claims
     if rows.empty:
         return {}
     measured = rows[rows.verdict != NOT_RUN]
     counts = measured.verdict.value_counts()
     needs = rows[rows.verdict == NOT_RUN].groupby("why").claim.count()
-
-    def cell(value: float, low: float, high: float) -> tuple[str, str]:
-        said = "–" if pd.isna(value) else f"{value:.3g}"
-        return said, "" if pd.isna(low) else f"{low:.3g} to {high:.3g}"
-
+    heads = ("published figure", "cohort", "site", "verdict", "published", "as published")
     return {
         "counts": [(verdict, int(n)) for verdict, n in counts.items()],
-        "needs": [(why, int(n)) for why, n in needs.items()],
-        "rows": [
-            {
-                "quantity": row.quantity,
-                "cohort": row.cohort,
-                "site": row.site,
-                "published": f"{row.published_low:g}"
-                + (
-                    "" if row.published_low == row.published_high else f" to {row.published_high:g}"
-                ),
-                "as_published": cell(row.as_published, row.as_published_low, row.as_published_high),
-                "rigorous": cell(row.rigorous, row.low, row.high),
-                "null": cell(row.null, float("nan"), float("nan")),
-                "verdict": row.verdict,
-                "why": row.why,
-            }
-            for row in measured.itertuples()
-        ],
+        "left_out": int(needs.sum()),
+        "table": Table(
+            "t-claims",
+            "Published figures that this run measures: by the published protocol (small: range over pairs and sites), and as it "
+            "should be (small: 95 % interval over seeds where there are enough), beside its control.",
+            [*heads, "rigorous", "null", "why"],
+            [_claim(row) for row in measured.itertuples()],
+        ),
+        "needs": Table(
+            "t-not-run",
+            "Published figures that this run does not measure, by what they need.",
+            ["what it needs", "figures"],
+            [cells(why, n) for why, n in needs.items()],
+        ),
     }
+
+
+def _claim(row: Any) -> list[Cell]:
+    published = f"{row.published_low:g}"
+    if row.published_low != row.published_high:
+        published += f" to {row.published_high:g}"
+    return [
+        *cells(row.quantity, row.cohort, row.site, row.verdict, published),
+        _measured(row.as_published, row.as_published_low, row.as_published_high),
+        _measured(row.rigorous, row.low, row.high),
+        _measured(row.null),
+        cell("" if pd.isna(row.why) else row.why),
+    ]
+
+
+def _measured(value: float, low: float = float("nan"), high: float = float("nan")) -> Cell:
+    said = "" if pd.isna(value) else f"{value:.3g}"
+    return cell(said, "" if pd.isna(low) else f"{low:.3g} to {high:.3g}")
 
 
 def of_cohort(tables: t.Tables, cohort: str, info: dict[str, Any]) -> dict[str, Any]:

@@ -189,6 +189,9 @@ def edges(tables: t.Tables, info: dict[str, Any]) -> Figure:
         for number, seed in enumerate(wide):
             colour = (BLACK, BLUE, ORANGE, GREEN, PINK, AMBER)[number % 6]
             axis.plot(wide[seed], range(len(wide)), "o", color=colour, ms=3.5, mew=0, alpha=0.8)
+            of = part[part.seed == seed].groupby("edge").measured_nats
+            ends = (of.min().reindex(wide.index), of.max().reindex(wide.index))
+            axis.hlines(range(len(wide)), *ends, color=colour, lw=0.6, alpha=0.6)
             axis.text(
                 0.02 + 0.2 * number, 1.005, f"seed {seed}", color=colour, fontsize=8,
                 transform=axis.transAxes,

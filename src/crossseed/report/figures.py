@@ -159,7 +159,8 @@ def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
         part = tables.training[tables.training.cohort == cohort]
         for number, (seed, curve) in enumerate(part.groupby("seed")):
             colour = colours[number % len(colours)]
-            axis.plot(curve.step, curve.loss_nats, lw=0.9, color=colour)
+            mark = "o" if len(curve) == 1 else ""
+            axis.plot(curve.step, curve.loss_nats, marker=mark, ms=3, lw=0.9, color=colour)
             axis.annotate(
                 f"seed {seed}",
                 (0.98, 0.95 - 0.09 * number),
@@ -171,7 +172,7 @@ def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
         axis.set_yscale("log")
         axis.set_xlabel("optimiser step")
         axis.set_title(cohort, loc="left", fontweight="bold")
-    axes[0].set_ylabel("training loss (nats)")
+    axes[0].set_ylabel("training loss (nats a token)")
     return figure
 
 
@@ -218,7 +219,7 @@ def drift_curves(
                 title, colour = f"{title}, rank {rank:.0f} of {width}", "tab:red"
             axis.set_title(title, fontsize=8, color=colour)
             sns.despine(ax=axis)
-        line[0].set_ylabel(f"{cohort}\nexplained variance", fontsize=8)
+        line[0].set_ylabel(f"{cohort}\nexplained variance (share)", fontsize=8)
     return figure
 
 
@@ -248,7 +249,7 @@ def _drift_panel(axis: Axes, rows: pd.DataFrame, order: dict[str, int], metric: 
         if len(share):
             ends.append(float(share.iloc[sort[-1]]))
             names.append(("‖R−I‖ / random", "0.5"))
-    for height, (word, colour) in zip(spread_labels(ends, 0.12), names, strict=True):
+    for height, (word, colour) in zip(spread_labels(ends, 0.19), names, strict=True):
         axis.annotate(
             word,
             (len(order) - 0.85, height),

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from crossseed.interpret import DETECTION, QUANTITIES
 from crossseed.report import tables as t
 from crossseed.report.stability import UNTRAINED, trained
-from crossseed.report.style import GREY, STYLE, spread_labels
+from crossseed.report.style import GREY, STYLE, dictionary_colours, spread_labels
 
 # Mean scores of latents of one SAE of Pythia-160m found in 1 to 9 SAEs, by Llama-3.1-70B; arXiv 2501.16615, read off the
 # histograms of its figure, which calls them neither detection nor fuzzing (its code reads a file of detection).
@@ -162,7 +162,7 @@ def by_sharing(tables: t.Tables, info: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(10.4, 1.0 + 3.3 * len(cohorts)), layout="constrained")
     axes = figure.subplots(len(cohorts), len(QUANTITIES), squeeze=False, sharey=True)
     names = list(rows.groupby(["scorer", "dictionary"], sort=False).groups)
-    palette = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
+    palette = dictionary_colours(names)
     last = max(2, int(rows.k.max()) if len(rows) else 2)
     for line, cohort in zip(axes, cohorts, strict=True):
         for axis, quantity in zip(line, QUANTITIES, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import matplotlib.ticker
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -85,7 +86,8 @@ def doses(tables: t.Tables, info: dict[str, Any]) -> Figure:
             _dose_panel(axis, part[part.site == site])
             axis.set_title(short_site(site).replace("\n", " "), fontsize=8)
             sns.despine(ax=axis)
-        line[0].set_ylabel(f"{cohort}\n{concept}\nlogit moved ({measure})", fontsize=7)
+        words = [str(name).replace("_", " ") for name in (concept, measure)]
+        line[0].set_ylabel(f"{cohort}\n{words[0]}\nlogit moved, {words[1]} (logits)", fontsize=7)
     for axis in axes[-1]:
         axis.set_xlabel("dose (lengths of the native vector)", fontsize=7)
     return figure
@@ -153,8 +155,9 @@ def regimes(tables: t.Tables, info: dict[str, Any]) -> Figure:
                     color=colour, alpha=alpha,
                 )  # fmt: skip
             axis.annotate(
-                str(concept), (0.98, 0.06 + 0.07 * number), xycoords="axes fraction",
-                ha="right", color=colour, fontsize=8,
+                str(concept).replace("_", " "), (0.98, 0.06 + 0.07 * number),
+                xycoords="axes fraction", ha="right", color=colour, fontsize=8,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
             )  # fmt: skip
         if pins:
             axis.axvline(
@@ -274,6 +277,7 @@ def attribution(tables: t.Tables, info: dict[str, Any]) -> Figure:
             limits = axis.get_xlim()
             axis.plot(limits, limits, color="0.7", lw=0.8, zorder=0)
             axis.tick_params(labelsize=6.5)
+            axis.tick_params(axis="x", rotation=45)
             axis.set_title(f"{cohort}: {' and '.join(kinds)}", loc="left", fontsize=9)
             axis.set_xlabel("measured effect (nats)", fontsize=8)
         line[0].set_ylabel("predicted effect (nats)", fontsize=8)
@@ -306,6 +310,9 @@ def attribution_cost(tables: t.Tables, info: dict[str, Any]) -> Figure:
         axis.axvline(1, color="0.8", lw=0.8, zorder=0)
         axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
+        axis.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         axis.set_xlabel("model passes a component and batch (grey: ablating it)")
         axis.set_title(cohort, loc="left", fontweight="bold")
     axes[0].set_ylabel("error, heads and MLPs\nΣ|predicted − measured| / Σ|measured|")

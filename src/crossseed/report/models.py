@@ -5,26 +5,29 @@ from __future__ import annotations
 from typing import Any
 
 from crossseed.report import tables as t
+from crossseed.report.listing import Cell, Table, cells
 
 
-def quality(tables: t.Tables) -> list[dict[str, Any]]:
-    """Final held-out measures of the trained models, one table for all cohorts with equal columns.
-
-    Returns:
-        Dicts with ``columns`` (distribution, measure) and ``rows`` (cohort, seed, values as text).
-    """
+def quality(tables: t.Tables) -> list[Table]:
+    """Final held-out measures of the trained models, one table for all cohorts with equal columns."""
     rows = tables.quality
     last = rows[rows.step == rows.groupby(["cohort", "seed"]).step.transform("max")]
-    found: dict[tuple[Any, ...], list[tuple[str, int, list[str]]]] = {}
+    found: dict[tuple[Any, ...], list[list[Cell]]] = {}
     for (cohort, seed), part in last.groupby(["cohort", "seed"]):
         columns = tuple(zip(part.distribution, part.measure, strict=True))
         texts = [
             _measure(name, value) for name, value in zip(part.measure, part.value, strict=True)
         ]
-        found.setdefault(columns, []).append((cohort, seed, texts))
+        found.setdefault(columns, []).append(cells(cohort, seed, *texts))
     return [
-        {"columns": [(d, m.replace("_", " ")) for d, m in columns], "rows": entries}
-        for columns, entries in found.items()
+        Table(
+            f"t-quality-{number}",
+            "Models that the run trained, at their last step, measured per position on held-out sequences; every seed of a cohort "
+            "on the same ones. Accuracies in percent, losses in nats a token.",
+            ["cohort", "seed", *(f"{d}, {m.replace('_', ' ')}" for d, m in columns)],
+            entries,
+        )
+        for number, (columns, entries) in enumerate(found.items())
     ]
 
 

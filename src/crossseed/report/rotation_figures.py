@@ -119,7 +119,8 @@ def _densities(axis: Axes, tables: t.Tables, cohort: str, bins: int = 30) -> Non
         "Haar, d large", (0.98, 0.7), xycoords="axes fraction", ha="right", va="top", color="0.4",
         fontsize=8,
     )  # fmt: skip
-    axis.set_ylim(bottom=0)
+    # Room for the names above the highest bin.
+    axis.set_ylim(0, 1.5 * axis.get_ylim()[1])
     axis.set_xlabel("eigenphase |θ| (rad), all sites and pairs")
     axis.set_ylabel("density (1/rad)")
 
@@ -193,10 +194,21 @@ def power(tables: t.Tables) -> Figure:
     return figure
 
 
+def wilson(share: pd.Series, n: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """95 % intervals of shares of `n` draws, by Wilson's score."""
+    z = 1.959964
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return middle - half, middle + half
+
+
 def _power_curve(axis: Axes, rows: pd.DataFrame) -> None:
-    for test, (colour, _) in CURVE_TESTS.items():
+    for number, (test, (colour, _)) in enumerate(CURVE_TESTS.items()):
         part = rows[rows.test == test].sort_values("strength")
         axis.plot(part.strength, part.rejected, "o-", ms=2.5, lw=1.2, color=colour)
+        # Side by side, so that none hides another.
+        beside = part.strength * 2 ** (0.09 * (number - (len(CURVE_TESTS) - 1) / 2))
+        axis.vlines(beside, *wilson(part.rejected, part.draws), color=colour, lw=0.7, alpha=0.6)
     axis.axhline(0.05, color="0.6", lw=0.8, ls=":")
     axis.set_xscale("log", base=2)
     ticks = sorted(rows.strength.unique())

@@ -21,6 +21,7 @@ from crossseed.report.style import (
     ORANGE,
     PINK,
     STYLE,
+    dictionary_colours,
     short_site,
     spread_labels,
 )
@@ -93,13 +94,12 @@ def decay(tables: t.Tables, info: dict[str, Any]) -> Figure:
     sns.set_theme(style="ticks", rc=STYLE)
     figure = Figure(figsize=(2.4 + 4.6 * len(cohorts), 4.6), layout="constrained")
     axes = figure.subplots(1, len(cohorts), squeeze=False, sharey=True)[0]
-    palette = sns.color_palette("viridis", len(names))
+    palette = dictionary_colours(names)
     for axis, cohort in zip(axes, cohorts, strict=True):
         part = rows[rows.cohort == cohort].assign(k=lambda x: x.part.astype(int))
         ends: list[tuple[float, str, Any]] = []
-        for colour, (dictionary, of) in zip(
-            palette, part.groupby("dictionary", sort=False), strict=True
-        ):
+        for dictionary, of in part.groupby("dictionary", sort=False):
+            colour = palette[str(dictionary)]
             curve = of.groupby("k").value.agg(["mean", "min", "max"])
             axis.plot(curve.index, curve["mean"], "o-", color=colour, ms=3, lw=1.2)
             axis.vlines(curve.index, curve["min"], curve["max"], color=colour, lw=0.7)
@@ -131,7 +131,7 @@ def of_latents(tables: t.Tables, info: dict[str, Any]) -> Figure:
     sns.set_theme(style="ticks", rc=STYLE)
     figure = Figure(figsize=(14.0, 0.6 + 3.9 * len(cohorts)), layout="constrained")
     axes = figure.subplots(len(cohorts), 3, squeeze=False)
-    palette = dict(zip(names, sns.color_palette("viridis", len(names)), strict=True))
+    palette = dictionary_colours(names)
     for line, cohort in zip(axes, cohorts, strict=True):
         part = rows[rows.cohort == cohort].astype({"part": str})
         of_density = part[part.part.str.startswith("density ")]
@@ -189,6 +189,8 @@ def _lines(axis: Axes, rows: pd.DataFrame, palette: Mapping[str, Any], named: bo
     scale = np.log10(heights) if logarithmic else heights
     span = np.log10(rows.value.max() / rows.value[rows.value > 0].min()) if logarithmic else 1.0
     placed = np.array(spread_labels(list(scale), 0.045 * float(span)))
+    # None below the lowest curve, where the axis has its own.
+    placed += max(0.0, float(scale.min() - placed.min()))
     for height, (_, dictionary, colour) in zip(
         10**placed if logarithmic else placed, ends, strict=True
     ):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
+import matplotlib.colors
 import matplotlib.lines
+import matplotlib.text
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -23,13 +27,48 @@ STYLE = {
     "svg.fonttype": "path",
     "font.size": 9,
     "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
     "figure.dpi": 120,
     "savefig.dpi": 160,
 }
 
 
+# Of a text on white, below which it is hard to read (WCAG 2.1).
+LEAST_CONTRAST = 4.5
+# Texts lighter than this stand on something dark.
+ON_DARK = 0.8
+
+
+def luminance(colour: Any) -> float:
+    """Relative luminance of a colour, 0 to 1 (WCAG 2.1)."""
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def ink(colour: Any) -> tuple[float, float, float]:
+    """A colour, darkened in its hue until words in it can be read on white."""
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    while 1.05 / (luminance(rgb) + 0.05) < LEAST_CONTRAST:
+        rgb *= 0.95
+    return float(rgb[0]), float(rgb[1]), float(rgb[2])
+
+
+def dictionary_colours(names: Sequence[Hashable]) -> dict[Any, Any]:
+    """A colour a dictionary, in one order for all figures: dark to light, none so light that a line is lost on white."""
+    palette = sns.color_palette("viridis", as_cmap=True)
+    places = np.linspace(0, 0.8, max(len(names), 2))
+    return {name: palette(place) for name, place in zip(names, places, strict=False)}
+
+
 def save(figure: Figure, stem: Path) -> None:
-    """Writes `stem`.svg and `stem`.png, without dates, so that equal figures are equal bytes."""
+    """Writes `stem`.svg and `stem`.png, without dates, so that equal figures are equal bytes; words get readable colours."""
+    for text in figure.findobj(matplotlib.text.Text):
+        if luminance(text.get_color()) < ON_DARK:
+            text.set_color(ink(text.get_color()))
     for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
         with writing(stem.with_suffix(f".{kind}")) as temporary:
             figure.savefig(temporary, format=kind, metadata=metadata, bbox_inches="tight")

@@ -263,6 +263,7 @@ def _cosine_panel(axis: Axes, found: pd.DataFrame, sites: list[str], colour: str
         axis.annotate(
             f"random directions {floor.mean():.2f}", (0.03, float(floor.mean()) - 0.03),
             xycoords=("axes fraction", "data"), va="top", fontsize=7, color="0.35",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.5},
         )  # fmt: skip
         axis.annotate(
             f"mean {found.mean_max_cosine.mean():.2f}; {100 * found['share_above_0.5'].mean():.0f} % "

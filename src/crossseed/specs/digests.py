@@ -34,7 +34,7 @@ PARTS = {
 }
 # Verbs that also ask a kind what its models are steered by.
 STEERED = ("steer", "features")
-TEMPLATE = Path(__file__).parent.parent / "report" / "index.html.j2"
+TEMPLATES = Path(__file__).parent.parent / "report" / "templates"
 
 
 def verb_code(verb: str, *modules: str) -> str:
@@ -63,7 +63,9 @@ def code(
         variant, _ = split_dictionary(run, dictionary)
         modules.append(architectures.module_name(run.dictionaries[variant].architecture))
     if verb == "report":
-        return verb_code(verb) + hashlib.blake2b(TEMPLATE.read_bytes(), digest_size=8).hexdigest()
+        files = sorted(path for path in TEMPLATES.iterdir() if path.is_file())
+        text = b"".join(path.read_bytes() for path in files)
+        return verb_code(verb) + hashlib.blake2b(text, digest_size=8).hexdigest()
     if verb in {"transfer", "shared", "splice", "published", "drift", "port", "features"}:
         used = {variant.architecture for variant in run.dictionaries.values()}
         modules += [architectures.module_name(name) for name in sorted(used)]

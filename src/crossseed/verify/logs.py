@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import shlex
 from pathlib import Path
 from typing import NamedTuple
 
 from crossseed.cli import JOB_VERBS
-
-# What a job's log says of a file that it wrote: see `crossseed.cli`.
-COMMAND = "$ crossseed "
-WROTE = re.compile(r"wrote ([0-9a-f]{32}) (.+)")
+from crossseed.joblogs import COMMAND, WROTE, words
 
 
 class Logged(NamedTuple):
@@ -48,11 +42,6 @@ def read(results: Path) -> dict[str, Logged]:
 
 
 def _words(command: str) -> list[str]:
-    """Words of a command line; none of one that was damaged, which then says nothing of what it was asked."""
-    try:
-        words = shlex.split(command)
-        if "--spec" in words:
-            json.loads(words[words.index("--spec") + 1])
-    except (ValueError, IndexError):
-        return []
-    return words if words and words[0] in JOB_VERBS else []
+    """Words of a command line of a job; none of one that was damaged."""
+    found = words(command)
+    return found if found and found[0] in JOB_VERBS else []

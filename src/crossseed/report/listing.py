@@ -1,0 +1,77 @@
+"""What the page is made of below its headings: studies that say something, and tables that one can sort and filter."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+NOTHING = "–"
+_NUMBER = re.compile(r"[+\-−]?[\d.]")
+
+
+class Cell(NamedTuple):
+    """A cell of a table.
+
+    Attributes:
+        text: what it says. more: what stands small below it, such as an interval. href: of a file beside the page.
+    """
+
+    text: str
+    more: str = ""
+    href: str = ""
+
+    @property
+    def kind(self) -> str:
+        """``number`` is set to the right and kept on one line, ``words`` may wrap."""
+        return "number" if self.text == NOTHING or _NUMBER.match(self.text) else "words"
+
+
+class Table(NamedTuple):
+    """A table of the page.
+
+    Attributes: name: its anchor, unique on the page. heads: of the columns; the first names the row.
+    """
+
+    name: str
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+
+
+class Study(NamedTuple):
+    """What one study says of a cohort.
+
+    Attributes: paragraphs: each with the words that it opens with, maybe none. tables: that it is read from.
+    """
+
+    title: str
+    paragraphs: Sequence[tuple[str, str]]
+    tables: Sequence[Table]
+
+
+def cell(value: Any, more: str = "", href: str = "") -> Cell:
+    """A cell; a dash of nothing."""
+    text = "" if value is None else str(value)
+    return Cell(text or NOTHING, more, href)
+
+
+def cells(*values: Any) -> list[Cell]:
+    return [cell(value) for value in values]
+
+
+def noted(told: Iterable[Mapping[str, str]]) -> list[Cell]:
+    """Cells of mappings with ``value`` and whatever stands small below it."""
+    return [
+        cell(one["value"], "; ".join(text for key, text in one.items() if key != "value" and text))
+        for one in told
+    ]
+
+
+def anchor(*words: Any) -> str:
+    """Words as an anchor of the page."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(str(word) for word in words).lower()).strip("-")
+
+
+def joined(sentences: Iterable[str]) -> str:
+    return " ".join(sentences)
