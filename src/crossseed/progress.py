@@ -6,7 +6,13 @@ import sys
 import time
 
 TERMINAL_SECONDS = 0.2
-LOG_SECONDS = 15.0
+# Between lines of a log: at first, as a share of what has passed, and at most. A day has some two hundred lines.
+LOG_SECONDS, LOG_SHARE, LOG_SECONDS_AT_MOST = 15.0, 0.05, 600.0
+
+
+def log_seconds(passed: float) -> float:
+    """Seconds between lines of a log after so many seconds."""
+    return min(max(LOG_SECONDS, LOG_SHARE * passed), LOG_SECONDS_AT_MOST)
 
 
 class Progress:
@@ -26,7 +32,7 @@ class Progress:
 
     def update(self, done: int, note: str = "") -> None:
         now = time.monotonic()
-        if now - self._shown < (TERMINAL_SECONDS if self._live else LOG_SECONDS):
+        if now - self._shown < (TERMINAL_SECONDS if self._live else log_seconds(now - self._began)):
             return
         self._shown = now
         rate = (done - self.start) / (now - self._began)

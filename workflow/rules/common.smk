@@ -18,6 +18,7 @@ from crossseed import (
     passes,
     plan,
     specs,
+    watch,
 )
 from crossseed.cohorts.text import prompts
 from crossseed.config.load import load_run
@@ -44,6 +45,15 @@ onstart:
     environment.nothing_from_the_future(workflow)
     environment.without_rate_limit(workflow)
     environment.mark_what_is_made_again(workflow)
+    watch.begin(workflow, estimate.seconds_of(RUN, DEVICE))
+
+
+onsuccess:
+    watch.end(workflow)
+
+
+onerror:
+    watch.end(workflow)
 
 
 wildcard_constraints:

@@ -9,10 +9,12 @@ Rules ask this package.
     stages  kinds of job
     memory  main memory of a job
     told    a line, and a table
+    jobs    seconds of one job of a rule
 """
 
 from __future__ import annotations
 
+from crossseed.estimate.jobs import seconds_of
 from crossseed.estimate.memory import (
     absorption_mb,
     interpret_mb,
@@ -44,6 +46,7 @@ __all__ = [
     "predictions_mb",
     "published_mb",
     "report_mb",
+    "seconds_of",
     "short",
     "size",
     "stages",

@@ -1,0 +1,153 @@
+"""Lines for people: times, what failed, and the command that goes on."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from crossseed.watch.board import BLOCKED, DONE, FAILED, RUNNING, WAITING, Board
+from crossseed.watch.left import Interval
+
+UNITS = ((86_400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+# Of a log: how much of it is read, how many lines are shown, and of each how many letters.
+TAIL_BYTES, TAIL_LINES, TAIL_WIDTH = 1 << 16, 15, 240
+# Options that say to make something again, without words after them and with: what has been made since stays.
+AGAIN, AGAIN_THESE = ("--force", "-f", "--forceall", "-F"), ("--forcerun", "-R")
+
+
+def seconds(n: float) -> str:
+    """A time in the unit that suits it."""
+    size, unit = next((of for of in UNITS if n >= 1.5 * of[0]), UNITS[-1])
+    value = n / size
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "s" else f"{value:.1f} {unit}"
+
+
+def between(interval: Interval) -> str:
+    """``9 to 16 min``; the unit once where it is one."""
+    low, high = seconds(interval.low), seconds(interval.high)
+    if low == high:
+        return f"about {high}"
+    first, unit = low.split(" ")
+    return f"{first} to {high}" if high.endswith(f" {unit}") else f"{low} to {high}"
+
+
+def line(board: Board, interval: Interval | None, stopping: bool) -> str:
+    """What a run is at.
+
+    Args:
+        stopping: whether nothing more is begun, after a failure.
+    """
+    count, total = board.count, len(board.kinds)
+    parts = [f"{count[DONE]:,} of {total:,} jobs done"]
+    if count[RUNNING]:
+        rules = board.running().most_common()
+        named = ", ".join(f"{rule} {n}" if n > 1 else rule for rule, n in rules[:3])
+        parts.append(f"{count[RUNNING]:,} running ({named}{', …' if len(rules) > 3 else ''})")
+    if stopping:
+        parts.append(f"{count[WAITING] + count[BLOCKED]:,} not begun, as one failed")
+    elif count[WAITING]:
+        parts.append(f"{count[WAITING]:,} waiting")
+    if count[FAILED]:
+        more = f", and {count[BLOCKED]:,} that need them" if count[BLOCKED] and not stopping else ""
+        parts.append(f"{count[FAILED]:,} failed{more}")
+    text = ", ".join(parts)
+    if count[WAITING] + count[RUNNING] == 0:
+        return text
+    return (
+        f"{text}; {'time left not known yet' if interval is None else between(interval) + ' left'}"
+    )
+
+
+def tail(path: Path) -> list[str]:
+    """The last lines of a log, without the command that it opens with; what is wrong, of one that cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - TAIL_BYTES))
+            text = file.read().decode(errors="replace")
+    except OSError as error:
+        return [f"(no log: {error.strerror})"]
+    lines = [last.rstrip() for row in text.split("\n") if (last := row.rpartition("\r")[2]).strip()]
+    said = [row for row in lines if not row.startswith("$ crossseed ")]
+    shown = [row if len(row) <= TAIL_WIDTH else f"{row[: TAIL_WIDTH - 2]} …" for row in said]
+    return shown[-TAIL_LINES:] or ["(an empty log: the job ended before it said anything)"]
+
+
+def ending(path: str) -> str:
+    """A log's name and last lines."""
+    return "\n".join([f"    log: {path}", *(f"    | {row}" for row in tail(Path(path)))])
+
+
+def failure(about: Mapping[str, Any]) -> str:
+    """A failed job: which, what it was to make, why by its log.
+
+    Args:
+        about: what Snakemake tells of the job: ``rule_name``, ``jobid``, ``output``, ``log``, ``rule_msg``.
+    """
+    lines = [f"Error in rule {about['rule_name']}, jobid {about['jobid']}:"]
+    outputs = [str(path) for path in about["output"]]
+    if outputs:
+        lines.append(
+            f"    to make: {outputs[0]}" + (f", and {len(outputs) - 1} more" if outputs[1:] else "")
+        )
+    if about.get("rule_msg"):
+        lines.append(f"    {about['rule_msg']}")
+    lines += [ending(path) for path in about["log"]]
+    if not about["log"]:
+        lines.append(
+            f"    it has no log; its command: {str(about.get('shellcmd') or '')[:TAIL_WIDTH]}"
+        )
+    return "\n".join(lines)
+
+
+def summary(
+    board: Board, failed: Sequence[tuple[str, Sequence[str]]], command: str, took: float
+) -> str:
+    """How a run ended that did not make everything, and the command that goes on.
+
+    Args:
+        failed: names and logs of failed jobs. command: in one line. took: seconds.
+    """
+    count = board.count
+    left = len(board.kinds) - count[DONE] - count[FAILED]
+    ended = f"{count[FAILED]:,} failed" if failed else "stopped"
+    lines = [
+        f"{count[DONE]:,} of {len(board.kinds):,} jobs done after {seconds(took)}; {ended}, {left:,} left."
+    ]
+    for name, logs in failed[:10]:
+        lines.append(f"  {name}" + (f": {tail(Path(logs[0]))[-1]} [{logs[0]}]" if logs else ""))
+    if len(failed) > 10:
+        lines.append(f"  and {len(failed) - 10:,} more")
+    then = "Once that is mended, this continues" if failed else "This continues"
+    return "\n".join([*lines, f"{then}, with what is done kept:", "", f"    {command}", ""])
+
+
+def going_on(argv: Sequence[str], folder: str, incomplete: bool) -> str:
+    """The command that continues a run, from any folder.
+
+    Args:
+        argv: that the run was started with. folder: where.
+        incomplete: whether it makes again what was left half made, without being told.
+    """
+    first, *words = argv
+    if Path(first).name == "__main__.py":
+        start = [sys.executable, "-m", "snakemake"]
+    else:
+        found = shutil.which(Path(first).name)
+        start = [
+            Path(first).name if found and Path(found) == Path(first) else os.path.abspath(first)
+        ]
+    kept: list[str] = []
+    dropping = False
+    for word in words:
+        dropping = word.split("=")[0] in AGAIN_THESE or (dropping and not word.startswith("-"))
+        if not dropping and word not in AGAIN:
+            kept.append(word)
+    if not incomplete:
+        kept.insert(0, "--rerun-incomplete")
+    return f"cd {shlex.quote(folder)} && {shlex.join([*start, *kept])}"
