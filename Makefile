@@ -9,6 +9,7 @@
 #              the same SLURM with failing jobs, lost nodes, killed Snakemakes: STRESS=3 of each; long
 # make test-faults
 #              jobs killed, disks filled, files damaged: FAULTS=2 of each kind; long
+# make mutants do the tests notice what is wrong? MODULE="metrics alignment/maps" of them
 #
 # CORES=8 overrides the number of cores; CONFIG=config/toy-full.yaml chooses another run.
 
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 BENCH_VENV := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-fast test-slurm test-slurm-stress test-faults check format lock docs bench clean-env
+.PHONY: help env run test test-fast test-slurm test-slurm-stress test-faults mutants check format lock docs bench clean-env
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
@@ -53,6 +54,9 @@ test-slurm-stress: $(VENV)/.installed-slurm
 
 test-faults: env
 	FAULTS=$(or $(FAULTS),2) $(BIN)/python -m pytest tests/faults
+
+mutants: env
+	$(BIN)/python tests/mutants.py $(MODULE)
 
 $(VENV)/.installed-slurm: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[slurm]'

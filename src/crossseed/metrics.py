@@ -16,6 +16,8 @@ import numpy as np
 MAX_UNITS = 256
 # Below this share of the sum of squares, a remaining variance is rounding of float32 activations.
 NOTHING_LEFT = 1e-6
+# Below this share of a latent's sum of squares, its variance is rounding of the sums.
+ROUNDING = 1e-12
 INTERVAL = (0.025, 0.975)
 
 
@@ -39,7 +41,6 @@ def ranks(values: np.ndarray) -> np.ndarray:
     new[..., 1:] = ascending[..., 1:] != ascending[..., :-1]
     first = np.maximum.accumulate(np.where(new, place, 0), axis=-1)
     ends = np.roll(new, -1, axis=-1)
-    ends[..., -1] = True
     last = np.where(ends, place, values.shape[-1])[..., ::-1]
     last = np.minimum.accumulate(last, axis=-1)[..., ::-1]
     found = np.empty(values.shape)
@@ -295,8 +296,7 @@ class LatentSums:
     def varying(self) -> np.ndarray:
         """Which latents are not constant, (latents,) of bool."""
         total, squares = self.first.sum(axis=0), self.second.sum(axis=0)
-        # Below rounding of the sums a latent is constant.
-        found: np.ndarray = squares - total**2 / self.n.sum() > 1e-12 * squares
+        found: np.ndarray = squares - total**2 / self.n.sum() > ROUNDING * squares
         return found
 
 
@@ -330,10 +330,10 @@ class FiringSums:
         n = (weights @ self.own.n)[:, None]
         a, b = weights @ self.own.first[:, live], weights @ self.other.first[:, live]
         covariance = weights @ self.product[:, live] - a * b / n
-        va = np.maximum(weights @ self.own.second[:, live] - a * a / n, 0)
-        vb = np.maximum(weights @ self.other.second[:, live] - b * b / n, 0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.where(va * vb > 0, covariance / np.sqrt(va * vb), np.nan)
+        aa, bb = weights @ self.own.second[:, live], weights @ self.other.second[:, live]
+        va, vb = aa - a * a / n, bb - b * b / n
+        vary = (va > ROUNDING * aa) & (vb > ROUNDING * bb)
+        return np.where(vary, covariance / np.sqrt(np.where(vary, va * vb, 1)), np.nan)
 
     def over_all(self, weights: np.ndarray, latents: np.ndarray) -> np.ndarray:
         """Mean r of `latents`, (rows of weights,), where one that does not vary in the other set
@@ -356,5 +356,5 @@ def share_above(r_rf: np.ndarray, threshold: float) -> Estimate:
 def nan_mean(values_rf: np.ndarray) -> np.ndarray:
     """Mean of each row over what is not NaN, (rows,); NaN where nothing is."""
     counts = np.sum(~np.isnan(values_rf), axis=1)
-    with np.errstate(invalid="ignore"):
-        return np.nansum(values_rf, axis=1) / np.where(counts > 0, counts, np.nan)
+    found: np.ndarray = np.nansum(values_rf, axis=1) / np.where(counts > 0, counts, np.nan)
+    return found
