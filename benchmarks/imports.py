@@ -1,7 +1,8 @@
 """What a job takes before it does anything: imports, and what it takes to end, in processor seconds.
 
 A verb imports modules when it is named, and more when it runs: its kind of cohort, PyTorch. Both count. The floor is
-Python with NumPy, and PyTorch, transformers' model or pandas where the verb needs them, imported and ended plainly.
+Python with NumPy, and PyTorch, transformers' model, pandas or pydantic where the verb needs them, imported and ended
+plainly.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ HEAVY = (
 # What a floor has, where the verb imports it.
 NEEDED = (
     *("h5py", "torch", "transformers", "scipy.linalg", "scipy.sparse", "scipy.special"),
-    *("scipy.optimize", "scipy.stats", "pandas", "seaborn"),
+    *("scipy.optimize", "scipy.stats", "pandas", "seaborn", "pydantic"),
 )
 JOB = """
 import sys

@@ -91,7 +91,7 @@ def interventions(device: str) -> list[dict[str, Any]]:
         for part in vectors.split(4096 // prompts.size):
             many = torch.zeros((len(part) * len(prompts), prompts.shape[1], 128), device=device)
             with torch.no_grad():
-                model.embed_out(above(many, 2)[:, -1])
+                model.get_output_embeddings()(above(many, 2)[:, -1])
 
     put(
         "steering by 128 vectors, 20 prompts of 14 tokens",
@@ -134,7 +134,7 @@ def interventions(device: str) -> list[dict[str, Any]]:
 
     def gradients_alone() -> None:
         value = torch.randn((32, 128, 128), device=device, requires_grad=True)
-        logits = model.embed_out(above(value, 3)[:, :-1])
+        logits = model.get_output_embeddings()(above(value, 3)[:, :-1])
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), labels)
         torch.autograd.grad(loss, value)
 
