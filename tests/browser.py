@@ -346,16 +346,14 @@ def faults(browser, path):
 
 
 def screenshots(browser, path, folder):
-    """The page as it opens on a desktop and on a phone, sorted and filtered, and as printed."""
+    """The page on a desktop and on a phone, at its verdicts, figures and tables, and as printed."""
     url = path.resolve().as_uri()
     folder.mkdir(parents=True, exist_ok=True)
     for name, size in (("desktop", DESKTOP), ("phone", PHONE)):
         with browser.page(url, size) as page:
-            page.screenshot(folder / f"report-{name}.png")
-            page.run("document.querySelector('#figures').scrollIntoView()")
-            page.screenshot(folder / f"report-{name}-figures.png")
-            page.run("document.querySelector('#tables').scrollIntoView()")
-            page.screenshot(folder / f"report-{name}-tables.png")
+            for place in ("verdicts", "figures", "tables"):
+                page.run(f"document.querySelector('#{place}').scrollIntoView()")
+                page.screenshot(folder / f"report-{name}-{place}.png")
     # 190 mm at 96 dots an inch, as on the paper.
     with browser.page(url, (718, 1016)) as page:
         page.run("window.dispatchEvent(new Event('beforeprint'))")

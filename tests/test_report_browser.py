@@ -201,5 +201,5 @@ def test_screenshots_are_taken(browser, report, tmp_path):
     folder = Path(os.environ.get("SCREENSHOTS", tmp_path))
     browsers.screenshots(browser, report, folder)
     names = {path.name for path in folder.glob("report*.png")}
-    assert {"report-desktop.png", "report-phone.png", "report-print.png"} <= names
+    assert {"report-desktop-verdicts.png", "report-phone-tables.png", "report-print.png"} <= names
     assert all((folder / name).stat().st_size > 5000 for name in names)

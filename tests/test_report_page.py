@@ -10,7 +10,7 @@ import pytest
 
 from crossseed import joblogs
 from crossseed.report import embedded, provenance, times
-from crossseed.report.listing import Cell, anchor
+from crossseed.report.listing import Cell, Table, anchor
 
 
 @pytest.fixture(scope="module")
@@ -95,3 +95,9 @@ def test_cells_know_numbers_from_words():
     kinds = [Cell(text).kind for text in ("−0.5 (−1 to 0)", "+.3", "–", "0 of 2", "block 0", "-")]
     assert kinds == ["number", "number", "number", "number", "words", "words"]
     assert anchor("t", "Smoke shared", 3, "ev > .5") == "t-smoke-shared-3-ev-5"
+
+
+def test_columns_are_as_wide_as_their_words_need():
+    rows = [[Cell("a" * 41), Cell("1.5"), Cell("–")], [Cell("b"), Cell("none"), Cell("2")]]
+    table = Table("t", "caption", ["long", "mixed", "numbers"], rows)
+    assert table.kinds == ["words long", "words", "number"]

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 NOTHING = "–"
+# Letters of a text that wants a wide column.
+LONG = 40
 _NUMBER = re.compile(r"[+\-−]?[\d.]")
 
 
@@ -37,6 +39,17 @@ class Table(NamedTuple):
     caption: str
     heads: Sequence[str]
     rows: Sequence[Sequence[Cell]]
+
+    @property
+    def kinds(self) -> list[str]:
+        """What each column has: ``number`` where all cells are, else ``words``, and ``words long`` if some have many."""
+        return [_kind_of([row[n] for row in self.rows]) for n in range(len(self.heads))]
+
+
+def _kind_of(column: Sequence[Cell]) -> str:
+    if all(one.kind == "number" for one in column):
+        return "number"
+    return "words long" if any(len(one.text) > LONG for one in column) else "words"
 
 
 class Study(NamedTuple):
