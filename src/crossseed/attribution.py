@@ -28,7 +28,8 @@ from typing import Any
 
 import numpy as np
 
-from crossseed.cohorts.base import MEMBER, Subject, TokenSet, spread
+from crossseed.cohorts.base import Subject, TokenSet, spread
+from crossseed.keys import MEMBER
 from crossseed.metrics import estimate, pearson, ranks
 from crossseed.progress import Progress
 from crossseed.seeding import generator

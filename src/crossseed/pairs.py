@@ -28,6 +28,7 @@ from crossseed.alignment import ladder
 from crossseed.alignment import maps as m
 from crossseed.alignment.moments import Moments
 from crossseed.errors import UserError
+from crossseed.keys import PAIR
 from crossseed.metrics import unit_blocks, unit_starts
 from crossseed.seeding import generator
 from crossseed.store import add_dataset, create_h5, header, open_h5
@@ -40,7 +41,7 @@ RESAMPLED = "resampled"
 # The null of a map's own class: fitted as it is, on shuffled pairs.
 SHUFFLED_LIKE = "shuffled_like"
 # What names a pair at a site; the first columns of every table of pairs.
-CELL = ("cohort", "source_seed", "target_seed", "checkpoint", "site")
+CELL = PAIR
 
 
 def cell_of(spec: Mapping[str, Any]) -> tuple[object, ...]:

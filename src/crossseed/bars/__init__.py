@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from crossseed.cohorts.base import JOURNEY, MEMBER
+from crossseed.keys import JOURNEY, MEMBER
 
 COLUMNS = (
     *(*JOURNEY, "candidate", "bar", "protocol", "quantity", "part", "predictor", "value", "low"),

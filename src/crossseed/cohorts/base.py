@@ -41,9 +41,6 @@ DEVELOPMENT = "development"
 CURVE_COLUMNS = ("cohort", "seed", "step", "learning_rate", "loss_nats", "gradient_norm")
 QUALITY_COLUMNS = ("cohort", "seed", "step", "distribution", "measure", "value", "n_tokens")
 FINAL = "final"
-# What names a member, and one on the way to another, in tables.
-MEMBER = ("cohort", "seed", "checkpoint")
-JOURNEY = ("cohort", "source_seed", "target_seed", "checkpoint")
 # Tokens that a model is run on at once.
 FORWARD_TOKENS = 4096
 

@@ -5,7 +5,7 @@ Here are the names that its tables and files are read by; see `crossseed.gauge.s
 
 from __future__ import annotations
 
-from crossseed.cohorts.base import JOURNEY
+from crossseed.keys import JOURNEY
 
 SCHEMA = "alignment/1"
 COLUMNS = (*JOURNEY, "arm", "tensor", "metric", "value", "low", "high")

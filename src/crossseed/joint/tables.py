@@ -6,7 +6,8 @@ Model A is the source of a pair, B the target. ``condition``, ``init`` and ``lam
 
 from __future__ import annotations
 
-CELL = ("cohort", "source_seed", "target_seed", "checkpoint", "site")
+from crossseed.keys import PAIR as CELL
+
 ROW = ("condition", "init", "lambda_cross")
 # ``rows``: a token or a text is a row of what is correlated. ``matched_on``: split on which latents were matched, or that
 # they are paired by index. ``null``: with one model's tokens shifted against the other's, and where latents are matched,

@@ -16,6 +16,7 @@ from crossseed.activations import (
     shuffling,
 )
 from crossseed.errors import UserError
+from crossseed.keys import SEEDED
 from crossseed.metrics import (
     ErrorSums,
     Estimate,
@@ -121,7 +122,7 @@ def train_and_measure(
             n_tokens = split.n_tokens
         drift = (dictionary.unit_decoder() * initial["W_dec"]).sum(axis=1)
         found["cosine_to_init"] = Estimate(float(drift.mean()))
-        keys = {name: spec[name] for name in ("cohort", "seed", "checkpoint", "site", "dictionary")}
+        keys = {name: spec[name] for name in SEEDED}
         rows += [
             {**keys, "init": init, "metric": name, **value._asdict(), "n_tokens": n_tokens}
             for name, value in found.items()

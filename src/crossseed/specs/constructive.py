@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from crossseed.config.schema import RunConfig
 from crossseed.specs.maps import resamples
-from crossseed.specs.models import Spec, member_cell
+from crossseed.specs.models import Spec, journey_cell, member_cell
 
 
 def weights(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
@@ -20,10 +20,7 @@ def weights(run: RunConfig, cohort: str, source: int, target: int, checkpoint: s
 def _journey(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
     """Two members that are read whole."""
     return {
-        "cohort": cohort,
-        "source_seed": source,
-        "target_seed": target,
-        "checkpoint": checkpoint,
+        **journey_cell(cohort, source, target, checkpoint),
         "members": {
             role: member_cell(cohort, seed, checkpoint)
             for role, seed in (("source", source), ("target", target))

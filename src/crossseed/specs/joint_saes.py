@@ -10,7 +10,7 @@ from crossseed.config.schema import RunConfig
 from crossseed.joint.arms import plain, settings_of
 from crossseed.joint.conditions import MATCHED, Condition, of_condition
 from crossseed.joint.config import MUTUAL, JointTraining
-from crossseed.specs.models import Spec, origin_of, run_exactly
+from crossseed.specs.models import Spec, member_cell, origin_of, pair_cell, run_exactly
 from crossseed.store import source_of
 
 # What decides which latents of joint SAEs count, and as universal.
@@ -34,9 +34,7 @@ def joint_cache(run: RunConfig, cohort: str, seed: int, checkpoint: str, site: s
     return {
         **reading,
         "kind": config.kind,
-        "cohort": cohort,
-        "seed": seed,
-        "checkpoint": checkpoint,
+        **member_cell(cohort, seed, checkpoint),
         "site": site,
         "source": source_of(origin_of(run, cohort, seed, "joint_cache", reading), site),
     }
@@ -47,11 +45,7 @@ def _joint_pair(
 ) -> Spec:
     seeds = {"source": source, "target": target}
     return {
-        "cohort": cohort,
-        "source_seed": source,
-        "target_seed": target,
-        "checkpoint": checkpoint,
-        "site": site,
+        **pair_cell(cohort, source, target, checkpoint, site),
         "caches": {
             role: joint_cache(run, cohort, seed, checkpoint, site)["source"]
             for role, seed in seeds.items()

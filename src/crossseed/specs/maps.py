@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crossseed.config.schema import RunConfig
-from crossseed.specs.models import Spec, activations, run_whole
+from crossseed.specs.models import Spec, activations, journey_cell, pair_cell, run_whole
 
 # Behind the intervals of a run without `transfer`, which says how many.
 RESAMPLES = 1000
@@ -17,11 +17,7 @@ def align(
     if untrained is not None and source != target:
         members["untrained"] = (target, untrained)
     return {
-        "cohort": cohort,
-        "source_seed": source,
-        "target_seed": target,
-        "checkpoint": checkpoint,
-        "site": site,
+        **pair_cell(cohort, source, target, checkpoint, site),
         "activations": {
             role: activations(run, cohort, *member, site) for role, member in members.items()
         },
@@ -50,16 +46,16 @@ def resamples(run: RunConfig) -> int:
 
 
 def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
-    cells = {
-        site: transfer(run, cohort, source, target, checkpoint, site)
-        for site in run.cohorts[cohort].sites
-    }
-    first = next(iter(cells.values()))
+    if run.transfer is None:
+        raise ValueError("this run has no transfer study")
     return {
-        **{name: first[name] for name in ("cohort", "source_seed", "target_seed", "checkpoint")},
-        "resamples": resamples(run),
+        **journey_cell(cohort, source, target, checkpoint),
+        "resamples": run.transfer.resamples,
         # In the order of the files: a mapping would be sorted by name.
-        "sites": [[site, cell["activations"]] for site, cell in cells.items()],
+        "sites": [
+            [site, align(run, cohort, source, target, checkpoint, site)["activations"]]
+            for site in run.cohorts[cohort].sites
+        ],
     }
 
 
@@ -106,9 +102,7 @@ def cocycle(run: RunConfig, cohort: str, checkpoint: str, site: str) -> Spec:
 def cosine(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
-    cell = align(run, cohort, source, target, checkpoint, site)
-    del cell["activations"]
-    return cell
+    return pair_cell(cohort, source, target, checkpoint, site)
 
 
 haar = cosine

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-from crossseed import plan
+from crossseed import keys, plan
 from crossseed.cohorts import base
 from crossseed.config.schema import RunConfig
 from crossseed.once import once_a_run
@@ -37,9 +37,7 @@ def _reading(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
     config = run.cohorts[cohort]
     return {
         "kind": config.kind,
-        "cohort": cohort,
-        "seed": seed,
-        "checkpoint": checkpoint,
+        **member_cell(cohort, seed, checkpoint),
         **config.reading_spec(seed, checkpoint),
     }
 
@@ -95,7 +93,17 @@ def run_exactly(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec
 
 def member_cell(cohort: str, seed: int, checkpoint: str) -> Spec:
     """A member by name."""
-    return {"cohort": cohort, "seed": seed, "checkpoint": checkpoint}
+    return dict(zip(keys.MEMBER, (cohort, seed, checkpoint), strict=True))
+
+
+def journey_cell(cohort: str, source: int, target: int, checkpoint: str) -> Spec:
+    """A pair of members by name, whatever the site."""
+    return dict(zip(keys.JOURNEY, (cohort, source, target, checkpoint), strict=True))
+
+
+def pair_cell(cohort: str, source: int, target: int, checkpoint: str, site: str) -> Spec:
+    """A pair of members at a site by name."""
+    return {**journey_cell(cohort, source, target, checkpoint), "site": site}
 
 
 def drift(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:

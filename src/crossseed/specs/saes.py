@@ -35,15 +35,10 @@ def sae(
             )
         config["lr"] = of.lr * math.sqrt(of.lr_latents / (expansion * width))
     return {
-        "inits": list(run.dictionaries[variant].inits) if init is None else [init],
-        "cohort": cohort,
-        "seed": seed,
-        "checkpoint": checkpoint,
-        "site": site,
-        "dictionary": dictionary,
+        **_cell(run, cohort, seed, checkpoint, site, dictionary),
+        "inits": list(of.inits) if init is None else [init],
         "expansion": expansion,
         "variant": config,
-        "activations": activations(run, cohort, seed, checkpoint, site),
     }
 
 
@@ -58,19 +53,28 @@ def calibrate(
     return {**cell, "wanted_l0": matched.l0, "steps": matched.steps, "runs": matched.runs}
 
 
+def _cell(
+    run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
+) -> Spec:
+    """A dictionary of a member and site by name, and the activations that it is measured on."""
+    return {
+        **member_cell(cohort, seed, checkpoint),
+        "site": site,
+        "dictionary": dictionary,
+        "activations": activations(run, cohort, seed, checkpoint, site),
+    }
+
+
 def stability(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:
     if run.stability is None:
         raise ValueError("this run compares no SAE seeds")
     return {
-        **member_cell(cohort, seed, checkpoint),
-        "site": site,
-        "dictionary": dictionary,
+        **_cell(run, cohort, seed, checkpoint, site, dictionary),
         "seeds": plan.sae_seeds(run),
         "shuffled": plan.shuffled_seeds(run),
         "threshold": run.stability.threshold,
-        "activations": activations(run, cohort, seed, checkpoint, site),
     }
 
 
@@ -84,9 +88,9 @@ def match(
     first: str,
     second: str,
 ) -> Spec:
-    cell = stability(run, cohort, seed, checkpoint, site, dictionary)
-    for name in ("seeds", "shuffled", "threshold"):
-        del cell[name]
+    if run.stability is None:
+        raise ValueError("this run compares no SAE seeds")
+    cell = _cell(run, cohort, seed, checkpoint, site, dictionary)
     return {**cell, "first": first, "second": second}
 
 
@@ -114,13 +118,15 @@ def absorption(
 ) -> Spec:
     if run.stability is None or run.stability.absorption is None:
         raise ValueError("this run looks for no first letters")
-    cell = stability(run, cohort, seed, checkpoint, site, dictionary)
-    # What latents share, and nulls of that, decide the table that is read.
-    for name in ("threshold", "shuffled"):
-        del cell[name]
     config = run.cohorts[cohort]
-    asked = run.stability.absorption.model_dump()
-    return {**cell, "kind": config.kind, "text": config.text_spec(), **asked}
+    # Neither threshold nor shuffled seeds: what latents share, and nulls of that, decide the table that is read.
+    return {
+        **_cell(run, cohort, seed, checkpoint, site, dictionary),
+        "seeds": plan.sae_seeds(run),
+        "kind": config.kind,
+        "text": config.text_spec(),
+        **run.stability.absorption.model_dump(),
+    }
 
 
 def interpret(
@@ -130,11 +136,8 @@ def interpret(
         raise ValueError("this run explains no latents")
     config = run.cohorts[cohort]
     return {
-        **member_cell(cohort, seed, checkpoint),
-        "site": site,
-        "dictionary": dictionary,
+        **_cell(run, cohort, seed, checkpoint, site, dictionary),
         "seeds": plan.sae_seeds(run),
-        "activations": activations(run, cohort, seed, checkpoint, site),
         "kind": config.kind,
         "text": config.text_spec(),
         **run.stability.interpret.model_dump(exclude={"dictionaries"}),

@@ -7,7 +7,8 @@ is seen from one, and neither where it is over all. ``null`` is what random dict
 
 from __future__ import annotations
 
-CELL = ("cohort", "seed", "checkpoint", "site", "dictionary")
+from crossseed.keys import SEEDED as CELL
+
 COLUMNS = (
     *CELL,
     "first",

@@ -7,10 +7,9 @@ from pathlib import Path
 
 from crossseed import pairs
 from crossseed.haar import null, study
+from crossseed.keys import PLACE
 from crossseed.store import check_cell, write_table
 from crossseed.verbs import options
-
-CELL = ("cohort", "checkpoint", "site")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, *CELL)
-    cell = {name: spec[name] for name in CELL}
+    spec = options.spec_of(args, *PLACE)
+    cell = {name: spec[name] for name in PLACE}
     found = [pairs.read(path) for path in args.maps]
     for path, pair in zip(args.maps, found, strict=True):
         check_cell(path, pair.spec, cell)

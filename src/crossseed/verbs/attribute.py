@@ -7,7 +7,7 @@ from pathlib import Path
 
 from crossseed import attribution
 from crossseed.activations import read_tokens
-from crossseed.cohorts.base import MEMBER
+from crossseed.keys import MEMBER
 from crossseed.store import write_table
 from crossseed.verbs import models, options
 

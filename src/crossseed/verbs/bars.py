@@ -11,11 +11,11 @@ from crossseed.activations import read_tokens
 from crossseed.bars import judge
 from crossseed.bars.behavioural import PRIMARY
 from crossseed.bars.effects import Causes, causes_of
-from crossseed.cohorts.base import JOURNEY
 from crossseed.cohorts.dyck import members
 from crossseed.cohorts.dyck import weights as dyck
 from crossseed.cohorts.dyck.model import DyckTransformer
 from crossseed.devices import usable
+from crossseed.keys import JOURNEY
 from crossseed.store import check_cell, read_table, read_tensors, write_table
 from crossseed.verbs import options
 

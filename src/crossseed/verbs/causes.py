@@ -9,10 +9,10 @@ from crossseed import bars
 from crossseed.activations import read_tokens
 from crossseed.bars.effects import cause_rows
 from crossseed.bars.probe import Probe
-from crossseed.cohorts.base import MEMBER
 from crossseed.cohorts.dyck import members
 from crossseed.cohorts.dyck.interventions import DyckSubject
 from crossseed.devices import usable
+from crossseed.keys import MEMBER
 from crossseed.store import write_table
 from crossseed.verbs import options
 

@@ -8,10 +8,9 @@ from pathlib import Path
 
 from crossseed.activations import open_split
 from crossseed.haar import cocycle
+from crossseed.keys import PLACE
 from crossseed.store import write_table
 from crossseed.verbs import options
-
-CELL = ("cohort", "checkpoint", "site")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, "activations", "seeds", *CELL)
-    cell = {name: spec[name] for name in CELL}
+    spec = options.spec_of(args, "activations", "seeds", *PLACE)
+    cell = {name: spec[name] for name in PLACE}
     with ExitStack() as stack:
         readers = {
             seed: stack.enter_context(open_split(path, "fit", made_from))

@@ -10,6 +10,7 @@ from crossseed import drift
 from crossseed.activations import read_tokens
 from crossseed.cohorts.base import Member, module_of
 from crossseed.devices import usable
+from crossseed.keys import MEMBER
 from crossseed.sae.dictionary import load
 from crossseed.store import check_cell, source_of, write_table
 from crossseed.verbs import options
@@ -57,7 +58,7 @@ def run(args: argparse.Namespace) -> None:
     me = told["member"]
     cell = (spec["cohort"], me["seed"], me["checkpoint"])
     rows = drift.measure(members, sets, spec["sites"], dictionaries, *cell)
-    keys = dict(zip(("cohort", "seed", "checkpoint"), cell, strict=True))
+    keys = dict(zip(MEMBER, cell, strict=True))
     table = [
         {
             **keys,

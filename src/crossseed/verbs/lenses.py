@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from crossseed.activations import read_tokens
-from crossseed.cohorts.base import MEMBER
 from crossseed.cohorts.dyck import members
 from crossseed.cohorts.dyck import weights as dyck
 from crossseed.cohorts.dyck.interventions import DyckSubject
+from crossseed.keys import MEMBER
 from crossseed.lenses import COLUMNS
 from crossseed.lenses.study import study
 from crossseed.store import write_table

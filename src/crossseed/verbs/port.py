@@ -19,8 +19,9 @@ from crossseed import card, pairs, port, vectors
 from crossseed.activations import ACTIVATIONS_SCHEMA, check_source, open_split, read_tokens
 from crossseed.alignment import ladder
 from crossseed.alignment.maps import AffineMap
-from crossseed.cohorts.base import MEMBER, Subject, TokenSet
+from crossseed.cohorts.base import Subject, TokenSet
 from crossseed.errors import UserError
+from crossseed.keys import MEMBER
 from crossseed.sae import formats
 from crossseed.sae.formats.foreign import Foreign
 from crossseed.store import arrays_digest, header, open_h5, write_table, write_text

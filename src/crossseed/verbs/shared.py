@@ -8,11 +8,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from crossseed import carried, fits, pairs, shared_rotation
+from crossseed.keys import JOURNEY
 from crossseed.sae.dictionary import Dictionary, load
 from crossseed.store import check_cell, write_table
 from crossseed.verbs import options
-
-CELL = ("cohort", "source_seed", "target_seed", "checkpoint")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    spec = options.spec_of(args, "sites", "resamples", *CELL)
+    spec = options.spec_of(args, "sites", "resamples", *JOURNEY)
     sites: list[tuple[str, dict[str, str]]] = spec["sites"]
     dictionaries: dict[str, dict[tuple[str, str], Dictionary]] = {site: {} for site, _ in sites}
     for path in args.dictionaries or ():
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
             readers = pairs.open_readers("eval", source, target, None, made_from)
             opened = stack.enter_context(readers)
             found[site] = shared_rotation.Site(pair, opened)
-        cell = {name: spec[name] for name in CELL}
+        cell = {name: spec[name] for name in JOURNEY}
         how = (spec["resamples"], *cell.values())
         rows = (
             shared_rotation.fits(found, *how)

@@ -9,11 +9,12 @@ from typing import Any
 from crossseed import gauge
 from crossseed.activations import read_tokens
 from crossseed.alignment.moments import Moments
-from crossseed.cohorts.base import FORWARD_TOKENS, JOURNEY, TokenSet, batches
+from crossseed.cohorts.base import FORWARD_TOKENS, TokenSet, batches
 from crossseed.cohorts.dyck import members
 from crossseed.cohorts.dyck import weights as dyck
 from crossseed.cohorts.dyck.sites import post
 from crossseed.gauge import study
+from crossseed.keys import JOURNEY
 from crossseed.store import write_table, write_tensors
 from crossseed.verbs import options
 

@@ -16,9 +16,9 @@ from xml.parsers import expat
 import numpy as np
 
 from crossseed import passes
-from crossseed.cohorts.base import MEMBER
 from crossseed.cohorts.neox import provenance
 from crossseed.errors import UserError
+from crossseed.keys import MEMBER
 from crossseed.sae.dictionary import WEIGHTS
 from crossseed.store import (
     REMEDY,

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from crossseed import __version__
-from crossseed.cohorts.base import MEMBER
 from crossseed.errors import UserError
+from crossseed.keys import MEMBER
 from crossseed.store import canonical_json, file_digest, write_text
 
 # The key in config.json under which training says what the weights are.
