@@ -139,6 +139,22 @@ def test_the_penalty_is_the_one_that_does_best_on_other_tokens(noise):
         assert found == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.parametrize("noisy", [0, 1])
+def test_both_halves_have_a_say_in_the_penalty(noisy):
+    """One of them is noisy, so that they would choose differently."""
+    chosen = []
+    for seed in range(12):
+        r = rng(seed)
+        b = r.standard_normal((60, 12)) * np.linspace(3, 0.1, 12)
+        a = b @ r.standard_normal((12, 12))
+        a[noisy::2] += 4 * r.standard_normal((30, 12))
+        first, second = ((a[i::2], b[i::2]) for i in range(2))
+        chosen.append(ladder.ridge(halves_of(a, b))[1])
+        assert chosen[-1] == ladder.PENALTIES[np.argmin(held_out_errors(first, second))]
+    # Fitted on the half without noise alone, none would be needed.
+    assert min(chosen) > 1e-8
+
+
 def test_penalties_are_powers_of_ten():
     assert pytest.approx([10.0**power for power in range(-8, 3)]) == ladder.PENALTIES
 

@@ -112,6 +112,7 @@ def cross_sums(a, xhat, axes, rows=15):
 def test_cross_reconstruction_of_resamples(pair, rows):
     axes = haar_orthogonal(np.random.default_rng(2), D)[:, :K]
     sums = cross_sums(*pair, axes, rows)
+    assert sums.a.sum(axis=0) == pytest.approx(pair[0].sum(axis=0))
     for row, weights in enumerate(DRAWN):
         a, xhat = (values[rows_drawn(weights)] for values in pair)
         nre = np.linalg.norm(xhat - a) / np.linalg.norm(a)
@@ -177,7 +178,7 @@ def test_a_latent_that_is_constant_in_the_other_encoding_counts_as_nothing_over_
     assert sums.over_all(DRAWN[:1], np.array([0, 1])) == pytest.approx([0.5])
     assert sums.over_all(DRAWN[:1], np.arange(3)) == pytest.approx([0], abs=1e-12)
     # Whatever the constant: rounding of its sums does not count as varying.
-    for constant in rng.random(30).astype(np.float32):
+    for constant in (0, *rng.random(30).astype(np.float32)):
         b[:, 1] = constant
         assert np.isnan(firing_sums(a, b).correlations(DRAWN, np.array([1]))).all()
         assert np.isnan(firing_sums(b, a).correlations(DRAWN, np.array([1]))).all()
