@@ -147,12 +147,8 @@ class Trainer:
     def terms(
         self, batch: Batch, dead: Sequence[Tensor | None] | None, training: bool, encoder: int = 0
     ) -> tuple[dict[str, Tensor], Passed]:
-        """Terms of the objective on a batch, means over models, and what the SAE made of it.
-
-        Args:
-            dead: numbers of the dead latents of each coder, (dead,); None: AuxK is not asked for.
-            training, encoder: see `crossseed.joint.model.JointSAE`.
-        """
+        """Terms of the objective on a batch, means over models, and what the SAE made of it; `dead` are numbers, (dead,),
+        of each coder's dead latents. For the rest see `crossseed.joint.model.JointSAE`."""
         config, sae = self.config, self.sae
         with self.mixed():
             passed = sae([batch.coded(m) for m in sae.models], dead, training, encoder)
