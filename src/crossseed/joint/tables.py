@@ -6,7 +6,9 @@ Model A is the source of a pair, B the target. ``condition``, ``init`` and ``lam
 
 from __future__ import annotations
 
-from crossseed.keys import PAIR as CELL
+from crossseed.keys import PAIR
+
+CELL = PAIR
 
 ROW = ("condition", "init", "lambda_cross")
 # ``rows``: a token or a text is a row of what is correlated. ``matched_on``: split on which latents were matched, or that

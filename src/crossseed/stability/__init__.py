@@ -7,7 +7,9 @@ is seen from one, and neither where it is over all. ``null`` is what random dict
 
 from __future__ import annotations
 
-from crossseed.keys import SEEDED as CELL
+from crossseed.keys import SEEDED
+
+CELL = SEEDED
 
 COLUMNS = (
     *CELL,
