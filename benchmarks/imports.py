@@ -104,26 +104,22 @@ def floor(heavy: list[str]) -> str:
 
 
 def starts(machine: str, repeats: int) -> Iterator[dict[str, Any]]:
-    """A row a verb; each in turn with its floor, so that a slow minute hits both."""
+    """A row a verb; each in turn with its floor, so that a slow minute hits both, and of both the fastest."""
     jobs = {verb: names_of(verb) for verb in JOB_VERBS}
     jobs["extract, of a language model"] = ("crossseed.verbs.extract", *LANGUAGE_MODEL)
-    floors: dict[str, list[float]] = {}
     for what, names in jobs.items():
         code = JOB.format(names=names, heavy=(*HEAVY, *NEEDED))
-        taken, bare = [], []
+        taken, bare, least = [], [], []
         for _ in range(repeats):
             seconds, said = processor_seconds("-c", code)
             taken.append(seconds)
+            least.append(processor_seconds("-c", floor(said.split()[1:]))[0])
             bare.append(processor_seconds("-c", "import numpy")[0])
-            least = floor(said.split()[1:])
-            if len(floors.setdefault(least, [])) < repeats:
-                floors[least].append(processor_seconds("-c", least)[0])
         modules, *kept = said.split()
         heavy = [name for name in HEAVY if name in kept]
         yield {
-            "what": what, "cpu_seconds": round(median(taken), 3), "bare_seconds": round(median(bare), 3),
-            "floor_seconds": round(median(floors[least]), 3),
-            "ratio_to_floor": round(median(taken) / median(floors[least]), 2),
+            "what": what, "cpu_seconds": round(min(taken), 3), "bare_seconds": round(min(bare), 3),
+            "floor_seconds": round(min(least), 3), "ratio_to_floor": round(min(taken) / min(least), 2),
             "modules": int(modules), "heavy": " ".join(heavy), "megabytes": None, "packages": None,
             "repeats": repeats, "machine": machine,
         }  # fmt: skip
