@@ -1,7 +1,7 @@
 # make run     the default run, from nothing: environment, models, dictionaries, report
 # make test    all tests
 # make check   format, lint, types, workflow lint
-# make docs    the reference of keys, verbs and artefacts, the estimates in the configs, the costs of all runs
+# make docs    what the program writes: reference pages, README's figure and tables, the graph of rules, costs of all runs
 # make bench   benchmarks, in an environment of their own
 # make test-slurm
 #              the workflow on a SLURM of one node, started for it; as root, installs packages
@@ -79,7 +79,8 @@ lock: $(VENV)/.installed-slurm
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.new
 	mv constraints.new constraints.txt
 
-# What is written by the program: the reference of all keys, and the estimate in each config.
+# What is written by the program, without a network: references, the graph of rules, what README shows of the default run's
+# committed tables, the table of reruns, and estimates.
 docs: env
 	for page in configuration cli artefacts; do $(BIN)/crossseed reference $$page > docs/$$page.md; done
 	set -e; for config in config/*.yaml; do \
@@ -87,6 +88,11 @@ docs: env
 	  sed -i "s|^# Estimate: .*|# $$line|" $$config; \
 	done
 	$(BIN)/crossseed plan config/*.yaml docs/hypothetical/*.yaml --costs docs/beyond-one-cluster.md
+	$(BIN)/snakemake --rulegraph mermaid-js --configfile config/config.yaml > docs/figures/rules.mmd
+	$(BIN)/crossseed reference rules < docs/figures/rules.mmd > docs/figures/rules.svg
+	rm docs/figures/rules.mmd
+	$(BIN)/python tests/rerun.py
+	$(BIN)/python benchmarks/answer.py
 
 bench: env $(BENCH_VENV)/.installed
 	$(BIN)/python benchmarks/run.py --peer $(BENCH_VENV)/bin/python

@@ -2,7 +2,7 @@
 
 `CASES` says for each leaf of each kind of cohort which value is changed in one of three small runs
 and which output files must then be made again, and no others. The test compares this with
-Snakemake's plan; `python tests/rerun.py` prints the table of docs/reruns.md.
+Snakemake's plan; `python tests/rerun.py` writes the table of docs/reruns.md and the short one of README.
 """
 
 from __future__ import annotations
@@ -1618,5 +1618,39 @@ def table() -> str:
     return "\n".join(lines) + "\n"
 
 
+# Keys of the short table: (kind of cohort, path).
+SHORT = (
+    ("dyck", "cohorts.*.seeds"), ("dyck", "cohorts.*.sites"), ("dyck", "cohorts.*.training.steps"), ("dyck", "cohorts.*.tokens.eval"),
+    ("", "dictionaries.*.k"), ("", "transfer.pairs"), ("", "transfer.resamples"), ("", "steering.directions"), ("", "weights.starts"),
+    ("", "bars.orders"), ("", "claims.dictionary"), ("", "run"), ("", "device"),
+)  # fmt: skip
+
+
+def short_table() -> str:
+    """A few rows of the rerun table, for README."""
+    said = {(kind_of(case), leaf_of(case)): case.reruns for case in CASES}
+    lines = ["| edit | → these run again |", "|---|---|"]
+    lines += [f"| `{path}` | {said[kind, path]} |" for kind, path in SHORT]
+    return "\n".join(lines) + "\n"
+
+
+def written(page: Path, mark: str, text: str) -> str:
+    """A page with a table between its marks."""
+    head, opening, rest = page.read_text(encoding="utf-8").partition(
+        f"<!-- {mark}: python tests/rerun.py -->\n"
+    )
+    _, ending, tail = rest.partition(f"<!-- end of {mark} -->")
+    if not ending:
+        raise SystemExit(
+            f"{page} has no place for the {mark}: <!-- {mark}: … --> and <!-- end of {mark} -->"
+        )
+    return head + opening + text + ending + tail
+
+
 if __name__ == "__main__":
-    print(table(), end="")
+    for name, mark, text in (
+        ("docs/reruns.md", "rerun table", table()),
+        ("README.md", "short rerun table", short_table()),
+    ):
+        page = ROOT / name
+        page.write_text(written(page, mark, text), encoding="utf-8")

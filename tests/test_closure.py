@@ -7,6 +7,7 @@ import pytest
 
 from crossseed import closure
 from crossseed.cli import JOB_VERBS
+from crossseed.errors import UserError
 
 
 @pytest.fixture
@@ -87,3 +88,26 @@ def test_editing_one_architecture_leaves_the_other_alone():
     assert "crossseed.sae.architectures.relu_l1" in found
     assert "crossseed.sae.architectures.topk" not in found
     assert "crossseed.cohorts.dyck.model" not in found
+
+
+def test_a_study_outside_depends_on_its_own_code_and_on_what_it_imports(package, tmp_path):
+    package(a="x = 1\n", b="y = 1\n")
+    study = tmp_path / "study.py"
+    study.write_text("from crossseed.a import x\n")
+    first = closure.script_digest(study)
+    study.write_text('"""What it asks."""\nfrom crossseed.a import x  # a comment\n')
+    closure._parsed.cache_clear()
+    assert closure.script_digest(study) == first
+    package(b="y = 2\n")
+    assert closure.script_digest(study) == first
+    package(a="x = 2\n")
+    assert closure.script_digest(study) != first
+    package(a="x = 1\n")
+    study.write_text("from crossseed.a import x\n\ny = 1\n")
+    closure._parsed.cache_clear()
+    assert closure.script_digest(study) != first
+
+
+def test_a_study_that_is_not_there_is_a_sentence(tmp_path):
+    with pytest.raises(UserError, match=r"study\.py cannot be read as Python"):
+        closure.script_digest(tmp_path / "study.py")

@@ -13,6 +13,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from crossseed.errors import UserError
+
 PACKAGE = "crossseed"
 # Where files lie decides none of their content: a job is told its paths, and a new path retrains no model.
 NO_CONTENT = f"{PACKAGE}.layout"
@@ -103,3 +105,20 @@ def code_digest(*modules: str) -> str:
     for module, path in sorted(closure(modules).items()):
         digest.update(f"{module}\n{_parsed(path)[1]}\n".encode())
     return digest.hexdigest()
+
+
+def script_digest(path: Path) -> str:
+    """Digest of a file outside this package, and of the code of this package that it imports: what the rule of a study
+    of one's own depends on (docs/own-study.md).
+
+    Raises:
+        UserError: there is no such file, or it is no Python.
+    """
+    try:
+        imports, tree = _parsed(Path(path))
+    except (OSError, SyntaxError) as error:
+        raise UserError(
+            f"{path} cannot be read as Python ({error}); name the file of the study"
+        ) from error
+    used = sorted(module for module in imports if path_of(module) is not None)
+    return hashlib.blake2b(f"{tree}\n{code_digest(*used)}".encode(), digest_size=16).hexdigest()
