@@ -1,4 +1,4 @@
-"""Print a reference page as Markdown: all config keys, the command line, or every artefact."""
+"""Print a reference page as Markdown: all config keys, the command line, every artefact, or every published figure."""
 
 from __future__ import annotations
 
