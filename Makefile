@@ -66,13 +66,13 @@ check: env
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/snakefmt --check Snakefile workflow/rules tests/slurm/Snakefile tests/slurm/stress.smk
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules tests/slurm/Snakefile tests/slurm/stress.smk
 	$(BIN)/snakemake --lint
 
 format: env
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
-	$(BIN)/snakefmt Snakefile workflow/rules tests/slurm/Snakefile tests/slurm/stress.smk
+	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules tests/slurm/Snakefile tests/slurm/stress.smk
 
 # Writes what is installed now as the new pins.
 lock: $(VENV)/.installed-slurm
@@ -82,7 +82,7 @@ lock: $(VENV)/.installed-slurm
 # What is written by the program, without a network: references, the graph of rules, what README shows of the default run's
 # committed tables, the table of reruns, and estimates.
 docs: env
-	for page in configuration cli artefacts; do $(BIN)/crossseed reference $$page > docs/$$page.md; done
+	for page in configuration cli artefacts claims; do $(BIN)/crossseed reference $$page > docs/$$page.md; done
 	set -e; for config in config/*.yaml; do \
 	  line=$$($(BIN)/crossseed plan $$config --estimate | grep '^Estimate: '); \
 	  sed -i "s|^# Estimate: .*|# $$line|" $$config; \

@@ -45,7 +45,7 @@ VERBS = {
     "cocycle": "test whether the rotations of three seeds compose",
     "published": "measure a pair by the published protocol",
     "over_seeds": "take medians over pairs, with intervals over seeds",
-    "claims": "put published figures beside what a run measured",
+    "claims": "put published figures beside what a run measured; or list what measures each",
     "port": "carry a dictionary, a steering vector or a probe to another member",
     "steer": "steer a member by its own, carried and random vectors",
     "features": "patch single latents in two members, and put them in each other's place",
@@ -94,7 +94,9 @@ def main(argv: list[str] | None = None) -> int:
         else:
             verbs.add_parser(name, help=summary)
     args = parser.parse_args(argv)
-    if args.verb in JOB_VERBS:
+    # A list of claims is no job.
+    job = args.verb in JOB_VERBS and getattr(args, "spec", "") is not None
+    if job:
         print("$ " + shlex.join(["crossseed", *argv]), flush=True)
     before = len(_written())
     try:
@@ -108,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"crossseed {args.verb}: {said}", file=sys.stderr)
         return 2
-    if args.verb in JOB_VERBS:
+    if job:
         _say_what_was_written(_written()[before:])
         _say_what_was_used()
     return 0

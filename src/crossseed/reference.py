@@ -1,4 +1,4 @@
-"""Reference pages made from the code: config keys, the command line, artefacts."""
+"""Reference pages made from the code: config keys, the command line, artefacts, published figures."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 from crossseed.cli import VERBS
 from crossseed.config.reference import page as configuration
 
-# Verbs that are called by hand; the others are jobs.
-BY_HAND = ("plan", "verify", "compare", "port", "reference")
+# Verbs that are called by hand; the others are jobs, as some of these are too.
+BY_HAND = ("plan", "verify", "compare", "port", "claims", "reference")
 
 
 def command_line() -> str:
@@ -130,8 +130,17 @@ def _columns(columns: tuple[str, ...]) -> str:
     return ", ".join(f"`{column}`" for column in columns)
 
 
+def claims() -> str:
+    """Every published figure, and what measures it."""
+    # Imported here: it reads all configs.
+    from crossseed.claims.coverage import page
+
+    return page()
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "configuration": configuration,
     "cli": command_line,
     "artefacts": artefacts,
+    "claims": claims,
 }

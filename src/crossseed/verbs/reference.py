@@ -1,4 +1,4 @@
-"""Print a reference page as Markdown: all config keys, the command line, or every artefact; or draw the graph of rules."""
+"""Print a reference page as Markdown: all config keys, the command line, every artefact, or every published figure; or draw the graph of rules."""
 
 from __future__ import annotations
 

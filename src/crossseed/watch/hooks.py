@@ -37,11 +37,11 @@ ESTIMATE_SECONDS = 5.0
 NAME = "crossseed.watch"
 
 
-def begin(workflow: Any, seconds_of: Callable[[str], float]) -> None:
+def begin(workflow: Any, seconds_of: Callable[[str], float] = lambda rule: 1.0) -> None:
     """Follows a run, from Snakemake's `onstart`.
 
     Args:
-        seconds_of: what a job of a rule was estimated at, by the rule's name.
+        seconds_of: what a job of a rule was estimated at, by the rule's name; all alike without it.
     """
     if workflow.exec_mode == ExecMode.DEFAULT:
         _forget()
