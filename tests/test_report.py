@@ -130,7 +130,7 @@ def test_saved_figures_have_readable_words_and_keep_those_on_dark(tmp_path):
 
 def test_colours_of_dictionaries_are_seen_on_white():
     colours = style.dictionary_colours([str(n) for n in range(12)])
-    # 3 to 1 is what lines need (WCAG 2.1), 2 what the lightest of twelve has.
+    # The lightest of viridis has 1.3.
     assert all(1.05 / (style.luminance(c) + 0.05) > 2 for c in colours.values())
     assert len(set(colours.values())) == 12
 

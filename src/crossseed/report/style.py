@@ -60,7 +60,7 @@ def ink(colour: Any) -> tuple[float, float, float]:
 def dictionary_colours(names: Sequence[Hashable]) -> dict[Any, Any]:
     """A colour a dictionary, in one order for all figures: dark to light, none so light that a line is lost on white."""
     palette = sns.color_palette("viridis", as_cmap=True)
-    places = np.linspace(0, 0.8, max(len(names), 2))
+    places = np.linspace(0, 0.7, max(len(names), 2))
     return {name: palette(place) for name, place in zip(names, places, strict=False)}
 
 
