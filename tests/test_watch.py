@@ -241,6 +241,7 @@ def test_spreads_are_those_of_all_times():
         (["-F", "--cores", "2", "all"], ["--cores", "2", "all"]),
         (["--forcerun", "train", "sae", "--cores", "2"], ["--cores", "2"]),
         (["-R", "train", "-n", "x"], ["-n", "x"]),
+        (["-Rtrain", "-Fn", "--forceal", "--cores", "2"], ["-n", "--cores", "2"]),
         (["--config", "a=b c"], ["--config", "'a=b c'"]),
     ],
 )
@@ -248,7 +249,9 @@ def test_the_command_that_goes_on_makes_nothing_again(words, kept):
     said = told.going_on(["/nowhere/bin/snakemake", *words], "/a folder", incomplete=True)
     assert said == " ".join(["cd '/a folder' && /nowhere/bin/snakemake", *kept])
     without = told.going_on(["/nowhere/bin/snakemake", *words], "/", incomplete=False)
-    assert "--rerun-incomplete" in without
+    assert without.count("--rerun-incomplete") == 1
+    again = told.going_on(["/nowhere/bin/snakemake", "--rerun-incomplete"], "/", incomplete=False)
+    assert again.count("--rerun-incomplete") == 1
 
 
 def test_the_end_of_a_log_is_what_was_said_last(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -17,7 +18,10 @@ UNITS = ((86_400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 # Of a log: how much of it is read, how many lines are shown, and of each how many letters.
 TAIL_BYTES, TAIL_LINES, TAIL_WIDTH = 1 << 16, 15, 240
 # Options that say to make something again, without words after them and with: what has been made since stays.
-AGAIN, AGAIN_THESE = ("--force", "-f", "--forceall", "-F"), ("--forcerun", "-R")
+# Words that ask for what is done to be made again, also run together: -Fn, -Rtrain.
+AGAIN = re.compile(r"--(?:force|forceal|forceall|delete-all-output|delete-temp-output)$|-[fF]+$")
+AGAIN_THESE = re.compile(r"(?:--forcer\w*|-R)(?:$|=)")
+AGAIN_ONE = re.compile(r"-R.")
 
 
 def seconds(n: float) -> str:
@@ -145,9 +149,9 @@ def going_on(argv: Sequence[str], folder: str, incomplete: bool) -> str:
     kept: list[str] = []
     dropping = False
     for word in words:
-        dropping = word.split("=")[0] in AGAIN_THESE or (dropping and not word.startswith("-"))
-        if not dropping and word not in AGAIN:
-            kept.append(word)
-    if not incomplete:
+        dropping = bool(AGAIN_THESE.match(word)) or (dropping and not word.startswith("-"))
+        if not dropping and not AGAIN.match(word) and not AGAIN_ONE.match(word):
+            kept.append(re.sub(r"^-(?=[fFn]+$)[fFn]*n[fFn]*$", "-n", word))
+    if not incomplete and not {"--rerun-incomplete", "--ri"} & {*kept}:
         kept.insert(0, "--rerun-incomplete")
     return f"cd {shlex.quote(folder)} && {shlex.join([*start, *kept])}"

@@ -4,20 +4,24 @@
   const STEP = 100, FILTERED_FROM = 6;
   const collator = new Intl.Collator("en", { numeric: true });
   const NUMBER = /^[+\-−]?(\d[\d,]*\.?\d*|\.\d+)(e[+-]?\d+)?/i;
-  const absent = (text) => text === "" || text === "–";
+  const absent = (text) => text === "" || text === "–" || text === "nan";
   const listings = [];
 
   function value(text) {
+    if (/^[+\-−]?inf(inity)?$/i.test(text)) return /^[\-−]/.test(text) ? -Infinity : Infinity;
     const found = NUMBER.exec(text);
     return found ? Number(found[0].replace("−", "-").replace(/,/g, "")) : NaN;
   }
+
+  // Differences of infinities are none.
+  const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
 
   // Rows in the order of a column; those without a value are last either way.
   function sorted(rows, column, way) {
     const text = (row) => row.texts[column];
     const known = rows.filter((row) => !absent(text(row)));
     const numeric = known.every((row) => !Number.isNaN(value(text(row))));
-    known.sort((a, b) => way * (numeric ? value(text(a)) - value(text(b)) : collator.compare(text(a), text(b))));
+    known.sort((a, b) => way * (numeric ? order(value(text(a)), value(text(b))) : collator.compare(text(a), text(b))));
     return known.concat(rows.filter((row) => absent(text(row))));
   }
 
@@ -67,6 +71,8 @@
     });
     more.addEventListener("click", () => { state.limit += STEP; show(); });
     if (rows.length >= FILTERED_FROM) {
+      const caption = table.caption ? table.caption.textContent.trim() : "this table";
+      input.setAttribute("aria-label", `Filter ${caption}`);
       box.prepend(element("div", { className: "controls" }, element("label", {}, "Filter ", input), count));
       box.append(more);
     }
