@@ -281,7 +281,10 @@ def draw(path: Path) -> None:
 
     rows = {(row["metric"], row["arm"]): row for row in read(RESULTS / "answer.csv")}
     arms = [arm for arm in ARMS if any((metric, arm.name) in rows for metric in METRICS)]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context():
+        # Whatever else was drawn before.
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
         figure = Figure(figsize=(9.6, 3.2), layout="constrained")
         axes = figure.subplots(1, len(METRICS), sharey=True)
         for axis, (metric, title) in zip(axes, METRICS.items(), strict=True):
