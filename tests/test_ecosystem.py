@@ -73,7 +73,7 @@ def snakemake(folder, *words):
 def test_another_workflow_uses_this_one_as_its_page_says(tmp_path):
     """The page's Snakefile, with the copy's place: its rules have the prefix, its result feeds a rule of the other."""
     page = (ROOT / "docs/module.md").read_text()
-    text = re.search(r"```python\n(.*?)```", page, re.S)[1]
+    text = re.search(r"```text\n(.*?)```", page, re.S)[1]
     assert '"../crossseed/Snakefile"' in text
     (tmp_path / "Snakefile").write_text(
         text.replace('"../crossseed/Snakefile"', f'"{ROOT / "Snakefile"}"')
