@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from measured import REPEATS, fastest, machine
+from measured import machine, side_by_side
 
 INTERVENTION_COLUMNS = (
     *("what", "device", "changes", "seconds", "one_by_one_seconds", "ratio", "largest_difference"),
     *("floor_seconds", "ratio_to_floor", "repeats", "machine"),
 )
+# Each takes a fraction of a second.
+TURNS = 9
 
 
 def interventions(device: str) -> list[dict[str, Any]]:
@@ -44,12 +46,12 @@ def interventions(device: str) -> list[dict[str, Any]]:
     ) -> None:
         gap = float(np.abs(fast() - slow()).max() / np.abs(slow()).max())
         floor()
-        ours, theirs, least = fastest(fast), fastest(slow), fastest(floor)
+        ours, theirs, least = side_by_side((fast, slow, floor), TURNS)
         row = {
             "what": what, "device": device, "changes": changes, "seconds": round(ours, 3),
             "one_by_one_seconds": round(theirs, 3), "ratio": round(theirs / ours, 2),
             "largest_difference": f"{gap:.1e}", "floor_seconds": round(least, 3),
-            "ratio_to_floor": round(ours / least, 2), "repeats": REPEATS, "machine": machine(),
+            "ratio_to_floor": round(ours / least, 2), "repeats": TURNS, "machine": machine(),
         }  # fmt: skip
         print(row, flush=True)
         found.append(row)

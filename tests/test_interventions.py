@@ -66,6 +66,34 @@ def test_language_models_resume_at_every_place(folder, name):
     assert torch.equal(again, clean[0]), "a change stayed"
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_a_resumed_model_says_what_one_does_that_runs_whole(folder, name):
+    """What was kept of the blocks up to the place has nothing of the change in it."""
+    subject = interventions.load_source(source(folder, name), "float32", "cpu")
+    tokens = torch.from_numpy(TOKENS_NT.astype(np.int64))
+    for place in places_of(subject, all_sites(folder, name)):
+        start = subject.start(TOKENS_NT, place)
+        changed = start.value_ntd + noise(start.value_ntd)
+        (resumed,) = start.logits(changed)
+        with torch.no_grad(), subject.tapped(start.place, lambda _, changed=changed: changed):
+            whole = subject.model(input_ids=tokens, use_cache=False).logits.float()
+        assert torch.allclose(resumed, whole, atol=2e-5), place
+
+
+def test_nothing_before_an_mlp_runs_again(folder):
+    """Neither the blocks below it, nor the attention beside it, nor it itself."""
+    subject = interventions.load_source(source(folder, "neox"), "float32", "cpu")
+    start = subject.start(TOKENS_NT, "blocks.1.hook_mlp_out")
+    ran = []
+    for name, module in subject.blocks.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            module.forward = lambda x, name=name, run=module.forward: (ran.append(name), run(x))[1]
+    start.logits(start.value_ntd)
+    above = range(2, len(subject.blocks))
+    assert {int(name.split(".")[0]) for name in ran} == set(above)
+    assert len(ran) == 4 * len(above)
+
+
 def test_the_toy_resumes_at_every_place():
     model = loud_toy()
     with torch.no_grad():

@@ -2,7 +2,7 @@
 
 A place is a site (`crossseed.cohorts.hub.sites`), or a component: what an attention head reads
 (``blocks.0.attn.hook_z.3``), or what a whole block adds to the residual stream
-(``blocks.0.hook_contribution``). Blocks below the place run once, whatever is tried there.
+(``blocks.0.hook_contribution``). What comes before the place runs once, whatever is tried there.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -61,6 +62,8 @@ class HubStart:
         self.skipped = place.layer + (place.hook == subject.after_block)
         self._before: Tensor | None = None
         self._mixed = False
+        # What modules of the place's block gave before the place was reached: no change there reaches them.
+        self._given: dict[nn.Module, Any] = {}
         found: list[Tensor] = []
 
         def seen(value: Tensor) -> Tensor:
@@ -72,15 +75,25 @@ class HubStart:
             stack.callback(blocks[0].register_forward_hook(self._note).remove)
             handle = blocks[place.layer].register_forward_pre_hook(self._keep, with_kwargs=True)
             stack.callback(handle.remove)
+            if self.skipped == place.layer:
+                for module in blocks[place.layer].modules():
+                    # Those without weights, such as dropout, could be called once more after the place.
+                    if any(True for _ in module.parameters()):
+                        stack.callback(module.register_forward_hook(self._give).remove)
             stack.enter_context(subject.tapped(place, seen))
             subject.base(input_ids=self.tokens, use_cache=False)
         (self.value_ntd,) = found
+        inner = {part for module in self._given for part in module.modules() if part is not module}
+        self._given = {module: out for module, out in self._given.items() if module not in inner}
 
     def _note(self, _: nn.Module, __: tuple[Any, ...], output: Any) -> None:
         self._mixed = isinstance(output, tuple)
 
     def _keep(self, _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._before = args[0] if args else kwargs["hidden_states"]
+
+    def _give(self, module: nn.Module, _: tuple[Any, ...], output: Any) -> None:
+        self._given[module] = output
 
     def logits(self, value: Tensor, at_nt: np.ndarray | None = None) -> list[Tensor]:
         """See `crossseed.cohorts.base.Start.logits`."""
@@ -95,6 +108,8 @@ class HubStart:
                     assert self._before is not None
                     before = self._before.repeat(changes, 1, 1)
                     stack.enter_context(subject.skipping(self.skipped, before, self._mixed))
+                given = {module: _repeated(out, changes) for module, out in self._given.items()}
+                stack.enter_context(_giving(given))
                 stack.enter_context(subject.tapped(place, lambda _: value))
             hidden = subject.base(input_ids=self.tokens.repeat(changes, 1), use_cache=False)[0]
             if at_nt is not None:
@@ -177,22 +192,9 @@ class HubSubject:
             mixed: whether blocks give tuples.
         """
 
-        def passed(*_: Any, **__: Any) -> Any:
-            return (hidden,) if mixed else hidden
-
-        skipped = list(self.blocks)[:n]
-        # An instance's own `forward` goes before its class's; accelerate sets one too.
-        before = [block.__dict__.get("forward") for block in skipped]
-        try:
-            for block in skipped:
-                block.forward = passed
+        output = (hidden,) if mixed else hidden
+        with _giving(dict.fromkeys(list(self.blocks)[:n], output)):
             yield
-        finally:
-            for block, own in zip(skipped, before, strict=True):
-                if own is None:
-                    del block.forward
-                else:
-                    block.forward = own
 
     @contextmanager
     def tapped(self, place: _Place, change: Change) -> Iterator[None]:
@@ -240,6 +242,36 @@ class HubSubject:
                 )
             stack.callback(_changed(module, changed, at_input).remove)
             yield
+
+
+@contextmanager
+def _giving(outputs: Mapping[nn.Module, Any]) -> Iterator[None]:
+    """Modules give these outputs, whatever they are given."""
+    # An instance's own `forward` goes before its class's; accelerate sets one too.
+    before = {module: module.__dict__.get("forward") for module in outputs}
+    try:
+        for module, output in outputs.items():
+            module.forward = partial(_given, output)
+        yield
+    finally:
+        for module, own in before.items():
+            if own is None:
+                del module.forward
+            else:
+                module.forward = own
+
+
+def _given(output: Any, *_: Any, **__: Any) -> Any:
+    return output
+
+
+def _repeated(output: Any, changes: int) -> Any:
+    """A module's output for its sequences, as many times as there are changes; a copy, since modules may write on it."""
+    if isinstance(output, tuple):
+        return tuple(_repeated(part, changes) for part in output)
+    if isinstance(output, Tensor):
+        return output.repeat(changes, *[1] * (output.ndim - 1))
+    return output
 
 
 def _changed(
