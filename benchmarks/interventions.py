@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from measured import machine, side_by_side
+from measured import in_turns, machine
 
 INTERVENTION_COLUMNS = (
     *("what", "device", "changes", "seconds", "one_by_one_seconds", "ratio", "largest_difference"),
@@ -46,7 +46,7 @@ def interventions(device: str) -> list[dict[str, Any]]:
     ) -> None:
         gap = float(np.abs(fast() - slow()).max() / np.abs(slow()).max())
         floor()
-        ours, theirs, least = side_by_side((fast, slow, floor), TURNS)
+        ours, theirs, least = in_turns((fast, slow, floor), TURNS)
         row = {
             "what": what, "device": device, "changes": changes, "seconds": round(ours, 3),
             "one_by_one_seconds": round(theirs, 3), "ratio": round(theirs / ours, 2),

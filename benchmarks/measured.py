@@ -71,7 +71,7 @@ def fastest(run: Callable[[], Any], repeats: int = REPEATS) -> float:
     return min(found)
 
 
-def side_by_side(runs: Sequence[Callable[[], Any]], repeats: int = REPEATS) -> list[float]:
+def in_turns(runs: Sequence[Callable[[], Any]], repeats: int = REPEATS) -> list[float]:
     """Wall seconds of the fastest of each, in turns, so that a slow minute of the machine hits all of them."""
     found = [[fastest(run, 1) for run in runs] for _ in range(repeats)]
     return [min(of_one) for of_one in zip(*found, strict=True)]

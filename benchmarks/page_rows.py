@@ -170,9 +170,23 @@ def sae_training(rows: list[Cells]) -> Iterator[Row]:
         ceiling = float(row["share_of_matmul_ceiling"])
         yield Row(what, "five dense products a token", ceiling, _ceiling_goal(row), least=True)
     if all(row["device"] == "cpu" for row in rows):
-        what = "cells of 4096 latents trained together, GPU of a data centre"
-        yield Row(what, "five dense products a token", None, 0.5, least=True)
         yield Row("each size, GPU", "the fastest other", None, 1, least=True)
+
+
+def sae_together(rows: list[Cells]) -> Iterator[Row]:
+    """Cells side by side on one device, beside the most dense products that it does."""
+    for row in rows:
+        where = "a core each" if row["device"] == "cpu" else "slots of one GPU"
+        what = f"{row['cells']} of {row['architecture']}, d {row['d']}, {row['n_latents']} latents, {where}"
+        share = float(row["share_of_matmul_ceiling"])
+        most = row["cells"] == max(
+            (r["cells"] for r in rows if r["device"] == row["device"]), key=int
+        )
+        goal = _ceiling_goal(row) if most else None
+        yield Row(what, "five dense products a token on all of it", share, goal, least=True)
+    if all(row["device"] == "cpu" for row in rows):
+        what = "cells of 4096 latents in slots of one GPU of a data centre"
+        yield Row(what, "five dense products a token on all of it", None, 0.5, least=True)
 
 
 def _ceiling_goal(row: Cells) -> float | None:

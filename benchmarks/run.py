@@ -24,6 +24,7 @@ import memory
 import sae
 import scale
 import stability
+import together
 import toys
 import whole
 from measured import REPEATS, conditions, fastest, machine, write
@@ -64,6 +65,13 @@ def sae_learned(args: argparse.Namespace) -> list[dict[str, Any]]:
         return sae.learned(args.peer, Path(folder), args.repeats, machine())
 
 
+def sae_together(args: argparse.Namespace) -> list[dict[str, Any]]:
+    with tempfile.TemporaryDirectory() as folder:
+        return on_devices(
+            lambda device: together.together(Path(folder), device, args.repeats, machine())
+        )
+
+
 BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Table]]] = {
     "run": lambda args: [
         ("default_run.csv", whole.RUN_COLUMNS, whole.default_run(2, args.peer)),
@@ -98,6 +106,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Table]]] = {
         ("toys.csv", toys.COLUMNS, toys.toys(machine(), args.repeats, ROOT / "config/config.yaml"))
     ],
     "sae": lambda args: [("sae_training.csv", sae.COLUMNS, sae_training(args))],
+    "together": lambda args: [("sae_together.csv", together.COLUMNS, sae_together(args))],
     "learned": lambda args: [("sae_learned.csv", sae.LEARNED_COLUMNS, sae_learned(args))],
 }
 

@@ -119,10 +119,16 @@ class Worker:
 
     def run(self, job: dict[str, Any]) -> dict[str, float]:
         """Wall and processor seconds of a job."""
+        self.send(job)
+        return self.answer()
+
+    def send(self, job: dict[str, Any]) -> None:
         assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
+
+    def answer(self) -> dict[str, float]:
+        assert self.process.stdout is not None
         answer = self.process.stdout.readline()
         if not answer:
             raise SystemExit(f"{self.process.args} failed:\n{self.log.read_text()[-3000:]}")
