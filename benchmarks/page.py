@@ -46,13 +46,7 @@ WHY = {
     },
     ("default_run.csv", "start of processes"): "jobs that import PyTorch start in 1.5 s, and most of the jobs do, many of which "
     "are short.",
-    ("sae_training.csv", "relu, d 64, 512 latents, batches of 1024, 2 threads"): "other work was still running beside this "
-    "row, as the five products show, which took 1.7 times as long as in the row of TopK; batches of 4096 came later.",
-    ("sae_training.csv", "relu, d 512, 4096 latents, batches of 4096, 2 threads"): "blocks of rows are of one size whatever the "
-    "number of threads; others were not tried.",
     ("sae_learned.csv", "relu"): "with the same penalty it keeps 88 latents active where the best other keeps 107.",
-    ("interventions.csv", "integrated gradients"): "the layer that holds the place is run again for each point, its attention "
-    "too; the floor begins at the next layer.",
     ("sae_together.csv", "cells of 4096"): NO_GPU,
     ("sae_training.csv", "each size, GPU"): NO_GPU,
 }  # fmt: skip

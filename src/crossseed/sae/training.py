@@ -96,9 +96,10 @@ class Gradients:
         self.activity = torch.zeros_like(weights.b_enc)
         width, n = weights.W_enc.shape
         on_cpu = weights.W_enc.device.type == "cpu"
-        # Of fewer rows than half the width, the products take longer than the cache spares: each block reads and
-        # writes all weights' gradients.
-        self.block_rows = max(width // 2, BLOCK_BYTES // (4 * n)) if on_cpu else 1 << 30
+        # Each block reads and writes all weights' gradients, which take long where they are large: of fewer rows, the
+        # products take longer than the cache spares, most of all with several threads.
+        least = min(2 * width, 1024)
+        self.block_rows = max(least, BLOCK_BYTES // (4 * n)) if on_cpu else 1 << 30
         self._buffers: dict[tuple[str, int], Tensor] = {}
         self._empty = weights.W_enc.new_empty
 
