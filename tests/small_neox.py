@@ -1,8 +1,8 @@
 """A small cohort of language models that tests train."""
 
-import json
 from pathlib import Path
 
+import changes
 import numpy as np
 import pytest
 import yaml
@@ -24,16 +24,8 @@ CODE = "code"
 
 def changed(**keys):
     """The cohort of the smoke run alone, keys such as ``training__steps`` replaced."""
-    config = json.loads(json.dumps(SMOKE))
-    cohort = config["cohorts"][COHORT]
-    cohort["training"] |= {"steps": STEPS}
-    for key, value in keys.items():
-        *folders, last = key.split("__")
-        target = cohort
-        for part in folders:
-            target = target[part]
-        target[last] = value
-    return load_run({**config, "cohorts": {COHORT: cohort}})
+    cohort = changes.with_keys(SMOKE["cohorts"][COHORT], {"training__steps": STEPS, **keys})
+    return load_run({**SMOKE, "cohorts": {COHORT: cohort}})
 
 
 @pytest.fixture(scope="module")

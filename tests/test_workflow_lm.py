@@ -1,8 +1,8 @@
 """The workflow on language models: the smoke run end to end, and the Pythia grid on local folders."""
 
 import csv
-import json
 
+import changes
 import language_models
 import pytest
 import rerun
@@ -84,7 +84,7 @@ def test_exactly_what_a_change_touches_runs_again(smoke_lm, tmp_path):
 def test_the_pythia_grid_runs_on_local_folders(tmp_path):
     """config/pythia-70m.yaml on models of its names, width and depth, with less of everything: the
     first, a middle and the last of its sites."""
-    config = json.loads(json.dumps(yaml.safe_load((ROOT / "config/pythia-70m.yaml").read_text())))
+    config = changes.read(ROOT / "config/pythia-70m.yaml")
     cohort = config["cohorts"]["pythia-70m"]
     cohort["seeds"] = [1, 2]
     cohort["sites"] = cohort["sites"][::3]

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import browser
+import changes
 import pytest
 import rerun
 import warm
@@ -206,15 +207,9 @@ def assert_metrics_are_defined(folder):
 
 
 def _changed(case):
-    # Through JSON: cohorts share blocks in the file, not here.
-    config = json.loads(json.dumps(yaml.safe_load((ROOT / case.run).read_text())))
-    *folders, last = case.path.split(".")
-    target = config
-    for part in folders:
-        target = target[part]
-    assert target[last] != case.value, f"{case.path} is not changed"
-    target[last] = case.value
-    return config
+    config, keys = changes.read(ROOT / case.run), case.path.split(".")
+    assert changes.at(config, keys) != case.value, f"{case.path} is not changed"
+    return changes.replaced(config, keys, case.value)
 
 
 def assert_exact_reruns(folder, run, tmp_path):
