@@ -20,6 +20,7 @@ import pytest
 import rerun
 import warm
 import yaml
+from reruns import patterns
 
 ROOT = Path(__file__).parent.parent
 N_WORKERS = os.cpu_count() or 1
@@ -69,7 +70,7 @@ WARM = not Path("/dev/nvidiactl").exists()
 
 def snakemake(folder, *args, config=None, hash_seed="0", cold=not WARM):
     """A run of the workflow; `cold` where each of its jobs is to import what it needs itself."""
-    config = config or ROOT / rerun.SMOKE
+    config = config or ROOT / patterns.SMOKE
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
     command += ["--directory", folder, "--configfile", config, "--nolock", *args]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
