@@ -121,3 +121,18 @@ class Chain:
 @pytest.fixture(scope="module")
 def chain():
     return Chain(np.random.default_rng(3).dirichlet(np.full(12, 0.3), size=12))
+
+
+def identity_of(home, **keys):
+    """What a training of seed 0 has to be of, to be resumed."""
+    spec = specs.train(run_in(home, **keys), COHORT, 0)
+    tokenizer = tk.load(tokenizer_files(home))
+    text = training.arrays_digest(
+        {
+            "ids": training.encode(tk.own_documents(spec), tokenizer),
+            "held_out": training._held_out_rows(
+                spec, NeoxTraining.model_validate(spec["training"]), tokenizer
+            ),
+        }
+    )
+    return {"spec": spec, "code": CODE, "inputs": {"text": text}, "device": "cpu"}
