@@ -13,6 +13,7 @@ import base64
 import fcntl
 import functools
 import json
+import math
 import os
 import re
 import select
@@ -29,6 +30,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 PACKAGES = ("chromium", "fonts-dejavu-core")
 SECONDS = 120
 DESKTOP, PHONE = (1200, 900), (390, 844)
+# What is printed of A4, 190 mm at 96 dots an inch; and the whole height of the paper, which no page fills.
+PAPER, PAPER_PX = (718, 1016), 1122
 OPTIONS = (
     *("--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check"),
     *("--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"),
@@ -314,6 +317,8 @@ STRUCTURE = """
   return bad;
 })()
 """
+# How far down what stands on the page reaches, whether it is seen or cut off.
+LENGTH = """Math.max(...[...document.querySelectorAll("body, body *")].map((e) => e.getBoundingClientRect().bottom)) + window.scrollY"""
 WIDTH = "document.documentElement.scrollWidth"
 
 
@@ -333,15 +338,17 @@ def faults(browser, path):
                 found.append(f"{words}: the page is {wide} px wide")
             found += [f"{words}: asks for {one}" for one in page.requests() if one != url]
             found += [f"{words}: says {text}" for text in page.complaints()]
-    with browser.page(url, DESKTOP, dark=True) as page:
+    with browser.page(url, PAPER, dark=True) as page:
+        page.run("window.dispatchEvent(new Event('beforeprint'))")
         page.ask("Emulation.setEmulatedMedia", media="print")
         found += [f"printed: low contrast, {text}" for text in page.run(CONTRAST)]
         controls = "[...document.querySelectorAll('.controls label, .more, nav')].filter((e) => e.getClientRects().length).length"
         if page.run(controls):
             found.append("printed: with controls")
+        least = math.ceil(page.run(LENGTH) / PAPER_PX)
         page.ask("Emulation.setEmulatedMedia", media="")
-        if n_pages(page.pdf()) < 1:
-            found.append("printed: no page")
+        if (printed := n_pages(page.pdf())) < least:
+            found.append(f"printed: {printed} pages, but what is on them is {least} long")
     return found
 
 
@@ -354,8 +361,7 @@ def screenshots(browser, path, folder):
             for place in ("verdicts", "figures", "tables"):
                 page.run(f"document.querySelector('#{place}').scrollIntoView()")
                 page.screenshot(folder / f"report-{name}-{place}.png")
-    # 190 mm at 96 dots an inch, as on the paper.
-    with browser.page(url, (718, 1016)) as page:
+    with browser.page(url, PAPER) as page:
         page.run("window.dispatchEvent(new Event('beforeprint'))")
         page.ask("Emulation.setEmulatedMedia", media="print")
         page.screenshot(folder / "report-print.png")

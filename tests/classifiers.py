@@ -1,8 +1,8 @@
 """A small cohort of text classifiers that tests train."""
 
-import copy
 from pathlib import Path
 
+import changes
 import pytest
 import yaml
 
@@ -29,14 +29,8 @@ SITE = "blocks.0.hook_normalized_resid_post"
 
 def changed(**keys):
     """The smoke run, keys of its cohort such as ``training__epochs`` replaced; the block ``model`` too."""
-    config = copy.deepcopy(SMOKE)
-    for key, value in keys.items():
-        *folders, last = key.split("__")
-        target = config["cohorts"][COHORT]
-        for part in folders:
-            target = target[part]
-        target[last] = value
-    return load_run(config)
+    cohorts = {**SMOKE["cohorts"], COHORT: changes.with_keys(SMOKE["cohorts"][COHORT], keys)}
+    return load_run({**SMOKE, "cohorts": cohorts})
 
 
 TINY = {
@@ -49,14 +43,7 @@ TINY = {
 
 
 def tiny(**keys):
-    found = copy.deepcopy(TINY)
-    for key, value in keys.items():
-        *folders, last = key.split("__")
-        target = found
-        for part in folders:
-            target = target[part]
-        target[last] = value
-    return found
+    return changes.with_keys(TINY, keys)
 
 
 # --- tokenizer and token sets -----------------------------------------------------------

@@ -32,6 +32,7 @@ REASONS = (
 )  # fmt: skip
 MARKS = ("not run", "dry run", "file")
 FENCE = re.compile(r"^(?:<!-- ([^:>]+): ([^\n]*?) -->\n)?```(\w*)\n(.*?)^```$", re.M | re.S)
+LISTED = re.compile(r" *(?:[-*+]|\d+[.)]) ")
 # Programs that pages name and this project does not bring.
 OTHERS = ("cat", "export", "hf", "scancel", "sed", "source")
 
@@ -83,6 +84,26 @@ def blocks(page: Path) -> list[Block]:
                 f"{block.page}:{block.line}: {mark}: {why} has no meaning; reasons are {REASONS}"
             )
         found.append(block)
+    return found
+
+
+def indented(text: str) -> list[int]:
+    """Lines, from 1, that Markdown shows as code because of four spaces or a tab before them, where no fence and no list is."""
+    text = FENCE.sub(lambda found: "\n" * found[0].count("\n"), text)
+    found, after_blank, in_list = [], True, False
+    for number, line in enumerate(text.expandtabs(4).splitlines(), 1):
+        if not line.strip():
+            after_blank = True
+            continue
+        deep = line.startswith("    ")
+        if LISTED.match(line) and not (deep and after_blank and not in_list):
+            in_list = True
+        elif not line.startswith(" ") and after_blank:
+            in_list = False
+        # What follows a line of text without a blank one goes on with it.
+        if deep and not in_list and (after_blank or number - 1 in found):
+            found.append(number)
+        after_blank = False
     return found
 
 

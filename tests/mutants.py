@@ -7,17 +7,19 @@ the tests that called the changed one when nothing was wrong, cheapest first, un
 long as without the mutant has found it out too. `mutmut` does the like, but leaves out properties and constants of modules,
 which here hold half of the formulas; `cosmic-ray` starts a process for each mutant.
 
-Counts go to tests/mutants.csv, mutants that no test noticed to tests/mutants_left.csv, where each is given its reason.
+Counts go to tests/mutants.csv, with digests of the code and of the tests that they are of; mutants that no test noticed to tests/mutants_left.csv, where each is given its reason.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import hashlib
 import importlib
 import inspect
 import os
 import pickle
+import platform
 import random
 import resource
 import signal
@@ -27,7 +29,7 @@ import tempfile
 import time
 import types
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ import hypothesis
 import pytest
 from mutations import Mutant, mutants
 
+from crossseed import closure
 from crossseed.pages import between
 from crossseed.store import write_table
 
@@ -43,7 +46,10 @@ SOURCE = ROOT / "src" / "crossseed"
 COUNTS, LEFT, PAGE = (
     ROOT / name for name in ("tests/mutants.csv", "tests/mutants_left.csv", "CONTRIBUTING.md")
 )
-COLUMNS = ("module", "mutants", "killed", "survived", "timed_out", "score", "commit")
+COLUMNS = (
+    *("module", "mutants", "killed", "survived", "timed_out", "score", "commit"),
+    *("python", "code", "tests"),
+)
 LEFT_COLUMNS = ("module", "where", "before", "after", "reason")
 BETWEEN = ("<!-- mutants: make mutants -->\n", "<!-- end of mutants -->\n")
 
@@ -202,6 +208,32 @@ def mutants_of(name: str) -> list[Mutant]:
     return list(mutants(path.read_text(), str(path)))
 
 
+def test_files(name: str) -> list[Path]:
+    return sorted({path for pattern in TESTS[name] for path in ROOT.glob(f"tests/{pattern}")})
+
+
+def digest(paths: Iterable[Path]) -> str:
+    """Digest of what files do, and of the modules beside them that they import: a comment, a docstring or a reformatting changes nothing."""
+    trees: dict[str, str] = {}
+    queue = list(paths)
+    while queue:
+        path = queue.pop()
+        if path.name not in trees:
+            imported, trees[path.name] = closure._parsed(path)
+            queue += filter(Path.exists, (path.with_name(f"{name}.py") for name in imported))
+    return hashlib.blake2b(repr(sorted(trees.items())).encode(), digest_size=8).hexdigest()
+
+
+def of_what(name: str) -> dict[str, str]:
+    """Digests of a module and of its tests, and the Python whose syntax trees they are of."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {
+        "python": python,
+        "code": digest([SOURCE / f"{name}.py"]),
+        "tests": digest(test_files(name)),
+    }
+
+
 def measured(name: str, sample: int | None) -> list[tuple[Mutant, str]]:
     """Every mutant of a module, or a sample that is the same each time, and what became of it."""
     chosen = mutants_of(name)
@@ -210,7 +242,7 @@ def measured(name: str, sample: int | None) -> list[tuple[Mutant, str]]:
     hypothesis.settings.register_profile("mutants", derandomize=True, database=None)
     hypothesis.settings.load_profile("mutants")
     trial = Trial(name, chosen)
-    files = sorted({str(path) for pattern in TESTS[name] for path in ROOT.glob(f"tests/{pattern}")})
+    files = map(str, test_files(name))
     with tempfile.TemporaryDirectory() as folder:
         options = [
             "-s",
@@ -244,6 +276,7 @@ def counts(name: str, found: list[tuple[Mutant, str]]) -> dict[str, Any]:
         "timed_out": of.count(TIMED_OUT),
         "score": round(1 - of.count(SURVIVED) / len(of), 4),
         "commit": commit.strip(),
+        **of_what(name),
     }
 
 

@@ -1,8 +1,8 @@
 """A small cohort of language models that tests train."""
 
-import json
 from pathlib import Path
 
+import changes
 import numpy as np
 import pytest
 import yaml
@@ -24,16 +24,8 @@ CODE = "code"
 
 def changed(**keys):
     """The cohort of the smoke run alone, keys such as ``training__steps`` replaced."""
-    config = json.loads(json.dumps(SMOKE))
-    cohort = config["cohorts"][COHORT]
-    cohort["training"] |= {"steps": STEPS}
-    for key, value in keys.items():
-        *folders, last = key.split("__")
-        target = cohort
-        for part in folders:
-            target = target[part]
-        target[last] = value
-    return load_run({**config, "cohorts": {COHORT: cohort}})
+    cohort = changes.with_keys(SMOKE["cohorts"][COHORT], {"training__steps": STEPS, **keys})
+    return load_run({**SMOKE, "cohorts": {COHORT: cohort}})
 
 
 @pytest.fixture(scope="module")
@@ -129,3 +121,18 @@ class Chain:
 @pytest.fixture(scope="module")
 def chain():
     return Chain(np.random.default_rng(3).dirichlet(np.full(12, 0.3), size=12))
+
+
+def identity_of(home, **keys):
+    """What a training of seed 0 has to be of, to be resumed."""
+    spec = specs.train(run_in(home, **keys), COHORT, 0)
+    tokenizer = tk.load(tokenizer_files(home))
+    text = training.arrays_digest(
+        {
+            "ids": training.encode(tk.own_documents(spec), tokenizer),
+            "held_out": training._held_out_rows(
+                spec, NeoxTraining.model_validate(spec["training"]), tokenizer
+            ),
+        }
+    )
+    return {"spec": spec, "code": CODE, "inputs": {"text": text}, "device": "cpu"}

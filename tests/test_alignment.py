@@ -1,23 +1,18 @@
 """Planted rotations come back; what the data do not decide is not claimed."""
 
+import functools
+
 import numpy as np
 import pytest
+from aligned import moments_of, rng
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossseed.alignment import maps as m
 from crossseed.alignment.moments import Moments
 
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def moments_of(a, b, blocks=7):
-    found = Moments(a.shape[1], b.shape[1])
-    for part in np.array_split(np.arange(len(a)), blocks):
-        found.add(a[part], b[part])
-    return found
+# In blocks, as activations are read.
+moments_of = functools.partial(moments_of, blocks=7)
 
 
 @settings(max_examples=25, deadline=None)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from aligned import moments_of, rng
 
 from crossseed.alignment import ladder
 from crossseed.alignment.maps import haar_orthogonal, procrustes
@@ -9,16 +10,6 @@ from crossseed.alignment.moments import Moments
 
 D = 5
 pytestmark = pytest.mark.filterwarnings("error")
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def moments_of(a, b):
-    found = Moments(a.shape[1], b.shape[1])
-    found.add(a, b)
-    return found
 
 
 def halves_of(a, b):

@@ -2,20 +2,11 @@
 
 import numpy as np
 import pytest
+from aligned import moments_of, rng
 from scipy import stats
 
 from crossseed.alignment import maps as m
 from crossseed.alignment.moments import Moments
-
-
-def rng(seed=0):
-    return np.random.default_rng(seed)
-
-
-def moments_of(a, b):
-    found = Moments(a.shape[1], b.shape[1])
-    found.add(a, b)
-    return found
 
 
 def spectrum_between(r, values):

@@ -3,8 +3,10 @@ work, and nothing that lay there is touched. The inputs lie in `bad_inputs/`, se
 
 import json
 import re
+import shlex
 import subprocess
 import sys
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -60,7 +62,25 @@ def test_bad_inputs_are_refused_in_a_sentence_and_change_nothing(told, case):
 
 # --- HTML --------------------------------------------------------------------------------
 
-HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+# Where text that others wrote can stand on the page of the planted run, and how often it is shown. A new
+# place, of a configuration, a log, a prompt or a table, belongs here and into the run below.
+SHOWN = Counter({
+    "key of a recipe": 1, "value of a recipe": 1,
+    "key of a setting": 1, "value of a setting": 1,
+    "name of a model": 1, "commit of a model": 1,
+    "name of a weight file": 1,
+    "name of a GPU": 1,
+    # As a column or line of the models' table, and in a row of the file's.
+    "distribution": 2, "measure": 2,
+    # No table of this run.
+    "name of a stray file": 0,
+})  # fmt: skip
+
+
+def hostile(place):
+    """Text that would run as HTML, and says where it stood."""
+    assert place in SHOWN
+    return f"<script>alert({place})</script><img src=x onerror=alert(2)>\"'&"
 
 
 class Elements(HTMLParser):
@@ -85,19 +105,33 @@ def test_the_report_escapes_what_others_wrote(tmp_path):
     curve = {"cohort": "toy", "seed": 0, "learning_rate": 0.1, "gradient_norm": 1.0}
     rows = [{**curve, "step": step, "loss_nats": 1.0} for step in (50, 100, 150)]
     store.write_table(tables / "training.csv", CURVE_COLUMNS, rows)
-    quality = {"cohort": "toy", "seed": 0, "step": 150, "distribution": HOSTILE}
-    quality |= {"measure": "accuracy_tok", "value": 0.5, "n_tokens": 9}
-    store.write_table(tables / "quality.csv", QUALITY_COLUMNS, [quality])
-    (tables / f"{HOSTILE.replace('/', ' ')}.csv").write_text("a\n")
+    quality = {"cohort": "toy", "seed": 0, "step": 150, "value": 0.5, "n_tokens": 9}
+    measured = (("accuracy_tok", hostile("distribution")), (hostile("measure"), "long"))
+    rows = [{**quality, "measure": measure, "distribution": of} for measure, of in measured]
+    store.write_table(tables / "quality.csv", QUALITY_COLUMNS, rows)
+    (tables / f"{hostile('name of a stray file').replace('/', ' ')}.csv").write_text("a\n")
+    check = {"seed": 0, "checkpoint": "final", "model_id": hostile("name of a model")}
+    store.write_table(
+        tmp_path / "results/toy/checks/0.csv",
+        (*check, "commit"),
+        [{**check, "commit": hostile("commit of a model")}],
+    )
     benchmark = tmp_path / "results/toy/benchmarks/train/seed0.tsv"
     benchmark.parent.mkdir(parents=True)
     benchmark.write_text("s\tmax_rss\n1.0\t5.0\n")
     log = tmp_path / "results/toy/logs/train/seed0.log"
     log.parent.mkdir(parents=True)
-    used = {"device": HOSTILE, "devices": 1, "device_seconds": 2.0, "peak_gpu_bytes": 3}
-    log.write_text(f"used {json.dumps(used)}\n")
+    told = json.dumps({hostile("key of a setting"): hostile("value of a setting")})
+    weights = f"results/toy/models/{hostile('name of a weight file')}.safetensors"
+    used = {"device": hostile("name of a GPU"), "devices": 1, "device_seconds": 2.0}
+    used["peak_gpu_bytes"] = 3
+    log.write_text(
+        f"$ crossseed {shlex.join(['train', '--spec', told])}\n"
+        f"wrote {'0' * 32} {weights}\nused {json.dumps(used)}\n"
+    )
     cohort = {"kind": "dyck", "anchor": 0, "seeds": [0], "sites": ["blocks.0.hook_resid_pre"]}
-    cohort |= {"width": 64, "shared": [], "recipe": {"prompts": HOSTILE, HOSTILE: 1}}
+    recipe = {"prompts": hostile("value of a recipe"), hostile("key of a recipe"): 1}
+    cohort |= {"width": 64, "shared": [], "recipe": recipe}
     spec = {
         "run": "hostile",
         "cohorts": {"toy": cohort},
@@ -117,5 +151,6 @@ def test_the_report_escapes_what_others_wrote(tmp_path):
         assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
         if tag == "img":
             assert attributes["src"].startswith("data:image/svg+xml;base64,")
-    # In the recipe's key and value, the GPU, and the distribution's name as a column and in a row.
-    assert len(re.findall(r"&lt;script&gt;", text)) >= 5
+    found = re.findall(r"&lt;script&gt;alert\(([^)]*)\)", text)
+    assert Counter(found) == SHOWN
+    assert text.count("&lt;script") == len(found)

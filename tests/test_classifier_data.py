@@ -187,21 +187,17 @@ def rows(n, classes=("bad", "good"), first=0):
     ]
 
 
+# What is told of labelled data wherever they lie.
+DATA = {
+    "text_field": "text", "label_field": "label", "classes": ["bad", "good"], "train": 10, "development": 4, "eval": 6,
+}  # fmt: skip
+
+
 def files(folder, shown, evaluated, **keys):
     for name, found in (("train", shown), ("eval", evaluated)):
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in found))
-    told = {
-        "source": "files",
-        "train_file": str(folder / "train.jsonl"),
-        "eval_file": str(folder / "eval.jsonl"),
-        "text_field": "text",
-        "label_field": "label",
-        "classes": ["bad", "good"],
-        "train": 10,
-        "development": 4,
-        "eval": 6,
-    }
-    return {**told, **keys}
+    told = {"train_file": str(folder / "train.jsonl"), "eval_file": str(folder / "eval.jsonl")}
+    return {**DATA, "source": "files", **told, **keys}
 
 
 def test_no_sentence_stands_in_two_parts_and_numbers_or_names_say_the_class(tmp_path):
@@ -276,18 +272,13 @@ def test_a_data_set_of_the_hub_is_asked_for_by_split(monkeypatch):
     module.load_dataset = load_dataset
     monkeypatch.setitem(sys.modules, "datasets", module)
     told = {
+        **DATA,
         "source": "hub",
         "dataset": "org/set",
         "name": "small",
         "revision": None,
         "train_split": "train",
         "eval_split": "validation",
-        "text_field": "text",
-        "label_field": "label",
-        "classes": ["bad", "good"],
-        "train": 10,
-        "development": 4,
-        "eval": 6,
     }
     assert len(data.sentences(told, []).parts["eval"].texts) == 6
     assert asked == [("org/set", "small", "train"), ("org/set", "small", "validation")]

@@ -1,9 +1,9 @@
 """Bad configurations get one clear sentence each, naming file, key, value and remedy."""
 
-import copy
 import json
 from pathlib import Path
 
+import changes
 import pytest
 import yaml
 
@@ -15,19 +15,12 @@ from crossseed.store import canonical_json
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted((ROOT / "config").glob("*.yaml"))
-# Through JSON, so that cohorts do not share blocks as they do in the file.
-SMOKE = json.loads(json.dumps(yaml.safe_load((ROOT / "config/smoke.yaml").read_text())))
+SMOKE = changes.read(ROOT / "config/smoke.yaml")
 
 
 def changed(path, value):
     """The smoke config with one value replaced; a new key is added."""
-    found = copy.deepcopy(SMOKE)
-    *folders, last = path
-    target = found
-    for part in folders:
-        target = target[part]
-    target[last] = value
-    return found
+    return changes.replaced(SMOKE, path, value)
 
 
 COHORT = ("cohorts", "smoke-shared")
@@ -198,7 +191,7 @@ def test_bad_value_is_named_with_its_remedy(tmp_path, path, value, key, said):
 
 
 def test_missing_key_is_named(tmp_path):
-    config = copy.deepcopy(SMOKE)
+    config = changes.own(SMOKE)
     del config["cohorts"]["smoke-shared"]["training"]["steps"]
     file = tmp_path / "mine.yaml"
     file.write_text(yaml.safe_dump(config))

@@ -2,13 +2,20 @@
 
 At smoke size: `config/config.yaml` of the clone has its own names, the numbers of `SMALL`, and not what is `LEFT_OUT`. Everything else is as it is
 printed. What marks before blocks mean is said in `doc_blocks.py`.
+
+The environment is taken as installed: the clone's `.venv` is this interpreter under other names, so that `make`, `pip` and pins are not
+tried here; that the project installs into nothing, with `make`, is tried by CI (`.ci/run`), which begins with a fresh clone.
 """
 
 import collections
+import functools
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import NamedTuple
 
 import doc_blocks
 import pytest
@@ -35,6 +42,8 @@ SMALL = {
 LEFT_OUT = ("weights", "bars", "lenses")
 # What else is not as printed: commands that would take the whole suite, or the environment that this test already has.
 INSTEAD = {"make test": "make test CORES=0 PYTEST_ADDOPTS=tests/test_paths.py"}
+# A plan is made in seconds; one that takes minutes keeps its reader from what it is for.
+DRY_RUN_SECONDS = 120
 # So that what is not run does not swell.
 MOST_NOT_RUN = 12
 
@@ -89,6 +98,27 @@ def environment_of(folder):
     (folder / ".venv/.installed").touch()
 
 
+class Ran(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def ran(lines, folder, environment, seconds=None):
+    """What lines of a shell say and end with; after so many seconds they and all that they started are stopped."""
+    with subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", lines], cwd=folder, env=environment, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            out, err = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            out, err = process.communicate()
+            err += f"took longer than {seconds} s, and was stopped\n"
+    return Ran(process.returncode, out, err)
+
+
 @pytest.fixture(scope="module")
 def shell(clone):
     """Runs lines in the clone, with the jobs of workflows forked from one process."""
@@ -104,12 +134,7 @@ def shell(clone):
     if workflow_runs.WARM:
         environment |= workflow_runs._server("0")
 
-    def run(lines):
-        return subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", lines], cwd=clone, env=environment, capture_output=True, text=True
-        )  # fmt: skip
-
-    return run
+    return functools.partial(ran, folder=clone, environment=environment)
 
 
 def as_run(block, command):
@@ -146,9 +171,12 @@ def problems_of(page, clone, shell, counts):
                 counts[f"not run: {block.why}"] += len(block.commands)
                 continue
             counts[block.mark or "run"] += len(block.commands)
-            found = shell("\n".join(as_run(block, command) for command in block.commands))
-            if found.returncode:
-                yield f"{where}: {block.text}{found.stdout[-1500:]}{found.stderr[-3000:]}"
+            most = DRY_RUN_SECONDS * len(block.commands) if block.mark == "dry run" else None
+            found = shell(
+                "\n".join(as_run(block, command) for command in block.commands), seconds=most
+            )
+            if found.code:
+                yield f"{where}: {block.text}{found.out[-1500:]}{found.err[-3000:]}"
 
 
 @pytest.mark.slow
@@ -178,11 +206,51 @@ def test_code_stands_in_blocks_that_say_what_they_are(page):
     text = doc_blocks.FENCE.sub("", page.read_text())
     assert "```" not in text
     # An indented block is code that no test sees.
-    assert not [
-        line
-        for line in text.splitlines()
-        if line.startswith(("    snakemake", "    crossseed", "    make"))
-    ]
+    assert doc_blocks.indented(page.read_text()) == []
+
+
+def test_code_by_indentation_is_found_and_what_is_none_is_not():
+    page = """Text
+    that goes on,
+
+    snakemake --cores 1
+
+    more
+
+- a list
+
+    of two paragraphs
+        and deeper
+
+1. another:
+    - within
+
+New text.
+
+\tmake coffee
+
+```text
+    fenced
+```
+
+    - no list
+"""
+    assert doc_blocks.indented(page) == [4, 6, 18, 24]
+
+
+@pytest.mark.parametrize("seconds", [None, 60])
+def test_what_is_run_says_how_it_ended(tmp_path, seconds):
+    found = ran("echo here; pwd; echo there >&2; exit 3", tmp_path, os.environ, seconds)
+    assert found == (3, f"here\n{tmp_path}\n", "there\n")
+
+
+def test_what_takes_too_long_is_stopped_with_all_that_it_started(tmp_path):
+    began = time.monotonic()
+    found = ran("echo here; (sleep 50; touch late) & sleep 50", tmp_path, os.environ, 0.5)
+    assert time.monotonic() - began < 40
+    assert found.code
+    assert (found.out, found.err) == ("here\n", "took longer than 0.5 s, and was stopped\n")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_command_that_does_not_exist_is_found(tmp_path):

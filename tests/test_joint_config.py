@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from pathlib import Path
 
+import changes
 import pytest
-import yaml
 
 from crossseed import plan, specs
 from crossseed.config.load import load_run
@@ -16,20 +14,14 @@ from crossseed.joint.config import JointTraining
 from crossseed.store import canonical_json
 
 ROOT = Path(__file__).parent.parent
-# Through JSON: blocks are shared in the file, not here.
-SMOKE = json.loads(json.dumps(yaml.safe_load((ROOT / "tests/smoke_classifier.yaml").read_text())))
+SMOKE = changes.read(ROOT / "tests/smoke_classifier.yaml")
 BERT = ("cohorts", "smoke-bert")
 SITE = "blocks.0.hook_normalized_resid_post"
 
 
 def changed(path, value):
-    found = copy.deepcopy(SMOKE)
-    *folders, last = path if isinstance(path, tuple) else ("joint", *path.split("."))
-    target = found
-    for part in folders:
-        target = target[part]
-    target[last] = value
-    return found
+    keys = path if isinstance(path, tuple) else ("joint", *path.split("."))
+    return changes.replaced(SMOKE, keys, value)
 
 
 CASES = [
@@ -109,14 +101,14 @@ def test_one_member_is_no_pair():
 
 
 def test_toys_have_nothing_to_train_through():
-    smoke = json.loads(json.dumps(yaml.safe_load((ROOT / "config/smoke.yaml").read_text())))
+    smoke = changes.read(ROOT / "config/smoke.yaml")
     smoke["joint"] = {**SMOKE["joint"], "cohorts": None, "pairs": "anchor", "sites": None}
     with pytest.raises(UserError, match=r"joint: cohorts\.smoke-shared is of kind dyck"):
         load_run(smoke)
 
 
 def test_language_models_are_cut_too_and_set_sequences_aside():
-    found = json.loads(json.dumps(yaml.safe_load((ROOT / "tests/smoke_lm.yaml").read_text())))
+    found = changes.read(ROOT / "tests/smoke_lm.yaml")
     run = load_run(found)
     assert [tuple(pair[:3]) for pair in plan.joint_pairs(run)] == [("smoke-neox", 0, 1)]
     spec = specs.joint_cache(run, "smoke-neox", 0, "final", "blocks.0.hook_resid_post")

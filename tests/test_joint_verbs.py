@@ -3,196 +3,35 @@ if it had not been killed."""
 
 from __future__ import annotations
 
-import csv
-import json
-
 import numpy as np
 import pytest
-import torch
+from joint_jobs import (
+    EVALUATION,
+    SETTINGS,
+    TURN,
+    WIDTH,
+    evaluated,
+    files,
+    maps,
+    null,
+    pair,
+    pair_spec,
+    rows_of,
+    run,
+    tokens,
+    trained,
+    training_spec,
+    value,
+    whole,
+)
 
-from crossseed import cli
-from crossseed.activations import write_tokens
-from crossseed.alignment.maps import haar_orthogonal
-from crossseed.cohorts.base import DEVELOPMENT, TokenSet
-from crossseed.cohorts.classifier import upper as uppers
 from crossseed.joint import training
 from crossseed.joint.arms import Arm, plain
-from crossseed.joint.conditions import Condition, of_condition
-from crossseed.joint.config import JointEvaluation, TrainingSettings
-from crossseed.joint.files import read_map, read_sae
+from crossseed.joint.conditions import of_condition
+from crossseed.joint.files import read_map
 from crossseed.resume import Resume
 
-WIDTH, WORDS, LENGTH = 16, 30, 12
-PAD, CLS, SEP = 0, 1, 2
-SITE = "blocks.0.hook_normalized_resid_post"
-TURN = haar_orthogonal(np.random.default_rng(7), WIDTH)
-CELL = {
-    "cohort": "planted", "source_seed": 42, "target_seed": 137, "checkpoint": "final", "site": SITE,
-}  # fmt: skip
-SETTINGS = TrainingSettings(
-    expansion=4, k=4, aux_k=16, lr=1e-2, batch=16, epochs=8, early_stopping_patience=3
-)
-EVALUATION = JointEvaluation(resamples=100, shifts=3)
-
-
-def model():
-    from transformers import BertConfig, BertForSequenceClassification
-
-    torch.manual_seed(3)
-    config = BertConfig(
-        vocab_size=WORDS, hidden_size=WIDTH, num_hidden_layers=2, num_attention_heads=2,
-        intermediate_size=32, max_position_embeddings=LENGTH, pad_token_id=PAD, num_labels=3,
-        initializer_range=0.5,
-    )  # fmt: skip
-    found = BertForSequenceClassification(config)
-    with torch.no_grad():
-        for module in found.modules():
-            if isinstance(module, torch.nn.LayerNorm):
-                # As it starts, it leaves a direction in which nothing decides a rotation.
-                module.weight.uniform_(0.5, 1.5)
-                module.bias.normal_()
-    return found
-
-
-class Turned:
-    """A model whose activations at the site are turned, and turned back above: it computes the same function."""
-
-    def __init__(self, upper, turn_dd):
-        self.upper, self.turn = upper, torch.from_numpy(turn_dd).float()
-        for name in ("where", "width", "alike", "scored"):
-            setattr(self, name, getattr(upper, name))
-
-    def __call__(self, h_bld, mask_bl, at_bp=None):
-        return self.upper(h_bld @ self.turn, mask_bl)
-
-    def clean(self, tokens_nt, at_np=None):
-        found = self.upper.clean(tokens_nt)
-        return found._replace(site_ntd=found.site_ntd @ self.turn.T)
-
-
-@pytest.fixture(scope="module")
-def whole():
-    return uppers.Upper(model(), SITE, "planted", "cpu", "words", (CLS, SEP))
-
-
-@pytest.fixture
-def pair(whole, monkeypatch):
-    """What `load` gives for the two members; a test may put another in."""
-    found = {42: whole, 137: Turned(whole, TURN)}
-    monkeypatch.setattr(uppers, "load", lambda spec, paths, site, device: found[spec["seed"]])
-    return found
-
-
-def token_set(whole, n, seed):
-    rng = np.random.default_rng(seed)
-    lengths = rng.integers(5, LENGTH + 1, n)
-    tokens = rng.integers(3, WORDS, (n, LENGTH))
-    tokens[:, 0] = CLS
-    places = np.arange(LENGTH)
-    tokens[places == lengths[:, None] - 1] = SEP
-    tokens[places >= lengths[:, None]] = PAD
-    label = whole.clean(tokens).logits_nc.argmax(dim=1).numpy()
-    labels = {"class": np.broadcast_to(label[:, None], tokens.shape).copy()}
-    return TokenSet(tokens, tokens != PAD, labels, np.arange(n))
-
-
-@pytest.fixture(scope="module")
-def tokens(whole, tmp_path_factory):
-    path = tmp_path_factory.mktemp("tokens") / "tokens.h5"
-    sizes = {"fit": 80, "train": 240, "eval": 120, DEVELOPMENT: 40}
-    sets = {split: token_set(whole, n, seed) for seed, (split, n) in enumerate(sizes.items())}
-    write_tokens(path, {}, sets, {})
-    return path
-
-
-def run(verb, spec, *options):
-    code = cli.main([verb, "--spec", json.dumps(spec), *map(str, options)])
-    assert code == 0
-    return code
-
-
-def cache_spec(seed, **changes):
-    member = {"kind": "classifier", "cohort": "planted", "seed": seed, "checkpoint": "final"}
-    return {
-        "kind": "classifier", "cohort": "planted", "site": SITE, "member": member, "dtype": "float32",
-        "source": f"origin{seed}:{SITE}", "development": None, "predictions": None, **changes,
-    }  # fmt: skip
-
-
-def pair_spec(**more):
-    roles = {"source": 42, "target": 137}
-    return {
-        **CELL,
-        "kind": "classifier",
-        "caches": {role: f"origin{seed}:{SITE}" for role, seed in roles.items()},
-        "members": {role: cache_spec(seed)["member"] for role, seed in roles.items()},
-        **more,
-    }
-
-
-@pytest.fixture
-def files(pair, tokens, tmp_path):
-    """Options that name the caches of the pair."""
-    for seed in pair:
-        run("joint_cache", cache_spec(seed), "--tokens", tokens, "--out", tmp_path / f"{seed}.h5")
-    return ("--source", tmp_path / "42.h5", "--target", tmp_path / "137.h5")
-
-
-@pytest.fixture
-def maps(files, tmp_path):
-    spec = pair_spec(center=False, special_tokens=True)
-    run("joint_maps", spec, *files, "--out", tmp_path / "maps.h5")
-    return tmp_path / "maps.h5"
-
-
-def training_spec(condition, name=None, models=(0, 1), **changes):
-    settings, carried = of_condition(SETTINGS.model_copy(update=changes), condition)
-    told = {"settings": settings.model_dump(), "map": carried}
-    return pair_spec(training=name or condition, models=list(models), **told)
-
-
-def trained(spec, files, maps, folder):
-    out = folder / f"{spec['training']}.safetensors"
-    options = ["--history", folder / f"{spec['training']}.csv", "--out", out]
-    run("joint_train", spec, *files, "--maps", maps, *options)
-    return out
-
-
-def evaluated(condition, saes, files, maps, folder, independent=()):
-    row = Condition(condition)
-    names = [path.name.removesuffix(".safetensors") for path in saes]
-    others = [path.name.removesuffix(".safetensors") for path in independent]
-    spec = pair_spec(
-        condition=row._asdict(), trainings=names, independent=others, lambda_cross=1.0,
-        evaluation=EVALUATION.model_dump(), map=row.map,
-    )  # fmt: skip
-    out = folder / f"{row.name}-table.csv"
-    options = ["--saes", *saes, "--independent", *independent, "--maps", maps]
-    run("joint_evaluate", spec, *files, *options, "--latents", folder / "latents.csv", "--out", out)
-    return rows_of(out)
-
-
-def rows_of(path):
-    with open(path, newline="") as handle:
-        return list(csv.DictReader(handle))
-
-
-def row_of(table, measure, **wanted):
-    wanted = {"rows": "tokens", **wanted}
-    (row,) = [
-        row
-        for row in table
-        if row["measure"] == measure and all(row[k] in (v, "") for k, v in wanted.items())
-    ]
-    return row
-
-
-def value(table, measure, **wanted):
-    return float(row_of(table, measure, **wanted)["value"])
-
-
-def null(table, measure):
-    return float(row_of(table, measure)["null"])
+__all__ = ["files", "maps", "pair", "tokens", "whole"]
 
 
 def test_a_planted_pair_shares_its_latents_by_the_planted_rotation_alone(
@@ -353,87 +192,3 @@ def test_a_killed_job_ends_as_if_it_had_not_been(verb, files, maps, tmp_path, mo
     assert job(tmp_path / "killed") == wanted
     assert taken[0] > 0
     assert not list((tmp_path / "killed").glob(".*"))
-
-
-# Refusals
-
-
-def refused(verb, spec, *options):
-    return cli.main([verb, "--spec", json.dumps(spec), *map(str, options)])
-
-
-def test_models_that_are_no_pair_are_refused(files, maps, pair, tmp_path, capsys):
-    options = [*files, "--maps", maps, "--history", tmp_path / "h", "--out", tmp_path / "o"]
-    other = uppers.Upper(model(), SITE, "other", "cpu", "other words", (CLS, SEP))
-    pair[137] = other
-    assert refused("joint_train", training_spec("6"), *options) == 2
-    said = capsys.readouterr().err
-    assert "'planted' and model 'other' are no pair: tokenizer is words, there other words" in said
-    spec = training_spec("6", k=65)
-    pair[137] = Turned(pair[42], TURN)
-    assert refused("joint_train", spec, *options) == 2
-    assert "k 65 exceeds the 64 latents of the dictionary" in capsys.readouterr().err
-    assert not (tmp_path / "o").exists()
-
-
-def test_caches_of_other_models_are_refused(files, maps, tmp_path, capsys):
-    options = [*files, "--out", tmp_path / "o"]
-    stale = pair_spec(center=False, special_tokens=True)
-    stale["caches"] = {**stale["caches"], "target": "another"}
-    assert refused("joint_maps", stale, *options) == 2
-    assert "the file is stale" in capsys.readouterr().err
-    turned = ("--source", files[3], "--target", files[1], "--out", tmp_path / "o")
-    assert refused("joint_maps", pair_spec(center=False, special_tokens=True), *turned) == 2
-    assert "the file is stale" in capsys.readouterr().err
-    assert not (tmp_path / "o").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"dtype": "float16", "scale": 1e5}, "not finite in float16"),
-        ({"length": LENGTH + 1}, "longer than its 12 positions"),
-        ({"label": 3}, "labels from 0 to 3 are not classes 0 to 2"),
-        ({"label": -1}, "-1 means an unlabelled split"),
-    ],
-)
-def test_what_cannot_be_cached_or_scored_is_refused(
-    change, said, pair, whole, tmp_path, capsys, monkeypatch
-):
-    sets = {name: token_set(whole, 20, 5) for name in ("fit", "train", "eval", DEVELOPMENT)}
-    if "length" in change:
-        longer = np.full((20, change["length"]), 5)
-        labels = {"class": np.zeros_like(longer)}
-        sets["eval"] = TokenSet(longer, longer > 0, labels, np.arange(20))
-    if "label" in change:
-        labels = sets["fit"].labels["class"].copy()
-        labels[:1], labels[1:2] = change["label"], 0
-        sets["fit"] = sets["fit"]._replace(labels={"class": labels})
-    if "scale" in change:
-        pair[42] = pair[137] = Turned(whole, TURN * change["scale"])
-    write_tokens(tmp_path / "tokens.h5", {}, sets, {})
-    dtype = change.get("dtype", "float32")
-    status = 0
-    for seed in (42, 137):
-        spec = cache_spec(seed, dtype=dtype)
-        out = tmp_path / f"{seed}.h5"
-        status += refused("joint_cache", spec, "--tokens", tmp_path / "tokens.h5", "--out", out)
-    if status == 0:
-        spec = pair_spec(center=False, special_tokens=True)
-        both = ("--source", tmp_path / "42.h5", "--target", tmp_path / "137.h5")
-        assert refused("joint_maps", spec, *both, "--out", tmp_path / "maps.h5") == 2
-    told = capsys.readouterr().err
-    assert said in told
-    if "label" in change:
-        assert f"{tmp_path / '137.h5'}: fit: labels" in told
-
-
-def test_an_sae_of_another_pair_is_refused(files, maps, tmp_path):
-    sae = trained(training_spec("4", epochs=1), files, maps, tmp_path)
-    assert read_sae(sae, pair_spec(), "4").sae.n_latents == 4 * WIDTH
-    from crossseed.errors import UserError
-
-    with pytest.raises(UserError, match="made for training = 4, but this job needs 5"):
-        read_sae(sae, pair_spec(), "5")
-    with pytest.raises(UserError, match="made for target_seed = 137"):
-        read_sae(sae, {**pair_spec(), "target_seed": 7}, "4")

@@ -80,12 +80,37 @@ def test_a_mutant_holds_one_mistake_and_none_of_those_before_it():
 @pytest.mark.parametrize("row", trial.rows_of(trial.COUNTS), ids=lambda row: row["module"])
 def test_counts_are_of_the_code_that_is_here(row):
     name = row["module"]
+    told = f"run: make mutants MODULE={name}"
     there = Counter((m.where, m.before, m.after) for m in trial.mutants_of(name))
-    assert sum(there.values()) == int(row["mutants"]), f"run: make mutants MODULE={name}"
+    assert sum(there.values()) == int(row["mutants"]), told
     left = [line for line in trial.rows_of(trial.LEFT) if line["module"] == name]
     assert len(left) == int(row["survived"])
     assert not Counter((line["where"], line["before"], line["after"]) for line in left) - there
     assert [line for line in left if not line["reason"]] == []
+    now = trial.of_what(name)
+    if row["python"] != now["python"]:
+        pytest.skip(f"digests are of Python {row['python']}")
+    assert {key: row[key] for key in now} == now, told
+
+
+def test_digests_are_of_what_files_do_and_of_their_helpers(tmp_path):
+    def digest(**files):
+        for name, text in files.items():
+            (tmp_path / f"{name}.py").write_text(text)
+        trial.closure._parsed.cache_clear()
+        return trial.digest([tmp_path / "test_one.py"])
+
+    first = digest(
+        test_one='"""One."""\nfrom planted import x\n\ndef test():\n    assert x == 1\n',
+        planted="import numpy\nx = 1\n",
+        other="y = 1\n",
+    )
+    same = "# new\nfrom planted import x\ndef test():\n    'said'\n    assert x==1\n"
+    assert digest(test_one=same) == first
+    assert digest(other="y = 2\n") == first
+    looser = digest(test_one=same.replace("==", "!="))
+    assert looser != first
+    assert digest(test_one=same, planted="x = 2\n") not in (first, looser)
 
 
 def test_metrics_and_alignment_are_tested():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import rerun
 import yaml
+from reruns import patterns
 from workflow_runs import (
     N_WORKERS,
     ROOT,
@@ -29,7 +30,7 @@ from crossseed import cli
 from crossseed.alignment import ladder
 from crossseed.sae import formats
 
-SMOKE = yaml.safe_load((ROOT / rerun.SMOKE).read_text())
+SMOKE = yaml.safe_load((ROOT / patterns.SMOKE).read_text())
 pytestmark = pytest.mark.slow
 
 
@@ -226,7 +227,7 @@ def test_every_metric_is_on_its_page(smoke):
 
 
 def test_every_file_is_as_it_was_written(smoke):
-    assert_as_written(smoke, ROOT / rerun.SMOKE)
+    assert_as_written(smoke, ROOT / patterns.SMOKE)
 
 
 def test_tables_of_another_configuration_are_told(smoke, tmp_path):
@@ -260,7 +261,7 @@ def test_verify_passes_over_what_a_configuration_does_not_have(smoke, tmp_path):
 
 
 def test_a_second_run_does_nothing(smoke):
-    assert_nothing_to_do(smoke, ROOT / rerun.SMOKE)
+    assert_nothing_to_do(smoke, ROOT / patterns.SMOKE)
 
 
 def test_every_job_log_opens_with_its_command_line(smoke):
@@ -278,7 +279,7 @@ def test_every_leaf_has_a_case():
 
 
 def test_exactly_what_a_change_touches_runs_again(smoke, tmp_path):
-    assert_exact_reruns(smoke, rerun.SMOKE, tmp_path)
+    assert_exact_reruns(smoke, patterns.SMOKE, tmp_path)
 
 
 def test_the_docs_show_the_rerun_table():

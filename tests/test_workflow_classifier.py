@@ -4,7 +4,7 @@ import csv
 from collections import Counter
 
 import pytest
-import rerun
+from reruns import patterns
 from workflow_runs import (
     N_WORKERS,
     ROOT,
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def smoke(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke-classifier")
-    config = ROOT / rerun.SMOKE_CLASSIFIER
+    config = ROOT / patterns.SMOKE_CLASSIFIER
     found = snakemake(folder, "--cores", N_WORKERS, "--resources", "gpu=1", config=config)
     assert found.returncode == 0, found.stderr[-5000:]
     return folder
@@ -95,11 +95,11 @@ def test_every_metric_is_on_its_page(smoke):
 
 
 def test_every_file_is_as_it_was_written(smoke):
-    assert_as_written(smoke, ROOT / rerun.SMOKE_CLASSIFIER)
+    assert_as_written(smoke, ROOT / patterns.SMOKE_CLASSIFIER)
 
 
 def test_a_second_run_does_nothing(smoke):
-    assert_nothing_to_do(smoke, ROOT / rerun.SMOKE_CLASSIFIER)
+    assert_nothing_to_do(smoke, ROOT / patterns.SMOKE_CLASSIFIER)
 
 
 def test_processes_of_their_own_give_equal_bytes(smoke, tmp_path):
@@ -108,4 +108,4 @@ def test_processes_of_their_own_give_equal_bytes(smoke, tmp_path):
 
 
 def test_exactly_what_a_change_touches_runs_again(smoke, tmp_path):
-    assert_exact_reruns(smoke, rerun.SMOKE_CLASSIFIER, tmp_path)
+    assert_exact_reruns(smoke, patterns.SMOKE_CLASSIFIER, tmp_path)

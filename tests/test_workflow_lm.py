@@ -1,12 +1,12 @@
 """The workflow on language models: the smoke run end to end, and the Pythia grid on local folders."""
 
 import csv
-import json
 
+import changes
 import language_models
 import pytest
-import rerun
 import yaml
+from reruns import patterns
 from workflow_runs import (
     N_WORKERS,
     ROOT,
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 def smoke_lm(tmp_path_factory):
     folder = tmp_path_factory.mktemp("smoke-lm")
     language_models.write_inputs(folder)
-    config = ROOT / rerun.SMOKE_LM
+    config = ROOT / patterns.SMOKE_LM
     found = snakemake(folder, "--cores", N_WORKERS, "--resources", "gpu=1", config=config)
     assert found.returncode == 0, found.stderr[-5000:]
     return folder
@@ -63,11 +63,11 @@ def test_every_metric_is_on_its_page(smoke_lm):
 
 
 def test_every_file_is_as_it_was_written(smoke_lm):
-    assert_as_written(smoke_lm, ROOT / rerun.SMOKE_LM)
+    assert_as_written(smoke_lm, ROOT / patterns.SMOKE_LM)
 
 
 def test_a_second_run_does_nothing(smoke_lm):
-    assert_nothing_to_do(smoke_lm, ROOT / rerun.SMOKE_LM)
+    assert_nothing_to_do(smoke_lm, ROOT / patterns.SMOKE_LM)
 
 
 def test_processes_of_their_own_give_equal_bytes(smoke_lm, tmp_path):
@@ -78,13 +78,13 @@ def test_processes_of_their_own_give_equal_bytes(smoke_lm, tmp_path):
 
 
 def test_exactly_what_a_change_touches_runs_again(smoke_lm, tmp_path):
-    assert_exact_reruns(smoke_lm, rerun.SMOKE_LM, tmp_path)
+    assert_exact_reruns(smoke_lm, patterns.SMOKE_LM, tmp_path)
 
 
 def test_the_pythia_grid_runs_on_local_folders(tmp_path):
     """config/pythia-70m.yaml on models of its names, width and depth, with less of everything: the
     first, a middle and the last of its sites."""
-    config = json.loads(json.dumps(yaml.safe_load((ROOT / "config/pythia-70m.yaml").read_text())))
+    config = changes.read(ROOT / "config/pythia-70m.yaml")
     cohort = config["cohorts"]["pythia-70m"]
     cohort["seeds"] = [1, 2]
     cohort["sites"] = cohort["sites"][::3]

@@ -15,10 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import browser
+import changes
 import pytest
 import rerun
 import warm
 import yaml
+from reruns import patterns
 
 ROOT = Path(__file__).parent.parent
 N_WORKERS = os.cpu_count() or 1
@@ -68,7 +70,7 @@ WARM = not Path("/dev/nvidiactl").exists()
 
 def snakemake(folder, *args, config=None, hash_seed="0", cold=not WARM):
     """A run of the workflow; `cold` where each of its jobs is to import what it needs itself."""
-    config = config or ROOT / rerun.SMOKE
+    config = config or ROOT / patterns.SMOKE
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile"]
     command += ["--directory", folder, "--configfile", config, "--nolock", *args]
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
@@ -206,15 +208,9 @@ def assert_metrics_are_defined(folder):
 
 
 def _changed(case):
-    # Through JSON: cohorts share blocks in the file, not here.
-    config = json.loads(json.dumps(yaml.safe_load((ROOT / case.run).read_text())))
-    *folders, last = case.path.split(".")
-    target = config
-    for part in folders:
-        target = target[part]
-    assert target[last] != case.value, f"{case.path} is not changed"
-    target[last] = case.value
-    return config
+    config, keys = changes.read(ROOT / case.run), case.path.split(".")
+    assert changes.at(config, keys) != case.value, f"{case.path} is not changed"
+    return changes.replaced(config, keys, case.value)
 
 
 def assert_exact_reruns(folder, run, tmp_path):

@@ -28,6 +28,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import system_packages
+from slurm import configuration
 
 ETC = Path("/etc/slurm")
 OURS = ("slurm.conf", "gres.conf", "slurmdbd.conf")
@@ -41,74 +42,6 @@ ACCOUNTING = ("mariadbd", "mariadb-install-db", "slurmdbd", "sacctmgr", "sacct")
 ACCOUNTING_PACKAGES = ("slurmdbd", "mariadb-server")
 READY_SECONDS = 60
 STOP_SECONDS = 20
-
-SLURM_CONF = """\
-ClusterName=crossseed
-SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={controller_port}
-SlurmdPort={node_port}
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-CredType=cred/munge
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/linux
-JobAcctGatherFrequency=task=1
-# A job over its memory is killed, as control groups do it on a cluster.
-JobAcctGatherParams=OverMemoryKill
-{accounting}
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core_Memory
-SchedulerParameters=sched_interval=2,sched_min_interval=0,batch_sched_delay=0
-# The node is what is written here, on however small a machine.
-SlurmdParameters=config_overrides
-ReturnToService=2
-MpiDefault=none
-MinJobAge=3600
-KillWait=5
-# On a machine that has much else to do; the node would be drained.
-UnkillableStepTimeout=600
-PlugStackConfig=/dev/null
-DefMemPerCPU=1000
-GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=3 Boards=1 SocketsPerBoard=1 CoresPerSocket=3 \
-ThreadsPerCore=1 RealMemory=20000 Gres=gpu:1 State=UNKNOWN
-PartitionName=debug Nodes=ALL Default=YES MaxTime=2-00:00:00 State=UP
-"""
-NO_ACCOUNTING = "AccountingStorageType=accounting_storage/none"
-WITH_ACCOUNTING = """\
-AccountingStorageType=accounting_storage/slurmdbd
-AccountingStorageHost=localhost
-AccountingStoragePort={port}
-AccountingStoragePass={folder}/munge.socket"""
-SLURMDBD_CONF = """\
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-DbdHost=localhost
-DbdPort={port}
-SlurmUser=root
-PidFile={folder}/slurmdbd.pid
-LogFile={folder}/slurmdbd.log
-StorageType=accounting_storage/mysql
-StorageHost=127.0.0.1
-StoragePort={storage_port}
-StorageUser=slurm
-StoragePass=of-a-test
-"""
-STORAGE_SQL = """\
-CREATE USER slurm@127.0.0.1 IDENTIFIED BY 'of-a-test';
-GRANT ALL ON *.* TO slurm@127.0.0.1;
-"""
-# A GPU that is none; without a file the node would be invalid.
-GRES_CONF = "NodeName={host} Name=gpu File=/dev/null\n"
 
 
 class NodeError(Exception):
@@ -245,14 +178,14 @@ def claim(folder: Path, accounting: bool) -> bool:
     host = socket.gethostname().split(".")[0]
     controller_port, node_port, port, storage_port = free_ports(4)
     mark = f"# crossseed's one-node SLURM for tests: process {os.getpid()}, folder {folder}\n"
-    text = SLURM_CONF.format(
+    text = configuration.SLURM_CONF.format(
         host=host,
         folder=folder,
         controller_port=controller_port,
         node_port=node_port,
-        accounting=WITH_ACCOUNTING.format(port=port, folder=folder)
+        accounting=configuration.WITH_ACCOUNTING.format(port=port, folder=folder)
         if accounting
-        else NO_ACCOUNTING,
+        else configuration.NO_ACCOUNTING,
     )
     try:
         # Exclusively: of two that start at once, one goes on.
@@ -260,12 +193,15 @@ def claim(folder: Path, accounting: bool) -> bool:
             file.write(mark + text)
     except FileExistsError:
         raise NodeError(f"{ETC}/slurm.conf: another run of this test was quicker; wait") from None
-    (ETC / "gres.conf").write_text(mark + GRES_CONF.format(host=host))
+    (ETC / "gres.conf").write_text(mark + configuration.GRES_CONF.format(host=host))
     if accounting:
         path = ETC / "slurmdbd.conf"
         path.touch(mode=0o600)
         path.write_text(
-            mark + SLURMDBD_CONF.format(folder=folder, port=port, storage_port=storage_port)
+            mark
+            + configuration.SLURMDBD_CONF.format(
+                folder=folder, port=port, storage_port=storage_port
+            )
         )
         (folder / "storage.port").write_text(str(storage_port))
     return made
@@ -306,7 +242,7 @@ def free_ports(n: int) -> list[int]:
 def start_storage(folder: Path) -> None:
     """The database of the accounting."""
     data, sql = folder / "database", folder / "storage.sql"
-    sql.write_text(STORAGE_SQL)
+    sql.write_text(configuration.STORAGE_SQL)
     made = [str(find("mariadb-install-db")), "--no-defaults", "--user=root", f"--datadir={data}"]
     subprocess.run(
         [*made, "--skip-test-db", "--auth-root-authentication-method=normal"],

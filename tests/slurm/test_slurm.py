@@ -14,8 +14,8 @@ from pathlib import Path
 
 import language_models
 import pytest
-import rerun
 import yaml
+from reruns.patterns import one_cohort
 from slurm import node
 
 from crossseed import estimate, layout, plan
@@ -146,7 +146,7 @@ def targets(run):
 
 
 def test_a_run_gives_the_same_bytes_as_a_local_run_in_fewer_jobs_than_cells(tmp_path):
-    given = rerun.one_cohort()
+    given = one_cohort()
     del given["cohorts"]["smoke-shared"]["sites"][0]
     config = tmp_path / "smoke.yaml"
     config.write_text(yaml.safe_dump(given))

@@ -1,0 +1,1 @@
+"""Cases of the rerun table, a module a part of the configuration."""
