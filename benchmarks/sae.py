@@ -25,7 +25,7 @@ from crossseed import card
 from crossseed.alignment.maps import AffineMap, haar_orthogonal
 from crossseed.sae import formats
 from crossseed.sae.architectures import module_of
-from crossseed.sae.dictionary import Dictionary, cfg_of, load, save
+from crossseed.sae.dictionary import PER_LATENT, Dictionary, cfg_of, load, save
 from crossseed.sae.training import initial_arrays
 
 CONTESTANTS = Path(__file__).parent / "contestants"
@@ -294,7 +294,7 @@ def check_saelens_reads_our_folders(peer: str, folder: Path) -> None:
         written[name] = load(folder / name)
     rng = np.random.default_rng(0)
     affine = AffineMap(haar_orthogonal(rng, 64), *rng.standard_normal((2, 64)))
-    for architecture, more in formats.PER_LATENT.items():
+    for architecture, more in PER_LATENT.items():
         arrays = {
             k: v for k, v in initial_arrays(64, 512, False, architecture).items() if k != "b_enc"
         }
