@@ -66,6 +66,7 @@ check: env
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
+	MYPYPATH=src:benchmarks $(BIN)/mypy benchmarks/*.py
 	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules tests/slurm/Snakefile tests/slurm/stress.smk
 	$(BIN)/snakemake --lint
 

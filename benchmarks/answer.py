@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -85,7 +85,7 @@ def keep(report: Path) -> None:
     carried = tables["transfer"][tables["transfer"].dictionary == DICTIONARY]
     # Whole activations, without a dictionary between.
     spliced = tables["splice"][tables["splice"].dictionary.isna()]
-    rows = []
+    rows: list[dict[str, object]] = []
     for metric in METRICS:
         found = spliced if metric == "ce_recovered" else carried
         found = found[
@@ -99,7 +99,7 @@ def keep(report: Path) -> None:
     _write(RESULTS / "default_claims.csv", ("commit", "config", *CLAIM_COLUMNS), marked)
 
 
-def _summary(found, metric: str, arm: Arm, commit: str) -> Iterator[dict[str, object]]:
+def _summary(found: Any, metric: str, arm: Arm, commit: str) -> Iterator[dict[str, object]]:
     """Median over pairs, sites and starts with its range, and the 95 % interval over seeds."""
     from crossseed.over_seeds import resampled
     from crossseed.seeding import generator
@@ -284,7 +284,7 @@ def draw(path: Path) -> None:
     with mpl.rc_context():
         # Whatever else was drawn before.
         mpl.rcdefaults()
-        mpl.rcParams.update(STYLE)
+        mpl.rcParams.update(cast("Any", STYLE))
         figure = Figure(figsize=(9.6, 3.2), layout="constrained")
         axes = figure.subplots(1, len(METRICS), sharey=True)
         for axis, (metric, title) in zip(axes, METRICS.items(), strict=True):
@@ -306,7 +306,7 @@ def draw(path: Path) -> None:
         figure.savefig(path, format="svg", metadata={"Date": None})
 
 
-def _line(axis, place: int, row: Cells, colour: str, marker: str) -> None:
+def _line(axis: Any, place: int, row: Cells, colour: str, marker: str) -> None:
     median, low, high = (float(row[name]) for name in ("median", "low", "high"))
     axis.plot([max(low, FLOOR), max(high, FLOOR)], [place, place], color=colour, linewidth=0.9)
     if row["seeds_low"]:

@@ -99,7 +99,7 @@ def haar() -> list[dict[str, Any]]:
     def cell() -> None:
         # A pair of its own each time: it keeps what it has factorised.
         flat = (np.zeros(d), np.zeros(d))
-        pair = Pair(("bench",), halves[:2], halves[2], flat, None, spec)
+        pair = Pair(("bench",), (halves[0], halves[1]), halves[2], flat, None, spec)
         study.of_pair(pair, nulls)
         study.phases_of(pair)
 

@@ -60,7 +60,7 @@ def cache_of(width: int, uppers: Any, device: str) -> Any:
         clean = [one(x, on[0]) for one, x in zip(uppers, on[1:], strict=True)]
     states, logits = ([pair[i].cpu().numpy() for pair in clean] for i in (0, 1))
     return Cache(
-        h=tuple(h), next=tuple(states), logits=tuple(logits), mask=mask,
+        h=(h[0], h[1]), next=tuple(states), logits=tuple(logits), mask=mask,
         special=np.zeros_like(mask), labels=logits[0].argmax(axis=1),
         tokens=np.zeros(mask.shape, int), document=np.arange(EXAMPLES),
     )  # fmt: skip
@@ -151,7 +151,7 @@ class Bench:
                 for m in (0, 1)
             ],
             "local": [losses.local(error) for error in errors],
-            "cross": [losses.cross(*codes, config.cross_reduction)],
+            "cross": [losses.cross(codes[0], codes[1], config.cross_reduction)],
             "aux": [
                 losses.aux(r, error, n, config.aux_k)
                 for r, error, n in zip(auxiliary, errors, passed.dead, strict=False)

@@ -196,10 +196,10 @@ def _figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
         colour = "#b2182b" if row.missed else "#2166ac"
         axes.plot([1, row.ratio], [height, height], color=colour, linewidth=0.6)
         axes.plot(row.ratio, height, "o", color=colour, markersize=4)
-        side = -1 if row.ratio < 1 else 1
+        outwards = -1 if row.ratio < 1 else 1
         axes.annotate(
-            f"{row.ratio:.3g}", (row.ratio, height), (5 * side, 0), textcoords="offset points",
-            ha="left" if side > 0 else "right", va="center",
+            f"{row.ratio:.3g}", (row.ratio, height), (5 * outwards, 0), textcoords="offset points",
+            ha="left" if outwards > 0 else "right", va="center",
         )  # fmt: skip
         axes.plot([row.goal] * 2, [height - 0.4, height + 0.4], color="0.4", linewidth=0.8)
         axes.annotate(

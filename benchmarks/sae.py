@@ -26,6 +26,7 @@ from crossseed.alignment.maps import AffineMap, haar_orthogonal
 from crossseed.sae import formats
 from crossseed.sae.architectures import module_of
 from crossseed.sae.dictionary import PER_LATENT, Dictionary, cfg_of, load, save
+from crossseed.sae.formats.foreign import Foreign
 from crossseed.sae.training import initial_arrays
 
 CONTESTANTS = Path(__file__).parent / "contestants"
@@ -90,7 +91,8 @@ def quality(path: Path, job: dict[str, Any], held_out: np.ndarray) -> dict[str, 
     arrays = np.load(path)
     name = "relu_l1" if job["architecture"] == "relu" else "topk"
     cfg = {"k": job["k"], "metadata": {"crossseed": {"architecture": name}}}
-    found = Dictionary(*(arrays[k] for k in ("W_enc", "b_enc", "W_dec", "b_dec")), cfg=cfg)
+    W_enc, b_enc, W_dec, b_dec = (arrays[k] for k in ("W_enc", "b_enc", "W_dec", "b_dec"))
+    found = Dictionary(W_enc, b_enc, W_dec, b_dec, cfg=cfg)
     h = found.encode(held_out)
     error = found.decode(h) - held_out
     total = np.square(held_out - held_out.mean(axis=0)).sum()
@@ -131,7 +133,7 @@ class Worker:
         assert self.process.stdout is not None
         answer = self.process.stdout.readline()
         if not answer:
-            raise SystemExit(f"{self.process.args} failed:\n{self.log.read_text()[-3000:]}")
+            raise SystemExit(f"{self.process.args!r} failed:\n{self.log.read_text()[-3000:]}")
         found: dict[str, float] = json.loads(answer)
         return found
 
@@ -155,6 +157,12 @@ def job_of(
         "n_latents": size.n_latents, "architecture": architecture, "batch": size.batch, "steps": size.steps,
         "lr": lr, "l1": 1e-3, "k": size.k, "threads": threads, "device": device,
     }  # fmt: skip
+
+
+def save_start(size: Size, job: dict[str, Any], seed: int) -> None:
+    """Weights that all contestants begin with."""
+    arrays: dict[str, Any] = initial_arrays(size.d, size.n_latents, True, seed)
+    np.savez(job["start"], **arrays)
 
 
 def racing(workers: dict[str, Worker], architecture: str) -> list[str]:
@@ -214,19 +222,19 @@ def _learned(
     most: int,
     machine: str,
 ) -> list[dict[str, Any]]:
-    found = []
+    found: list[dict[str, Any]] = []
     repeats = min(most, size.repeats)
     for lr in RATES:
         job, made = job_of(size, architecture, folder, "cpu", 1, lr), []
         for repeat in range(repeats):
-            np.savez(job["start"], **initial_arrays(size.d, size.n_latents, True, repeat))
+            save_start(size, job, repeat)
             worker.run({**job, "seed": repeat})
             made.append(quality(Path(job["out"]), job, rows[:HELD_OUT]))
         evs = [one["ev"] for one in made]
         typical = {
             key: round(median(one[key] for one in made), 4) for key in ("ev", "l0", "dead_share")
         }
-        row = {
+        row: dict[str, Any] = {
             "d": size.d, "n_latents": size.n_latents, "architecture": architecture,
             "k": size.k if architecture == "topk" else None, "batch": size.batch, "steps": size.steps,
             "contestant": name, "lr": lr, **typical, "ev_lowest": round(min(evs), 4),
@@ -251,7 +259,7 @@ def _of_size(
     made: dict[str, dict[str, float]] = {CEILING: {}}
     for repeat in range(repeats):
         # One start for all, so that what differs is the loop.
-        np.savez(job["start"], **initial_arrays(size.d, size.n_latents, True, repeat))
+        save_start(size, job, repeat)
         for name in names:
             took = workers[name].run({**job, "seed": repeat})
             tokens = size.steps * size.batch
@@ -300,7 +308,7 @@ def check_saelens_reads_our_folders(peer: str, folder: Path) -> None:
         }
         arrays |= {name: 0.1 * rng.random(512, dtype=np.float32) for name in more}
         k = 16 if architecture == "topk" else None
-        found = formats.Foreign(arrays, architecture, architecture != "standard", k, site, "")
+        found = Foreign(arrays, architecture, architecture != "standard", k, site, "")
         name = f"ported-{architecture}"
         written[name] = card.carry(formats.dictionary_of(found), affine)
         formats.save(folder / name, found, written[name], site, {}, {}, {})

@@ -8,6 +8,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -132,7 +133,10 @@ def seeds(machine: str, repeats: int = 5) -> list[dict[str, Any]]:
                     torch.bmm(h.transpose(1, 2), error)
                     torch.bmm(several.transpose(1, 2), g)
 
-        ways = {"one after another": alone, "in turn on each batch": together}
+        ways: dict[str, Callable[[], None]] = {
+            "one after another": alone,
+            "in turn on each batch": together,
+        }
         ways["stacked products alone"] = stacked
         seconds: dict[str, list[float]] = {how: [] for how in ways}
         for _ in range(repeats):

@@ -13,9 +13,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from sae import CEILING, HELD_OUT, OURS, Size, Worker, job_of, sparse_rows
-
-from crossseed.sae.training import initial_arrays
+from sae import CEILING, HELD_OUT, OURS, Size, Worker, job_of, save_start, sparse_rows
 
 COLUMNS = (
     "device", "d", "n_latents", "architecture", "k", "batch", "steps", "cells", "tokens_per_s",
@@ -61,7 +59,7 @@ def together(folder: Path, device: str, most: int, machine: str) -> list[dict[st
         np.save(folder / "rows.npy", sparse_rows(size.d, 24_000 + HELD_OUT)[HELD_OUT:])
         for architecture in ("relu", "topk"):
             job = job_of(size, architecture, folder, device, 1, 2e-3)
-            np.savez(job["start"], **initial_arrays(size.d, size.n_latents, True, 0))
+            save_start(size, job, 0)
             found += _of_size(size, job, racers, min(most, size.repeats), machine)
     for workers in racers.values():
         for worker in workers:

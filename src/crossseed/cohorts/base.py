@@ -94,7 +94,8 @@ class Member(Protocol):
         digest: identifies its weights.
     """
 
-    digest: str
+    @property
+    def digest(self) -> str: ...
 
     def activations(self, tokens_nt: np.ndarray, sites: list[str]) -> dict[str, np.ndarray]:
         """Float32 activations by site, each of shape (sequences, positions, width)."""

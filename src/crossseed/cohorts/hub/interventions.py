@@ -126,7 +126,7 @@ class HubSubject:
     tokens it was given, unmasked: there, the divergence from the clean run says more than the loss.
     """
 
-    heads = ("token",)
+    heads: tuple[str, ...] = ("token",)
 
     def __init__(self, model: PreTrainedModel, family: str, model_id: str, device: str) -> None:
         self.model, self.family, self.device = model.requires_grad_(False), family, device
