@@ -7,9 +7,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 MOST_LINES = 400
 # Files that are longer, with the reason.
-REASONS = {
-    "tests/test_watch.py": "its parts are of what `watch` says, and are being taken apart with it",
-}
+REASONS: dict[str, str] = {}
 
 
 def longer(root, folders=("src", "tests", "benchmarks")):

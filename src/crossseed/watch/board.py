@@ -72,9 +72,13 @@ class Board:
             if self.state.get(cell) == RUNNING:
                 self._move(cell, WAITING)
 
-    def failed(self, jobs: Iterable[int]) -> None:
-        """Jobs that are not tried again: what needs them will not be made."""
+    def failed(self, jobs: Iterable[int], unreached: Iterable[int] = ()) -> None:
+        """Jobs that are not tried again, and others of their batch that were not reached: what needs them will not be made."""
         reached = []
+        for job in unreached:
+            if self.state.get(job) in (WAITING, RUNNING):
+                self._move(job, BLOCKED)
+                reached.append(job)
         for job in jobs:
             if self.state.get(job) in (WAITING, RUNNING, BLOCKED):
                 self._move(job, FAILED)

@@ -109,6 +109,8 @@ class Watcher(logging.Handler):
         self.name, self.workflow, self.board = NAME, workflow, board
         self._argv, self._folder = list(sys.argv), str(workflow.rundir)
         self._began = time.monotonic()
+        # Of jobs of batches, when their logs had been written as the batch was started.
+        self._before: dict[int, list[float | None]] = {}
         self._failures: dict[int, tuple[str, list[str]]] = {}
         self._failed: set[Any] = set()
         self._over = threading.Event()
@@ -133,6 +135,8 @@ class Watcher(logging.Handler):
             for unit in list(self.workflow.scheduler.running):
                 if unit.jobid in named:
                     cells = unit if unit.is_group() else (unit,)
+                    if unit.is_group():
+                        self._before |= {job.jobid: self._written(job) for job in cells}
                     self.board.started(unit.jobid, [job.jobid for job in cells], now)
         elif event == LogEvent.JOB_FINISHED:
             self.board.finished(record.job_id, now)  # type: ignore[attr-defined]
@@ -147,8 +151,24 @@ class Watcher(logging.Handler):
         """Jobs that are not tried again."""
         for unit in list(self.workflow.scheduler.failed - self._failed):
             self._failed.add(unit)
-            cells = unit if unit.is_group() else (unit,)
-            self.board.failed(job.jobid for job in cells)
+            cells = list(unit) if unit.is_group() else [unit]
+            # Of a batch, what was not reached has said nothing; where nothing was, all of it failed.
+            begun = [
+                job for job in cells if self._written(job) != self._before.get(job.jobid)
+            ] or cells
+            self.board.failed(
+                (job.jobid for job in begun), (job.jobid for job in cells if job not in begun)
+            )
+
+    def _written(self, job: Any) -> list[float | None]:
+        """When each log of a job was last written, by the file system's clock; None where there is none."""
+        found: list[float | None] = []
+        for log in job.log:
+            try:
+                found.append(os.path.getmtime(os.path.join(self._folder, log)))
+            except OSError:
+                found.append(None)
+        return found
 
     # --- what is told -------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from crossseed import joblogs
 from crossseed.watch.board import BLOCKED, DONE, FAILED, RUNNING, WAITING, Board
 from crossseed.watch.left import Interval
 
@@ -57,7 +58,11 @@ def line(board: Board, interval: Interval | None, stopping: bool) -> str:
     elif count[WAITING]:
         parts.append(f"{count[WAITING]:,} waiting")
     if count[FAILED]:
-        more = f", and {count[BLOCKED]:,} that need them" if count[BLOCKED] and not stopping else ""
+        more = (
+            f", and {count[BLOCKED]:,} that wait for them"
+            if count[BLOCKED] and not stopping
+            else ""
+        )
         parts.append(f"{count[FAILED]:,} failed{more}")
     text = ", ".join(parts)
     if count[WAITING] + count[RUNNING] == 0:
@@ -77,7 +82,7 @@ def tail(path: Path) -> list[str]:
     except OSError as error:
         return [f"(no log: {error.strerror})"]
     lines = [last.rstrip() for row in text.split("\n") if (last := row.rpartition("\r")[2]).strip()]
-    said = [row for row in lines if not row.startswith("$ crossseed ")]
+    said = [row for row in lines if not row.startswith(joblogs.COMMAND)]
     shown = [row if len(row) <= TAIL_WIDTH else f"{row[: TAIL_WIDTH - 2]} …" for row in said]
     return shown[-TAIL_LINES:] or ["(an empty log: the job ended before it said anything)"]
 
