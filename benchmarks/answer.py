@@ -64,6 +64,11 @@ METRICS = {
     "firing_r": "firing correlation",
     "ce_recovered": "cross-entropy recovered",
 }
+UNITS = {
+    "ev": "share of variance (1: all)",
+    "firing_r": "Pearson r over tokens",
+    "ce_recovered": "share of loss (1: the clean one)",
+}
 # What lies deeper is written at the edge.
 FLOOR = -1.0
 
@@ -285,7 +290,7 @@ def draw(path: Path) -> None:
         # Whatever else was drawn before.
         mpl.rcdefaults()
         mpl.rcParams.update(cast("Any", STYLE))
-        figure = Figure(figsize=(9.6, 3.2), layout="constrained")
+        figure = Figure(figsize=(9.6, 3.7), layout="constrained")
         axes = figure.subplots(1, len(METRICS), sharey=True)
         for axis, (metric, title) in zip(axes, METRICS.items(), strict=True):
             axis.axvline(0, color="#dddddd", linewidth=0.8, zorder=0)
@@ -299,8 +304,14 @@ def draw(path: Path) -> None:
                 _line(axis, place, row, colour, marker="s" if arm.kind == "null" else "o")
             axis.set_xlim(FLOOR - 0.12, 1.2)
             axis.set_title(title)
+            axis.set_xlabel(UNITS[metric], fontsize=9)
             axis.spines[["top", "right", "left"]].set_visible(False)
             axis.tick_params(left=False)
+        figure.supxlabel(
+            "Marks: median over pairs and sites, squares are nulls. Thin lines: lowest to highest; thick: 95 % interval over seeds, "
+            "mostly hidden by the mark. ◀: below −1, with its value.",
+            fontsize=7.5, color="#555555",
+        )  # fmt: skip
         axes[0].set_yticks(range(len(arms)), [arm.words for arm in reversed(arms)])
         # Without a date, so that equal figures are equal bytes.
         figure.savefig(path, format="svg", metadata={"Date": None})
@@ -316,10 +327,11 @@ def _line(axis: Any, place: int, row: Cells, colour: str, marker: str) -> None:
     axis.plot(
         max(median, FLOOR), place, marker="<" if below else marker, color=colour, markersize=5
     )
-    at = FLOOR + 0.06 if below else median
+    # Beside the line where that goes on from the edge, above the dot elsewhere.
+    at = max(FLOOR + 0.06, high + 0.02) if below else median
     axis.annotate(
-        short(row["median"]), (at, place), xytext=(4 if below else 0, -2 if below else 4), textcoords="offset points",
-        ha="left" if below else "center", fontsize=7.5, color=colour,
+        short(row["median"]), (at, place), xytext=(4 if below else 0, 0 if below else 4), textcoords="offset points",
+        ha="left" if below else "center", va="center" if below else "bottom", fontsize=7.5, color=colour,
     )  # fmt: skip
 
 
