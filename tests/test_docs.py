@@ -181,12 +181,61 @@ def test_the_graph_of_rules_keeps_what_no_longer_path_implies():
         "sae": {"extract"},
         "extract": set(),
     }
-    assert rulegraph.columns(rulegraph.reduced(graph)) == [
+    kept = rulegraph.reduced(graph)
+    assert rulegraph.columns(
+        rulegraph.with_lanes(kept, rulegraph.depths(kept)), rulegraph.depths(kept)
+    ) == [
         ["extract"],
         ["sae"],
         ["collect"],
         ["all"],
     ]
+
+
+def boxes_and_lines(drawn):
+    """Left, right, top and bottom of each box; points along each line."""
+    boxes = [
+        (float(x), float(x) + float(w), float(y), float(y) + float(h))
+        for x, y, w, h in re.findall(
+            r'<rect x="(\S+)" y="(\S+)" width="(\S+)" height="(\S+)" rx', drawn
+        )
+    ]
+    lines = []
+    t = np.linspace(0, 1, 50)[:, None]
+    for path in re.findall(r'<path d="([^"]+)"', drawn):
+        if "C" in path:
+            a, b, c, d = np.array(re.findall(r"[\d.]+", path), float).reshape(4, 2)
+            lines.append(
+                (1 - t) ** 3 * a + 3 * (1 - t) ** 2 * t * b + 3 * (1 - t) * t**2 * c + t**3 * d
+            )
+        else:
+            x, y, to = map(float, re.findall(r"[\d.]+", path))
+            lines.append(np.column_stack([np.linspace(x, to, 50), np.full(50, y)]))
+    return boxes, lines
+
+
+def test_lines_of_the_graph_pass_between_boxes():
+    """Two rules are needed by one three columns further, past rules that stand between."""
+    graph = {
+        "a": set(),
+        "b": set(),
+        "c": {"a"},
+        "d": {"c"},
+        "e": {"b", "d"},
+        "f": {"a", "e"},
+        "g": {"b"},
+    }
+    boxes, lines = boxes_and_lines(rulegraph.svg(graph))
+    assert len(boxes) == len(graph)
+    for line in lines:
+        for left, right, top, bottom in boxes:
+            inside = (
+                (line[:, 0] > left + 1)
+                & (line[:, 0] < right - 1)
+                & (line[:, 1] > top)
+                & (line[:, 1] < bottom)
+            )
+            assert not inside.any()
 
 
 def test_reduction_keeps_who_is_behind_whom():
