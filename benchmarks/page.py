@@ -184,6 +184,10 @@ def figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
         _figure(path, rows, label)
 
 
+# Ratios so far apart that an axis has room for powers of ten alone.
+WIDE = 100
+
+
 def _figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -196,10 +200,10 @@ def _figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
         colour = "#b2182b" if row.missed else "#2166ac"
         axes.plot([1, row.ratio], [height, height], color=colour, linewidth=0.6)
         axes.plot(row.ratio, height, "o", color=colour, markersize=4)
-        outwards = -1 if row.ratio < 1 else 1
+        # Right of all that is drawn in the row: names stand at the left.
         axes.annotate(
-            f"{row.ratio:.3g}", (row.ratio, height), (5 * outwards, 0), textcoords="offset points",
-            ha="left" if outwards > 0 else "right", va="center",
+            f"{row.ratio:.3g}", (max(row.ratio, row.goal, 1), height), (5, 0), textcoords="offset points",
+            ha="left", va="center",
         )  # fmt: skip
         axes.plot([row.goal] * 2, [height - 0.4, height + 0.4], color="0.4", linewidth=0.8)
         axes.annotate(
@@ -207,13 +211,14 @@ def _figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
             xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", va="center",
         )  # fmt: skip
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    widest = max(row.ratio or 0 for _, row in rows) / min(row.ratio or 1 for _, row in rows)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if widest < WIDE else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.axvline(1, color="0.8", linewidth=0.6, zorder=0)
     axes.set_yticks([])
     axes.margins(x=0.12, y=0.02)
-    axes.set_xlabel(label)
+    drawn.supxlabel(label, fontsize=8)
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
     path.parent.mkdir(exist_ok=True)
@@ -228,8 +233,9 @@ def draw(parts: list[tuple[Part, list[Row]]], folder: Path) -> None:
         for row in rows
         if row.goal is not None and row.ratio is not None
     ]
-    floors = [(t, r) for t, r in named if not r.least and not r.unit]
-    label = "times its floor, or share of the whole (grey mark: the goal, at most; red: missed)"
+    # Shares of a whole are in the table alone: they are far from what are times a floor.
+    floors = [(t, r) for t, r in named if not r.least and not r.unit and (r.goal or 0) >= 1]
+    label = "times its floor (grey mark: the goal, at most; red: missed)"
     figure(folder / "floors.svg", floors, label)
     peers = [(t, r) for t, r in named if r.least]
     label = "times as fast (grey mark: the goal, at least; red: missed)"
