@@ -28,7 +28,7 @@ import system_packages
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PACKAGES = ("chromium", "fonts-dejavu-core")
 SECONDS = 120
-DESKTOP, PHONE = (1200, 900), (390, 844)
+DESKTOP, PHONE = (1280, 900), (390, 844)
 OPTIONS = (
     *("--headless=new", "--remote-debugging-pipe", "--no-first-run", "--no-default-browser-check"),
     *("--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking"),
