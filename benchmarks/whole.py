@@ -17,6 +17,7 @@ from imports import job_of
 from measured import REPEATS, RESULTS, fastest, machine, seconds_of
 
 from crossseed import __version__
+from crossseed.report import times
 from crossseed.store import add_dataset, create_h5, open_h5, write_table
 
 ROOT = Path(__file__).parent.parent
@@ -76,9 +77,8 @@ def stages(folder: Path) -> list[dict[str, Any]]:
     """A row a stage of a run, from the workflow's own benchmarks."""
     jobs: dict[str, list[tuple[float, float]]] = {}
     for path in folder.glob("results/**/benchmarks/**/*.tsv"):
-        values = path.read_text().splitlines()[1].split("\t")
-        memory = float(values[2]) if values[2] not in {"-", "NA"} else 0.0
-        jobs.setdefault(stage_of(path), []).append((float(values[0]), memory))
+        found_there = [(job.seconds, job.memory or 0.0) for job in times.read(path)]
+        jobs.setdefault(stage_of(path), []).extend(found_there)
     found = []
     for stage, rows in sorted(jobs.items()):
         once = seconds_of([sys.executable, "-c", job_of(stage)])

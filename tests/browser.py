@@ -29,7 +29,7 @@ import system_packages
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PACKAGES = ("chromium", "fonts-dejavu-core")
 SECONDS = 120
-DESKTOP, PHONE = (1200, 900), (390, 844)
+DESKTOP, PHONE = (1280, 900), (390, 844)
 # What is printed of A4, 190 mm at 96 dots an inch; and the whole height of the paper, which no page fills.
 PAPER, PAPER_PX = (718, 1016), 1122
 OPTIONS = (

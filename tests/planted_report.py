@@ -14,6 +14,9 @@ COHORT = "sentiment-finetune"
 MEASURED = (0.5, -2.0, 10.0, None, 9.0, 0.07, 1e-5)
 # Of others; shown as it is.
 HOSTILE = "<script>console.error('run')</script> & \"quoted\""
+# As long as those of the claims are.
+QUANTITY = "correlation of predicted with measured component effects across seeds, {}"
+WHY = "explained variance of the carried activations rewards second moments; token by token, beyond three directions, against the best map without pairing"
 N_ROWS = embedded.MOST_ROWS + 7
 SPEC = {
     "run": "planted",
@@ -38,11 +41,11 @@ SPEC = {
 def claims():
     rows = [
         {
-            "claim": f"claim-{number}", "quantity": f"quantity {number}", "cohort": COHORT, "site": "all",
+            "claim": f"claim-{number}", "quantity": QUANTITY.format(number), "cohort": COHORT, "site": "internal",
             "published_low": 0.5, "published_high": 0.5, "tolerance": 0.1, "as_published": value,
             "rigorous": value, "low": None if value is None else value - 0.1,
             "high": None if value is None else value + 0.1, "null": 0.1, "cells": 3,
-            "verdict": "reproduced" if number % 2 else "not reproduced", "why": "a control",
+            "verdict": "reproduced" if number % 2 else "not reproduced", "why": WHY,
         }
         for number, value in enumerate(MEASURED)
     ]  # fmt: skip

@@ -20,7 +20,7 @@ FILE = "#file-phases"
 # Texts of a column of the lines that are seen.
 COLUMN = """[...document.querySelectorAll("{table} tbody tr")].filter((line) => line.getClientRects().length)
 .map((line) => line.cells[{column}].innerText.split("\\n")[0].trim())"""
-RIGOROUS = 6
+VERDICT, RIGOROUS = 2, 5
 
 
 @pytest.fixture(scope="module")
@@ -104,21 +104,21 @@ def test_a_click_sorts_numbers_up_then_down_then_as_it_was(page):
 
 
 def test_the_keyboard_sorts_words(page):
-    page.run(f"document.querySelector('{head(3)}').focus()")
+    page.run(f"document.querySelector('{head(VERDICT)}').focus()")
     page.key("Enter", 13, "\r")
-    found = column(page, 3)
+    found = column(page, VERDICT)
     assert found == sorted(found)
     assert len(set(found)) == 2
     page.key(" ", 32, " ")
-    assert column(page, 3) == found[::-1]
+    assert column(page, VERDICT) == found[::-1]
 
 
 def test_a_filter_keeps_rows_with_all_its_words_and_counts_them(page):
     count = f"document.querySelector('{CLAIMS} output').textContent"
     n = len(planted_report.MEASURED)
     assert page.run(count) == f"{n} of {n} rows"
-    page.write(f"{CLAIMS} input", "NOT repro quantity")
-    assert column(page, 0) == ["quantity 2", "quantity 4", "quantity 6"]
+    page.write(f"{CLAIMS} input", "NOT repro correlation")
+    assert column(page, 0) == [planted_report.QUANTITY.format(n) for n in (2, 4, 6)]
     assert page.run(count) == f"3 of {n} rows"
     page.click(head(RIGOROUS))
     assert ordered(column(page, RIGOROUS)) == [1e-5, 9.0, 10.0]
@@ -154,6 +154,24 @@ def test_thousands_of_rows_are_light_until_opened_and_sort_as_a_whole(page):
     assert column(page, 0, FILE) == ["row 3"]
 
 
+# By how much each table of the page is wider than its place.
+BEYOND = """[...document.querySelectorAll("main .scroll")].filter((box) => !box.closest("details"))
+.map((box) => [box.parentElement.id, box.scrollWidth - box.clientWidth])"""
+
+
+def test_every_table_fits_a_desktop(page):
+    beyond = dict(page.run(BEYOND))
+    assert CLAIMS.removeprefix("#") in beyond
+    assert not {name: more for name, more in beyond.items() if more > 0}
+
+
+def test_why_is_said_below_the_verdict_and_can_be_searched_for(page):
+    said = page.run(f"document.querySelector('{CLAIMS} tbody tr').cells[{VERDICT}].innerText")
+    assert said.split("\n") == ["not reproduced", planted_report.WHY]
+    page.write(f"{CLAIMS} input", planted_report.WHY.split(",")[0])
+    assert len(column(page, 0)) == len(planted_report.MEASURED)
+
+
 def test_tables_scroll_within_themselves_on_a_phone(browser, report):
     with browser.page(report.as_uri(), PHONE) as page:
         assert page.run(browsers.WIDTH) <= PHONE[0]
@@ -161,10 +179,13 @@ def test_tables_scroll_within_themselves_on_a_phone(browser, report):
         assert page.run(f"{box}.scrollWidth > {box}.clientWidth")
         page.run(f"{box}.scrollLeft = 200")
         assert page.run(f"{box}.scrollLeft") == 200
-        widest = (
-            "Math.max(...[...document.images].map((image) => image.getBoundingClientRect().right))"
-        )
+        widest = "Math.max(...[...document.querySelectorAll('figure a')].map((a) => a.getBoundingClientRect().right))"
         assert page.run(widest) <= PHONE[0]
+        # Words of nine points are not made smaller than can be read, and are scrolled to.
+        shrunk = (
+            "Math.min(...[...document.images].map((image) => image.width / image.naturalWidth))"
+        )
+        assert page.run(shrunk) >= 0.6
 
 
 def test_without_javascript_all_of_it_is_there(browser, report):

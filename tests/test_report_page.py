@@ -1,14 +1,17 @@
 """The page of a run: its order, what is embedded in it, where it says the run comes from, and that it is the same again."""
 
 import base64
+import importlib
 import json
 import re
+import shutil
 import zlib
+from pathlib import Path
 
 import planted_report
 import pytest
 
-from crossseed import joblogs
+from crossseed import closure, joblogs
 from crossseed.report import embedded, provenance, times
 from crossseed.report.listing import Cell, Table, anchor
 
@@ -25,6 +28,32 @@ def test_it_is_read_from_verdicts_to_versions(page):
 
 def test_the_same_inputs_give_the_same_bytes(page, tmp_path):
     assert planted_report.write(tmp_path).read_bytes() == page.read_bytes()
+
+
+def test_code_is_told_by_a_digest_that_comments_and_commits_leave_and_edits_change(page, tmp_path):
+    copy = tmp_path / "crossseed"
+    shutil.copytree(closure.ROOT, copy)
+    digest = closure.package_digest()
+    assert f">{digest}<" in page.read_text()
+    (copy / ".git").mkdir()
+    (copy / ".git/HEAD").write_text("another commit")
+    (copy / "bars/__pycache__").mkdir(exist_ok=True)
+    (copy / "bars/__pycache__/x.pyc").write_bytes(b"x")
+    edited = copy / "report/alts.py"
+    with open(edited, "a") as file:
+        file.write("# why\n")
+    assert told(copy) == digest
+    with open(edited, "a") as file:
+        file.write("X = 1\n")
+    changed = told(copy)
+    assert changed != digest
+    (copy / "report/templates/page.css").write_text("")
+    assert told(copy) not in (digest, changed)
+
+
+def told(copy):
+    closure._parsed.cache_clear()
+    return closure.package_digest(copy)
 
 
 def test_words_of_others_are_no_html(page):
@@ -97,7 +126,28 @@ def test_cells_know_numbers_from_words():
     assert anchor("t", "Smoke shared", 3, "ev > .5") == "t-smoke-shared-3-ev-5"
 
 
+def test_what_stands_small_makes_a_column_wide_and_breaks_between_its_parts():
+    cell = Cell("0.5", "0.1 to 0.9; null 0.4")
+    assert cell.parts == ["0.1 to 0.9;", "null 0.4"]
+    assert Table("t", "c", ["a"], [[Cell("no", "w" * 41)]]).kinds == ["words long"]
+
+
 def test_columns_are_as_wide_as_their_words_need():
     rows = [[Cell("a" * 41), Cell("1.5"), Cell("–")], [Cell("b"), Cell("none"), Cell("2")]]
     table = Table("t", "caption", ["long", "mixed", "numbers"], rows)
     assert table.kinds == ["words long", "words", "number"]
+
+
+def test_benchmarks_of_the_project_read_these_files_as_the_page_does(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent / "benchmarks"))
+    whole = importlib.import_module("whole")
+    monkeypatch.setattr(whole, "seconds_of", lambda command: 1.0)
+    path = tmp_path / "results/c/benchmarks/train/seed0.tsv"
+    path.parent.mkdir(parents=True)
+    # Columns in another order than Snakemake's of today, a repeat, and a memory that was not measured.
+    path.write_text("max_rss\th:m:s\ts\n-\t0:00:03\t3.5\n7.5\t0:00:04\t4.5\n")
+    (row,) = whole.stages(tmp_path)
+    assert (row["stage"], row["jobs"], row["job_seconds"]) == ("train", 2, 8.0)
+    assert (row["work_seconds"], row["largest_memory_mb"]) == (6.0, 8)
+    (stage,) = times.of_run(tmp_path / "results", "r", ["c"])
+    assert (stage.jobs, stage.seconds, stage.memory) == (2, 8.0, 7.5)

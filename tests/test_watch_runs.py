@@ -1,4 +1,4 @@
-"""What is printed of runs that fail, are interrupted, are quiet or on a terminal; each a run of Snakemake."""
+"""Whole runs of a small study that is watched: what stands on the screen and in logs, and that what is printed goes on."""
 
 import os
 import pty

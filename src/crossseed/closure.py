@@ -107,6 +107,24 @@ def code_digest(*modules: str) -> str:
     return digest.hexdigest()
 
 
+def package_digest(root: Path = ROOT) -> str:
+    """Digest of all code of this package, and of its files that are no code, such as templates.
+
+    A comment, a docstring or a commit of anything else does not change it; an edit that no commit has does.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and not _is_left_over(path.relative_to(root)):
+            held = _parsed(path)[1].encode() if path.suffix == ".py" else path.read_bytes()
+            digest.update(f"{path.relative_to(root).as_posix()}\n{len(held)}\n".encode() + held)
+    return digest.hexdigest()
+
+
+def _is_left_over(path: Path) -> bool:
+    """Of Python and of editors."""
+    return any(part.startswith(".") or part == "__pycache__" for part in path.parts)
+
+
 def script_digest(path: Path) -> str:
     """Digest of a file outside this package, and of the code of this package that it imports: what the rule of a study
     of one's own depends on (docs/own-study.md).

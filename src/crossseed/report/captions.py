@@ -57,7 +57,7 @@ CAPTIONS = {
     "held-out tokens: of the reference's own activations (black), of other checkpoints' raw "
     "(orange-red), after a shift of the mean (green), after a rotation (blue), and after a rotation "
     "fitted on shuffled tokens (amber). Lines join medians over seeds, points are seeds.",
-    "drift-seed": "Each seed beside the anchor at the same checkpoint; lines as above.",
+    "drift-seed": "Each seed beside the anchor at the same checkpoint, per site, on held-out tokens; lines as of checkpoints.",
     "steering-doses": "Response to steering, per cohort and concept (rows) and site (columns): how far the "
     "intended logit moves against those that are neither intended nor old, or, of a head with two classes, "
     "against the other one, over the dose. Black: the target's own vector. Blue: the source's, rotated. "
@@ -88,7 +88,7 @@ CAPTIONS = {
     "out one seed at a time (from four seeds on); where several members have such SAEs, means over these, of interval ends too. Hollow: SAEs of the model before training, where the run has them; crosses: "
     "two SAEs on activations whose principal components are dealt out to other tokens; grey ticks: random directions of the "
     "same number and width.",
-    "stability-sweeps": "The same over what is varied about one dictionary; lines and points are sites, marks as above.",
+    "stability-sweeps": "What SAE seeds share over what is varied about one dictionary; lines and points are sites, marks as above.",
     "bridge": "Latents of the anchor's SAEs matched with those of another member's after each map, points pairs of members, "
     "means over SAE seeds with 95 % intervals over these, for that pair of members. Left, and dotted: two SAEs of one member, "
     "the ceiling. On grey: maps that match no token to its own. Hollow: before training. Grey line: random directions. "
@@ -141,7 +141,12 @@ CAPTIONS = {
 }
 
 
+def kind_of(name: str) -> str:
+    """What kind a figure is of: the longest that its name begins with."""
+    return max((kind for kind in CAPTIONS if f"{name}-".startswith(f"{kind}-")), key=len)
+
+
 def caption(name: str) -> str:
     """The caption of a figure, named after its kind and, for some, a dictionary."""
-    kind = max((k for k in CAPTIONS if f"{name}-".startswith(f"{k}-")), key=len)
+    kind = kind_of(name)
     return CAPTIONS[kind].format(dictionary=name[len(kind) + 1 :])

@@ -110,7 +110,7 @@ def _aligned(tables: t.Tables, cohort: str) -> list[str]:
         "(0: a copy, 1: zero weights).",
     ]
     if len(untrained):
-        both = aligned.merge(untrained, on=t.PAIR[:-1], suffixes=("", "_untrained"))
+        both = aligned.merge(untrained, on=t.JOURNEY, suffixes=("", "_untrained"))
         closer = (both.value < both.value_untrained).sum()
         sentences.append(
             f"A model that was never trained is brought to {of(gauge.UNTRAINED)} by the same search; "
@@ -153,7 +153,7 @@ def _traded(tables: t.Tables, cohort: str) -> list[str]:
         for name, value in wanted.items():
             part = part[part[name] == value]
         # Of both determinants the one that is the optimum.
-        return part.loc[part.groupby(t.PAIR[:-1]).loss.idxmin(), column]
+        return part.loc[part.groupby(t.JOURNEY).loss.idxmin(), column]
 
     best = {"start": gauge.ALIGNED, "objective": joint.NORMALISED, "method": gauge.CLOSED}
     ends = [_text(of(e, **best, **{"lambda": lam})) for lam in (0.0, 1.0) for e in ERRORS]
@@ -188,7 +188,7 @@ def _cell(rows: pd.DataFrame, wanted: dict[str, Any]) -> dict[str, str]:
     if rows.empty:
         return {"value": "–", "passes": "", "null": ""}
     # Several heads: the worst of each pair.
-    worst = rows.loc[rows.groupby(t.PAIR[:-1]).value.idxmax()]
+    worst = rows.loc[rows.groupby(t.JOURNEY).value.idxmax()]
     median = worst.value.median()
     value = f"{median:.2g}" if 0 < abs(median) < SMALL else f"{median:.2f}"
     judged = worst.passes.dropna()
@@ -212,7 +212,7 @@ def _rejected(rows: pd.DataFrame, protocol: str) -> str:
     if rows.empty:
         return "–"
     # Several rows of a bar, such as those of heads: one is enough.
-    by_pair = rows.groupby(["bar", *t.PAIR[:-1]]).rejected.max().groupby("bar")
+    by_pair = rows.groupby(["bar", *t.JOURNEY]).rejected.max().groupby("bar")
     found = [
         f"{bar} ({by_pair.sum()[bar]:.0f} of {by_pair.size()[bar]})"
         for bar in (b.B, b.P, b.C, b.PR)

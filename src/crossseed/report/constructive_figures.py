@@ -63,7 +63,7 @@ def weights(tables: t.Tables, info: dict[str, Any]) -> Figure:
         for arm in arms:
             colour, _ = ARMS[arm]
             of = part[part.arm == arm]
-            for _, pair in of.groupby(t.PAIR[:-1]):
+            for _, pair in of.groupby(t.JOURNEY):
                 by = pair.set_index("tensor").value.reindex(names)
                 axis.plot(
                     by.clip(upper=MOST),
@@ -102,7 +102,7 @@ def traded(tables: t.Tables, info: dict[str, Any]) -> Figure:
     axes = figure.subplots(1, len(cohorts), squeeze=False)[0]
     for axis, cohort in zip(axes, cohorts, strict=True):
         part = rows[rows.cohort == cohort]
-        for _, pair in part.groupby(t.PAIR[:-1]):
+        for _, pair in part.groupby(t.JOURNEY):
             closed = pair[(pair.method == gauge.CLOSED) & (pair["lambda"] <= 1)]
             curve = closed.loc[closed.groupby("lambda").loss.idxmin()].sort_values("lambda")
             axis.plot(curve.activation_error, curve.weight_error, "-", color=BLUE, lw=1.2)

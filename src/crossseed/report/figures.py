@@ -16,6 +16,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from crossseed.drift import COMPARISONS
 from crossseed.report import constructive_figures as constructive
@@ -32,6 +33,7 @@ from crossseed.report.style import (
     ORANGE,
     PINK,
     STYLE,
+    logarithmic,
     panels,
     save,
     short_site,
@@ -169,7 +171,8 @@ def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
                 color=colour,
                 fontsize=8,
             )
-        axis.set_yscale("log")
+        logarithmic(axis.yaxis)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.set_xlabel("optimiser step")
         axis.set_title(cohort, loc="left", fontweight="bold")
     axes[0].set_ylabel("training loss (nats a token)")

@@ -24,6 +24,7 @@ from crossseed.report.style import (
     ORANGE,
     PINK,
     STYLE,
+    logarithmic,
     panels,
     short_site,
     spread_labels,
@@ -309,7 +310,7 @@ def attribution_cost(tables: t.Tables, info: dict[str, Any]) -> Figure:
             )
         axis.axvline(1, color="0.8", lw=0.8, zorder=0)
         axis.set_xscale("log")
-        axis.set_yscale("log")
+        logarithmic(axis.yaxis)
         axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
         axis.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())

@@ -28,6 +28,15 @@ class Cell(NamedTuple):
         """``number`` is set to the right and kept on one line, ``words`` may wrap."""
         return "number" if self.text == NOTHING or _NUMBER.match(self.text) else "words"
 
+    @property
+    def parts(self) -> list[str]:
+        """What stands small, in parts between which a line may break where numbers may not."""
+        return [part + ";" for part in self.more.split("; ")[:-1]] + self.more.split("; ")[-1:]
+
+    @property
+    def longest(self) -> int:
+        return max(len(self.text), len(self.more))
+
 
 class Table(NamedTuple):
     """A table of the page.
@@ -49,7 +58,7 @@ class Table(NamedTuple):
 def _kind_of(column: Sequence[Cell]) -> str:
     if all(one.kind == "number" for one in column):
         return "number"
-    return "words long" if any(len(one.text) > LONG for one in column) else "words"
+    return "words long" if any(one.longest > LONG for one in column) else "words"
 
 
 class Study(NamedTuple):

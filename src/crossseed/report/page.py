@@ -16,7 +16,7 @@ import jinja2
 
 from crossseed import joblogs
 from crossseed.errors import UserError
-from crossseed.report import answer, embedded, figures, models, provenance, studies, times
+from crossseed.report import alts, answer, embedded, figures, models, provenance, studies, times
 from crossseed.report import tables as t
 from crossseed.report.captions import caption
 from crossseed.report.joint import glance, section
@@ -45,21 +45,18 @@ class Group(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A figure on the page: its name, an image as a data URI, its size in CSS pixels, and what it shows."""
+    """A figure on the page: its name, an image as a data URI, its size in CSS pixels, what it shows, and the same for those who
+    do not see it."""
 
     name: str
     source: str
     width: int
     height: int
     caption: str
-
-    @property
-    def alt(self) -> str:
-        """The first sentence of the caption."""
-        return re.split(r"(?<=[a-z0-9)])\. ", self.caption)[0].rstrip(".") + "."
+    alt: str
 
 
-def drawn(folder: Path, name: str) -> Drawn:
+def drawn(folder: Path, name: str, tables: t.Tables) -> Drawn:
     """A figure that was drawn into a folder."""
     data = (folder / f"{name}.svg").read_bytes()
     found = _SIZE.search(data[:4000])
@@ -67,9 +64,9 @@ def drawn(folder: Path, name: str) -> Drawn:
         raise UserError(f"{folder / name}.svg: says no size in points; draw the figures again")
     height, width = (found[1], found[2]) if found[1] else (found[4], found[3])
     source = "data:image/svg+xml;base64," + base64.b64encode(data).decode()
-    return Drawn(
-        name, source, round(POINT * float(width)), round(POINT * float(height)), caption(name)
-    )
+    size = round(POINT * float(width)), round(POINT * float(height))
+    alt = alts.of_figure(name, alts.axes_of(data), tables)
+    return Drawn(name, source, *size, caption(name), alt)
 
 
 def of_cohort(cohort: dict[str, Any]) -> Group:
@@ -167,7 +164,7 @@ def write(spec: dict[str, Any], results: Path, page: Path) -> None:
         glance=at_a_glance,
         glance_table=joint_studies.at_a_glance(at_a_glance) if at_a_glance else None,
         groups=said + of_joint(shared),
-        figures=[drawn(folder / "figures", name) for name in names],
+        figures=[drawn(folder / "figures", name, tables) for name in names],
         quality=models.quality(tables) if len(tables.quality) else [],
         language_models=models.language_models(tables) if len(tables.quality) else [],
         files=files,

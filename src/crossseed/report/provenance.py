@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from crossseed import __version__, joblogs
+from crossseed import __version__, closure, joblogs
 from crossseed.report.listing import Cell, Table, cell, cells
 
 # More values than that of one setting are those of its cells.
@@ -104,6 +104,7 @@ def versions() -> Table:
     """Of what wrote the page."""
     rows = [
         cells("crossseed", __version__),
+        cells("code of crossseed", closure.package_digest()),
         cells("Python", platform.python_version()),
         cells("system", f"{platform.system()} {platform.machine()}"),
     ]
@@ -112,6 +113,10 @@ def versions() -> Table:
             rows.append(cells(name, metadata.version(name)))
         except metadata.PackageNotFoundError:
             rows.append(cells(name, "not installed"))
-    return Table(
-        "t-versions", "Versions, where this page was written.", ["software", "version"], rows
+    # No commit: one of the documentation alone would give other bytes for the same results.
+    caption = (
+        "Versions, where this page was written. Of crossseed's code the digest: two checkouts with the same one measure the same, "
+        'however their comments, their documentation and what was not committed differ. `python -c "from crossseed import '
+        'closure; print(closure.package_digest())"` prints that of a checkout.'
     )
+    return Table("t-versions", caption, ["software", "version"], rows)

@@ -143,10 +143,11 @@ def eigenphases(tables: t.Tables, info: dict[str, Any]) -> Figure:
             rows = part[part["map"] == name]
             axis.plot(rows.angle_rad, rows.difference, lw=1, color=colour)
         axis.axhline(0, color="0.6", lw=0.7)
-        title, colour = f"{cohort}\n{short_site(site)}".replace("\n", " "), "black"
+        place = short_site(site).replace("\n", " ")
+        title, colour = f"{cohort}\n{place}", "black"
         if not band.decided.all():
             title, colour = f"{title}, undecided", "tab:red"
-        axis.set_title(title, fontsize=6.5, color=colour)
+        axis.set_title(title, fontsize=7.5, color=colour)
         axis.set_xlabel("eigenangle θ (rad)", fontsize=7.5)
         axis.tick_params(labelsize=7)
         sns.despine(ax=axis)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from crossseed.report.listing import Cell, Study, Table, anchor, cell, cells, joined, noted
@@ -110,38 +110,48 @@ def _stability(cohort: Cohort) -> Study:
     return Study("Stability", paragraphs, [table])
 
 
-def _absorption(cohort: Cohort) -> Study:
-    found = cohort["absorption"]
-    opens = (
-        "First letters of tokens that are words, read on held-out documents from token ids that no probe was fitted on. A rate "
-        "says something only where a letter's latents read it, with an F1 far above that of permuted letters: latents that "
-        "read nothing are silent by chance, and some other one carries the projection."
-    )
-    table = Table(
-        anchor("t", cohort["name"], "absorption"),
-        f"Cohort {cohort['name']}, absorption of first letters.",
-        ["dictionary", "site", *found["heads"]],
-        [[*cells(row["dictionary"], row["site"]), *noted(row["cells"])] for row in found["rows"]],
-    )
-    return Study("Absorption", [("", joined([opens, *found["sentences"]]))], [table])
+def _graded(
+    title: str, key: str, names: Sequence[str], opens: str, caption: str
+) -> Callable[[Cohort], Study]:
+    """A study of one paragraph and one table, whose rows have names and cells with something small below.
+
+    Args:
+        key: of what is said of it, and its table's anchor. names: of the columns that say what a row is of.
+    """
+
+    def study(cohort: Cohort) -> Study:
+        found = cohort[key]
+        table = Table(
+            anchor("t", cohort["name"], key),
+            f"Cohort {cohort['name']}, {caption}",
+            [*names, *found["heads"]],
+            [
+                [*cells(*(row[name] for name in names)), *noted(row["cells"])]
+                for row in found["rows"]
+            ],
+        )
+        return Study(title, [("", joined([opens, *found["sentences"]]))], [table])
+
+    return study
 
 
-def _interpret(cohort: Cohort) -> Study:
-    found = cohort["interpret"]
-    opens = (
-        "Latents of the first SAE seed, drawn evenly from those found in exactly 1, 2, … SAEs: balanced accuracy on held-out "
-        "windows of saying where they fire."
-    )
-    table = Table(
-        anchor("t", cohort["name"], "interpret"),
-        f"Cohort {cohort['name']}, interpretability of latents by the number of SAEs that have them. Small: 95 % interval, null.",
-        ["dictionary", "site", "scorer", *found["heads"]],
-        [
-            [*cells(row["dictionary"], row["site"], row["scorer"]), *noted(row["cells"])]
-            for row in found["rows"]
-        ],
-    )
-    return Study("Interpretability", [("", joined([opens, *found["sentences"]]))], [table])
+_absorption = _graded(
+    "Absorption",
+    "absorption",
+    ("dictionary", "site"),
+    "First letters of tokens that are words, read on held-out documents from token ids that no probe was fitted on. A rate "
+    "says something only where a letter's latents read it, with an F1 far above that of permuted letters: latents that "
+    "read nothing are silent by chance, and some other one carries the projection.",
+    "absorption of first letters.",
+)
+_interpret = _graded(
+    "Interpretability",
+    "interpret",
+    ("dictionary", "site", "scorer"),
+    "Latents of the first SAE seed, drawn evenly from those found in exactly 1, 2, … SAEs: balanced accuracy on held-out "
+    "windows of saying where they fire.",
+    "interpretability of latents by the number of SAEs that have them. Small: 95 % interval, null.",
+)
 
 
 def _weights(cohort: Cohort) -> Study:

@@ -10,9 +10,11 @@ from typing import Any
 import matplotlib.colors
 import matplotlib.lines
 import matplotlib.text
+import matplotlib.ticker
 import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from crossseed.atomic import writing
@@ -65,13 +67,57 @@ def dictionary_colours(names: Sequence[Hashable]) -> dict[Any, Any]:
 
 
 def save(figure: Figure, stem: Path) -> None:
-    """Writes `stem`.svg and `stem`.png, without dates, so that equal figures are equal bytes; words get readable colours."""
+    """Writes `stem`.svg and `stem`.png, without dates, so that equal figures are equal bytes; words get readable colours.
+
+    The SVG says what its axes are, for readers who do not see it."""
+    described = axes_in_words(figure)
     for text in figure.findobj(matplotlib.text.Text):
         if luminance(text.get_color()) < ON_DARK:
             text.set_color(ink(text.get_color()))
-    for kind, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
+    for kind, metadata in (
+        ("svg", {"Date": None, "Description": described}),
+        ("png", {"Software": None}),
+    ):
         with writing(stem.with_suffix(f".{kind}")) as temporary:
             figure.savefig(temporary, format=kind, metadata=metadata, bbox_inches="tight")
+
+
+def axes_in_words(figure: Figure) -> str:
+    """Panels and axes of a figure, with their units, from its own labels."""
+    axes = [axis for axis in figure.axes if axis.axison]
+    found = {
+        "Panels": [axis.get_title(loc) for axis in axes for loc in ("left", "center")],
+        "Across": [figure.get_supxlabel(), *(_along(axis.xaxis) for axis in axes)],
+        "Upwards": [figure.get_supylabel(), *(_along(axis.yaxis) for axis in axes)],
+    }
+    said = {
+        lead: list(dict.fromkeys(filter(None, (" ".join(text.split()) for text in texts))))
+        for lead, texts in found.items()
+    }
+    return " ".join(f"{lead}: {'; '.join(texts)}." for lead, texts in said.items() if texts)
+
+
+def _along(axis: Axis) -> str:
+    """What an axis says that it is; its ticks, where it has no label and these are words."""
+    if axis.get_label_text():
+        return str(axis.get_label_text())
+    words = [" ".join(tick.get_text().split()) for tick in axis.get_ticklabels()]
+    named = [word for word in words if any(letter.isalpha() for letter in word)]
+    return ", ".join(named) if axis.get_visible() else ""
+
+
+class Plain(matplotlib.ticker.LogFormatterSciNotation):
+    """Numbers of a logarithmic axis as they are written elsewhere: .2, not 2 × 10⁻¹."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}".replace("-", "−") if super().__call__(x, pos) else ""
+
+
+def logarithmic(axis: Axis) -> None:
+    """A logarithmic scale with plain numbers."""
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    axis.set_major_formatter(Plain())
+    axis.set_minor_formatter(Plain(labelOnlyBase=False))
 
 
 def panels(n: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:

@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from crossseed import keys
 from crossseed.store import read_frame
 from crossseed.tables import COLUMNS
 
 # At a site where raw activations align this well the two models compute the same thing.
 SAME_ACTIVATIONS = 0.999
-PAIR = ["cohort", "source_seed", "target_seed", "checkpoint", "site"]
+# As lists, which is what pandas takes for several columns.
+JOURNEY, PAIR = list(keys.JOURNEY), list(keys.PAIR)
 
 
 class Tables(NamedTuple):

@@ -77,17 +77,18 @@ class Stage(NamedTuple):
     gpu: usage.Spent
 
 
-class _Job(NamedTuple):
-    stage: str
+class Measured(NamedTuple):
+    """A line of a benchmark file of Snakemake: seconds of a job, and its largest memory in MB; None where it is not known."""
+
     seconds: float
     memory: float | None
 
 
 def of_run(results: Path, run: str, cohorts: Sequence[str]) -> list[Stage]:
     """Stages in the order of the workflow: those of cohorts, null matrices (shared by all runs), and the joining of tables."""
-    found: dict[str, list[_Job]] = {}
-    for job in _jobs(results, run, cohorts):
-        found.setdefault(job.stage, []).append(job)
+    found: dict[str, list[Measured]] = {}
+    for path, stage in _files(results, run, cohorts):
+        found.setdefault(stage, []).extend(read(path))
     spent = usage.of_stages(results, cohorts)
     order = list(STAGES)
     stages = sorted(
@@ -106,28 +107,30 @@ def of_run(results: Path, run: str, cohorts: Sequence[str]) -> list[Stage]:
     ]
 
 
-def _jobs(results: Path, run: str, cohorts: Sequence[str]) -> Iterator[_Job]:
+def _files(results: Path, run: str, cohorts: Sequence[str]) -> Iterator[tuple[Path, str]]:
+    """Benchmark files of a run, each with its stage."""
     for cohort in cohorts:
         root = results / cohort / "benchmarks"
         for path in sorted(root.rglob("*.tsv")):
-            yield from _of_file(path, path.relative_to(root).parts[0].removesuffix(".tsv"))
+            yield path, path.relative_to(root).parts[0].removesuffix(".tsv")
     for path in sorted((results / "nulls" / "benchmarks").glob("*.tsv")):
-        yield from _of_file(path, "power" if path.name.startswith("power-") else "null")
+        yield path, "power" if path.name.startswith("power-") else "null"
     for path in sorted((results / "reports" / run / "benchmarks").glob("*.tsv")):
         stage = path.stem
         if stage.startswith(("collect_", "part_")):
             stage = stage.partition("_")[0]
         # The report's own is of the time before.
         if stage != "report":
-            yield from _of_file(path, stage)
+            yield path, stage
 
 
-def _of_file(path: Path, stage: str) -> Iterator[_Job]:
+def read(path: Path) -> Iterator[Measured]:
+    """What a benchmark file says, a line a repeat of the job."""
     with open(path, newline="", encoding="utf-8") as handle:
         for row in csv.DictReader(handle, delimiter="\t"):
             memory = row.get("max_rss") or ""
             known = memory.replace(".", "", 1).isdigit()
-            yield _Job(stage, float(row["s"]), float(memory) if known else None)
+            yield Measured(float(row["s"]), float(memory) if known else None)
 
 
 def table(stages: Sequence[Stage]) -> Table:

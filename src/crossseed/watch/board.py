@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Container, Hashable, Iterable, Mapping
 from typing import Any
 
 from crossseed.watch.left import Interval, Kind, Rest, Times, left
 
-WAITING, RUNNING, DONE, FAILED, BLOCKED = "waiting", "running", "done", "failed", "blocked"
+WAITING, RUNNING, DONE = "waiting", "running", "done"
+FAILED, UNBEGUN, BLOCKED = "failed", "not begun", "blocked"
 
 
 class Board:
-    """Jobs by number, each in one of five states.
+    """Jobs by number, each in one of six states.
 
     Args:
         kinds: of each job.
@@ -72,16 +73,16 @@ class Board:
             if self.state.get(cell) == RUNNING:
                 self._move(cell, WAITING)
 
-    def failed(self, jobs: Iterable[int], unreached: Iterable[int] = ()) -> None:
-        """Jobs that are not tried again, and others of their batch that were not reached: what needs them will not be made."""
+    def failed(self, jobs: Iterable[int], unbegun: Container[int] = ()) -> None:
+        """Jobs that are not tried again: what needs them will not be made.
+
+        Args:
+            unbegun: those that a batch had not come to when it failed.
+        """
         reached = []
-        for job in unreached:
-            if self.state.get(job) in (WAITING, RUNNING):
-                self._move(job, BLOCKED)
-                reached.append(job)
         for job in jobs:
             if self.state.get(job) in (WAITING, RUNNING, BLOCKED):
-                self._move(job, FAILED)
+                self._move(job, UNBEGUN if job in unbegun else FAILED)
                 reached.append(job)
         while reached:
             for job in self._needed_by.get(reached.pop(), ()):

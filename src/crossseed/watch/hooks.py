@@ -95,6 +95,19 @@ def kind_of(job: Any) -> Kind:
     return Kind(job.rule.name, str(job.wildcards_dict.get("cohort", "")))
 
 
+# What tells whether a file was written: when, where on the disk, how long; None where there is none.
+Written = tuple[int, int, int] | None
+
+
+def written(path: str) -> Written:
+    """A mark of a file that changes when it is written; clocks of other machines do not matter."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
+
 def _number(resource: Any) -> float:
     """What a rule asks for in a number; one that depends on the cell counts as nothing."""
     value = getattr(resource, "raw", None) if resource is not None else None
@@ -109,16 +122,17 @@ class Watcher(logging.Handler):
         self.name, self.workflow, self.board = NAME, workflow, board
         self._argv, self._folder = list(sys.argv), str(workflow.rundir)
         self._began = time.monotonic()
-        # Of jobs of batches, when their logs had been written as the batch was started.
-        self._before: dict[int, list[float | None]] = {}
         self._failures: dict[int, tuple[str, list[str]]] = {}
         self._failed: set[Any] = set()
+        # Of cells of batches: their logs as they were when the run first started them, and which have begun since.
+        self._before: dict[int, dict[str, Written]] = {}
+        self._begun: set[int] = set()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._tell, name=NAME, daemon=True)
         quiet = set(workflow.output_settings.quiet or ())
         self._silent = Quietness.ALL in quiet
         self._live_wanted = Quietness.PROGRESS not in quiet and not self._silent
-        self._screen = Screen(workflow, quiet)
+        self._screen = Screen(workflow, quiet, self._never_began)
 
     def begin(self) -> None:
         self._screen.open()
@@ -135,40 +149,39 @@ class Watcher(logging.Handler):
             for unit in list(self.workflow.scheduler.running):
                 if unit.jobid in named:
                     cells = unit if unit.is_group() else (unit,)
-                    if unit.is_group():
-                        self._before |= {job.jobid: self._written(job) for job in cells}
                     self.board.started(unit.jobid, [job.jobid for job in cells], now)
+                    for job in cells if unit.is_group() else ():
+                        logs = {str(path): written(str(path)) for path in job.log}
+                        self._before.setdefault(job.jobid, logs)
         elif event == LogEvent.JOB_FINISHED:
             self.board.finished(record.job_id, now)  # type: ignore[attr-defined]
         elif event == LogEvent.JOB_ERROR:
             about = record.__dict__
             self.board.ended(about["jobid"])
+            if self._never_began(about["jobid"]):
+                return
             cell = next(iter(about["output"]), "")
             name = f"{about['rule_name']}: {cell}" if cell else about["rule_name"]
             self._failures[about["jobid"]] = (name, [str(path) for path in about["log"]])
+
+    def _never_began(self, number: int) -> bool:
+        """Whether a batch never came to a cell of it, in no try: none of its logs was written since the run started it."""
+        before = self._before.get(number)
+        if not before or number in self._begun:
+            return False
+        now = {path: written(path) for path in before}
+        if any(now[path] not in (None, before[path]) for path in before):
+            self._begun.add(number)
+            return False
+        return True
 
     def _take_failures(self) -> None:
         """Jobs that are not tried again."""
         for unit in list(self.workflow.scheduler.failed - self._failed):
             self._failed.add(unit)
-            cells = list(unit) if unit.is_group() else [unit]
-            # Of a batch, what was not reached has said nothing; where nothing was, all of it failed.
-            begun = [
-                job for job in cells if self._written(job) != self._before.get(job.jobid)
-            ] or cells
-            self.board.failed(
-                (job.jobid for job in begun), (job.jobid for job in cells if job not in begun)
-            )
-
-    def _written(self, job: Any) -> list[float | None]:
-        """When each log of a job was last written, by the file system's clock; None where there is none."""
-        found: list[float | None] = []
-        for log in job.log:
-            try:
-                found.append(os.path.getmtime(os.path.join(self._folder, log)))
-            except OSError:
-                found.append(None)
-        return found
+            cells = unit if unit.is_group() else (unit,)
+            numbers = [job.jobid for job in cells]
+            self.board.failed(numbers, {n for n in numbers if self._never_began(n)})
 
     # --- what is told -------------------------------------------------------------------------
 
@@ -230,7 +243,10 @@ class Watcher(logging.Handler):
 class Screen:
     """Snakemake's own stream: thinned, and with a last line that is rewritten where it is a terminal."""
 
-    def __init__(self, workflow: Any, quiet: set[Quietness]) -> None:
+    def __init__(
+        self, workflow: Any, quiet: set[Quietness], never_began: Callable[[int], bool]
+    ) -> None:
+        self._never_began = never_began
         found = [h for h in logger.handlers if h.name == "DefaultStreamHandler"]
         self._handler: Any = found[0] if found else None
         stream = getattr(self._handler, "stream", None)
@@ -247,7 +263,9 @@ class Screen:
         if self._handler is not None:
             self._handler.addFilter(self._passes)
             self._formatter = self._handler.formatter
-            self._handler.setFormatter(Short(self._formatter, self._whole, self._clear))
+            self._handler.setFormatter(
+                Short(self._formatter, self._whole, self._clear, self._never_began)
+            )
 
     def close(self) -> None:
         if self._handler is not None and self._formatter is not None:
@@ -262,6 +280,8 @@ class Screen:
         event = getattr(record, "event", None)
         if self.live and getattr(record, "of_watch", False):
             return False
+        if event == LogEvent.JOB_ERROR and self._never_began(record.jobid):  # type: ignore[attr-defined]
+            return self._whole
         return self._whole or not (event in OF_EACH_JOB or record.msg in CHATTER)
 
     def _clear(self) -> None:
@@ -290,13 +310,18 @@ class Short(logging.Formatter):
 
     Args:
         whole: failed jobs too as Snakemake has them. clear: takes the line away that is rewritten; a record is formatted
-            with the stream's lock held, just before it is written.
+            with the stream's lock held, just before it is written. never_began: whether a batch never came to a job.
     """
 
     def __init__(
-        self, other: logging.Formatter | None, whole: bool, clear: Callable[[], None]
+        self,
+        other: logging.Formatter | None,
+        whole: bool,
+        clear: Callable[[], None],
+        never_began: Callable[[int], bool],
     ) -> None:
         super().__init__()
+        self._never_began = never_began
         self._other, self._whole, self._clear = other or logging.Formatter(), whole, clear
 
     def format(self, record: logging.LogRecord) -> str:
@@ -310,7 +335,9 @@ class Short(logging.Formatter):
         if event == LogEvent.GROUP_ERROR:
             cells = record.job_error_info  # type: ignore[attr-defined]
             logs = "".join(f" [{path}]" for path in record.aux_logs)  # type: ignore[attr-defined]
-            return f"Error in a batch, {len(cells)} of its jobs failed or were not begun:{logs}"
+            unbegun = sum(self._never_began(cell["jobid"]) for cell in cells)
+            more = f", {unbegun} were not begun" if unbegun else ""
+            return f"Error in a batch, {len(cells) - unbegun} of its jobs failed{more}:{logs}"
         said = self._other.format(record)
         # Here a whole command, with all settings of its job, stands once more.
         ended = re.search(r"Command '.*' ((?:returned|died) .*)", said, re.DOTALL)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from crossseed import joblogs
-from crossseed.watch.board import BLOCKED, DONE, FAILED, RUNNING, WAITING, Board
+from crossseed.watch.board import BLOCKED, DONE, FAILED, RUNNING, UNBEGUN, WAITING, Board
 from crossseed.watch.left import Interval
 
 UNITS = ((86_400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
@@ -54,22 +54,26 @@ def line(board: Board, interval: Interval | None, stopping: bool) -> str:
         named = ", ".join(f"{rule} {n}" if n > 1 else rule for rule, n in rules[:3])
         parts.append(f"{count[RUNNING]:,} running ({named}{', …' if len(rules) > 3 else ''})")
     if stopping:
-        parts.append(f"{count[WAITING] + count[BLOCKED]:,} not begun, as one failed")
+        left = count[WAITING] + count[BLOCKED] + count[UNBEGUN]
+        parts.append(f"{left:,} not begun, as one failed")
     elif count[WAITING]:
         parts.append(f"{count[WAITING]:,} waiting")
     if count[FAILED]:
-        more = (
-            f", and {count[BLOCKED]:,} that wait for them"
-            if count[BLOCKED] and not stopping
-            else ""
-        )
-        parts.append(f"{count[FAILED]:,} failed{more}")
+        parts.append(f"{count[FAILED]:,} failed")
+    if count[UNBEGUN] and not stopping:
+        parts.append(unbegun(board))
+    if count[BLOCKED] and not stopping:
+        parts.append(f"and {count[BLOCKED]:,} that need them")
     text = ", ".join(parts)
     if count[WAITING] + count[RUNNING] == 0:
         return text
     return (
         f"{text}; {'time left not known yet' if interval is None else between(interval) + ' left'}"
     )
+
+
+def unbegun(board: Board) -> str:
+    return f"{board.count[UNBEGUN]:,} not begun as their batch failed"
 
 
 def tail(path: Path) -> list[str]:
@@ -124,7 +128,9 @@ def summary(
     """
     count = board.count
     left = len(board.kinds) - count[DONE] - count[FAILED]
-    ended = f"{count[FAILED]:,} failed" if failed else "stopped"
+    broken = bool(failed or count[UNBEGUN])
+    ended = f"{count[FAILED]:,} failed" if broken else "stopped"
+    ended += f", {unbegun(board)}" if count[UNBEGUN] else ""
     lines = [
         f"{count[DONE]:,} of {len(board.kinds):,} jobs done after {seconds(took)}; {ended}, {left:,} left."
     ]
@@ -132,7 +138,7 @@ def summary(
         lines.append(f"  {name}" + (f": {tail(Path(logs[0]))[-1]} [{logs[0]}]" if logs else ""))
     if len(failed) > 10:
         lines.append(f"  and {len(failed) - 10:,} more")
-    then = "Once that is mended, this continues" if failed else "This continues"
+    then = "Once that is mended, this continues" if broken else "This continues"
     return "\n".join([*lines, f"{then}, with what is done kept:", "", f"    {command}", ""])
 
 

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from crossseed.report import tables as t
-from crossseed.report.joint.vocabulary import LEVEL, PAIR_KEYS, WORDS, at_site, text
+from crossseed.report.joint.vocabulary import LEVEL, WORDS, at_site, text
+from crossseed.report.tables import PAIR
 
 
 def edits(tables: t.Tables, cohort: str, checkpoint: str, site: str) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _edit_sentences(rows: pd.DataFrame) -> list[str]:
             f"{len(above)}; its p cannot be below {2.0 ** (1 - tested.groups.max()):.2g}."
         )
     by_model = known[changes].pivot_table(
-        index=[*PAIR_KEYS, "class", "latent", "edit"], columns="model", values="effect"
+        index=[*PAIR, "class", "latent", "edit"], columns="model", values="effect"
     )
     by_model = by_model.dropna()
     if by_model.shape[1] == 2 and len(by_model) > 2:
@@ -123,9 +124,9 @@ def features(tables: t.Tables) -> list[dict[str, Any]]:
     if contexts.empty:
         return []
     found = []
-    for key, part in contexts.groupby([*PAIR_KEYS, "latent"], sort=False):
+    for key, part in contexts.groupby([*PAIR, "latent"], sort=False):
         same = effects
-        for name, value in zip([*PAIR_KEYS, "latent"], key, strict=True):
+        for name, value in zip([*PAIR, "latent"], key, strict=True):
             same = same[same[name] == value]
         one = next(part.itertuples())
         # A latent may be among those of several classes.

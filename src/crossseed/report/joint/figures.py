@@ -188,7 +188,7 @@ def geometry(tables: t.Tables) -> Figure:
                 continue
             # One start, and one weight of the cross loss, are shown.
             pair = of.iloc[-1] if "distinct" in set(of.init) else of.iloc[0]
-            keys = [*vocabulary.PAIR_KEYS[1:], "init", "lambda_cross"]
+            keys = [*t.PAIR[1:], "init", "lambda_cross"]
             of = of[(of[keys] == pair[keys]).all(axis=1)].head(SHOWN_LATENTS)
             size = float(np.clip(1500 / len(of), 3, 20))
             for chosen, colour in ((0, GREY), (1, BLUE)):

@@ -95,6 +95,3 @@ def at_site(table: pd.DataFrame, cohort: str, checkpoint: str, site: str) -> pd.
 def pairs_in_words(n: int) -> str:
     """A number of pairs in words."""
     return f"{n} pair{'s' if n != 1 else ''}"
-
-
-PAIR_KEYS = ["cohort", "source_seed", "target_seed", "checkpoint", "site"]
