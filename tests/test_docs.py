@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import importlib.util
+import itertools
 import json
 import re
 from pathlib import Path
@@ -184,6 +185,21 @@ def test_the_graph_of_rules_keeps_what_no_longer_path_implies():
         ["collect"],
         ["all"],
     ]
+
+
+def test_an_edge_passes_columns_in_a_place_of_its_own():
+    graph = {"a": set(), "b": {"a"}, "c": {"b"}, "d": {"c", "a"}, "e": {"c"}, "f": set()}
+    steps, depth = rulegraph.stepwise(graph)
+    assert steps["d"] == {"c", "a@2"}
+    assert all(depth[name] == depth[need] + 1 for name in steps for need in steps[name])
+    placed = rulegraph.columns(graph)
+    at = rulegraph.heights(placed, steps)
+    tall = {name: rulegraph.PASSAGE if "@" in name else rulegraph.HEIGHT for name in at}
+    for column in placed:
+        for above, below in itertools.pairwise(column):
+            between = (tall[above] + tall[below]) / 2
+            # Heights are whole pixels.
+            assert at[below] - at[above] >= between + rulegraph.GAP - 1
 
 
 def test_reduction_keeps_who_is_behind_whom():
