@@ -64,11 +64,6 @@ METRICS = {
     "firing_r": "firing correlation",
     "ce_recovered": "cross-entropy recovered",
 }
-UNITS = {
-    "ev": "share of variance (1: all)",
-    "firing_r": "Pearson r over tokens",
-    "ce_recovered": "share of loss (1: the clean one)",
-}
 # What lies deeper is written at the edge.
 FLOOR = -1.0
 
@@ -278,7 +273,7 @@ def with_part(page: Path) -> str:
 
 
 def draw(path: Path) -> None:
-    """Three panels, an arm a line, nulls grey; `path` is a .svg."""
+    """Three panels, an arm a line, its median in figures at the right, nulls on grey; `path` is a .svg."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
@@ -286,35 +281,57 @@ def draw(path: Path) -> None:
 
     rows = {(row["metric"], row["arm"]): row for row in read(RESULTS / "answer.csv")}
     arms = [arm for arm in ARMS if any((metric, arm.name) in rows for metric in METRICS)]
+    arms.reverse()
+    nulls = sum(arm.kind == "null" for arm in arms)
     with mpl.rc_context():
         # Whatever else was drawn before.
         mpl.rcdefaults()
         mpl.rcParams.update(cast("Any", STYLE))
-        figure = Figure(figsize=(9.6, 3.7), layout="constrained")
+        figure = Figure(figsize=(10.4, 4.0), layout="constrained")
         axes = figure.subplots(1, len(METRICS), sharey=True)
         for axis, (metric, title) in zip(axes, METRICS.items(), strict=True):
-            axis.axvline(0, color="#dddddd", linewidth=0.8, zorder=0)
-            for place, arm in enumerate(reversed(arms)):
-                row = rows.get((metric, arm.name))
-                if row is None:
-                    continue
-                colour = {"ceiling": BLACK, "null": "#757575"}.get(
+            axis.axhspan(-0.6, nulls - 0.5, color="#f0f0f0", zorder=0, linewidth=0)
+            for at in (0, 1):
+                axis.axvline(at, color="#c8c8c8", linewidth=0.8, zorder=0.5)
+            for place, arm in enumerate(arms):
+                colour = {"ceiling": BLACK, "null": NULL}.get(
                     arm.kind, ORANGE if arm.name == "raw" else BLUE
                 )
-                _line(axis, place, row, colour, marker="s" if arm.kind == "null" else "o")
-            axis.set_xlim(FLOOR - 0.12, 1.2)
-            axis.set_title(title)
-            axis.set_xlabel(UNITS[metric], fontsize=9)
+                row = rows.get((metric, arm.name))
+                _told(axis, place, short(row["median"]) if row else "–", colour)
+                if row:
+                    _line(axis, place, row, colour, marker="s" if arm.kind == "null" else "o")
+            axis.set_xlim(FLOOR - 0.12, 1.1)
+            axis.set_ylim(-0.6, len(arms) - 0.4)
+            axis.set_xticks([-1, -0.5, 0, 0.5, 1], ["≤ −1", "−.5", "0", ".5", "1"])
+            axis.set_title(title, loc="left")
+            axis.set_xlabel(UNITS[metric], fontsize=8)
             axis.spines[["top", "right", "left"]].set_visible(False)
             axis.tick_params(left=False)
-        figure.supxlabel(
-            "Marks: median over pairs and sites, squares are nulls. Thin lines: lowest to highest; thick: 95 % interval over seeds, "
-            "mostly hidden by the mark. ◀: below −1, with its value.",
-            fontsize=7.5, color="#555555",
-        )  # fmt: skip
-        axes[0].set_yticks(range(len(arms)), [arm.words for arm in reversed(arms)])
+        axes[0].set_yticks(range(len(arms)), [arm.words for arm in arms])
+        figure.supxlabel(KEY, fontsize=8)
         # Without a date, so that equal figures are equal bytes.
         figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+NULL = "#595959"
+UNITS = {
+    "ev": "share of variance (1: all)",
+    "firing_r": "Pearson r (1: fires alike)",
+    "ce_recovered": "share of nats (0: site zeroed, 1: intact)",
+}
+KEY = (
+    "● or ■ (null) and the figure at the right: median.   Thick line: 95 % over seeds.   Thin line: range over pairs and sites.   "
+    "◂: the median lies further left."
+)
+
+
+def _told(axis: Any, place: int, words: str, colour: str) -> None:
+    """A median in figures, right of its panel."""
+    axis.annotate(
+        words, (1, place), xytext=(28, 0), xycoords=("axes fraction", "data"), textcoords="offset points",
+        ha="right", va="center", fontsize=8, color=colour,
+    )  # fmt: skip
 
 
 def _line(axis: Any, place: int, row: Cells, colour: str, marker: str) -> None:
@@ -322,17 +339,11 @@ def _line(axis: Any, place: int, row: Cells, colour: str, marker: str) -> None:
     axis.plot([max(low, FLOOR), max(high, FLOOR)], [place, place], color=colour, linewidth=0.9)
     if row["seeds_low"]:
         ends = [max(float(row[name]), FLOOR) for name in ("seeds_low", "seeds_high")]
-        axis.plot(ends, [place, place], color=colour, linewidth=3.2, solid_capstyle="butt")
+        axis.plot(ends, [place, place], color=colour, linewidth=3.4, solid_capstyle="butt")
     below = median < FLOOR
     axis.plot(
         max(median, FLOOR), place, marker="<" if below else marker, color=colour, markersize=5
     )
-    # Beside the line where that goes on from the edge, above the dot elsewhere.
-    at = max(FLOOR + 0.06, high + 0.02) if below else median
-    axis.annotate(
-        short(row["median"]), (at, place), xytext=(4 if below else 0, 0 if below else 4), textcoords="offset points",
-        ha="left" if below else "center", va="center" if below else "bottom", fontsize=7.5, color=colour,
-    )  # fmt: skip
 
 
 def main(arguments: list[str]) -> None:

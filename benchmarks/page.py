@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import page_rows
 from measured import MADE, PEERS, RESULTS
@@ -175,18 +175,24 @@ def text() -> str:
     return "\n".join(lines(found())) + "\n"
 
 
-def beside(row: Row) -> str:
-    """For a figure: whom a peer's row is beside, in a few words."""
-    return f", {row.against.split(', ')[0]}" if row.least else ""
+# Of a row, in inches.
+LINE = 0.19
+RED, BLUE, DARK = "#b2182b", "#2166ac", "#4d4d4d"
+
+
+def called(row: Row) -> str:
+    """For a figure: what was measured, and of a peer's row whom it is beside, in a few words."""
+    return row.what.split(" (")[0] + (f" — {row.against.split(', ')[0]}" if row.least else "")
 
 
 def figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
-    """A dot a row, named beside it, its goal a line; the same whatever else was drawn before."""
+    """A dot a row under its table's name, named at the left, its ratio and goal in figures at the right; the same whatever
+    else was drawn before."""
     import matplotlib as mpl
 
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update({"svg.hashsalt": "crossseed", "svg.fonttype": "none", "font.size": 8})
+        mpl.rcParams.update({"svg.hashsalt": "crossseed", "svg.fonttype": "path", "font.size": 8})
         _figure(path, rows, label)
 
 
@@ -198,33 +204,47 @@ def _figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
     from matplotlib.figure import Figure
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    drawn = Figure(figsize=(8, 0.8 + 0.17 * len(rows)), layout="constrained")
-    axes = drawn.subplots()
-    for height, (title, row) in enumerate(reversed(rows)):
-        assert row.ratio is not None
-        assert row.goal is not None
-        colour = "#b2182b" if row.missed else "#2166ac"
-        axes.plot([1, row.ratio], [height, height], color=colour, linewidth=0.6)
-        axes.plot(row.ratio, height, "o", color=colour, markersize=4)
-        # Right of all that is drawn in the row: names stand at the left.
+    titles = list(dict.fromkeys(title for title, _ in rows))
+    lines: list[str | Row] = []
+    for title in titles:
+        lines += [title, *(row for of, row in rows if of == title)]
+    size = 1.0 + LINE * (len(lines) + 1)
+    drawn = Figure(figsize=(10, size))
+    # Names, panel, and two columns of figures, in shares of the width.
+    axes = drawn.add_axes((0.56, 0.62 / size, 0.28, 1 - 0.9 / size))
+
+    def say(height: float, at: float, words: str, right: bool, **how: Any) -> None:
         axes.annotate(
-            f"{row.ratio:.3g}", (max(row.ratio, row.goal, 1), height), (5, 0), textcoords="offset points",
-            ha="left", va="center",
+            words, (at, height), xycoords=("figure fraction", "data"), va="center", annotation_clip=False,
+            ha="right" if right else "left", **how,
         )  # fmt: skip
-        axes.plot([row.goal] * 2, [height - 0.4, height + 0.4], color="0.4", linewidth=0.8)
-        axes.annotate(
-            f"{title}: {row.what.split(' (')[0]}{beside(row)}", (0, height), (-4, 0),
-            xycoords=("axes fraction", "data"), textcoords="offset points", ha="right", va="center",
-        )  # fmt: skip
+
+    for height, line in enumerate(reversed(lines)):
+        if isinstance(line, str):
+            say(height, 0.01, line, right=False, weight="bold")
+            continue
+        ratio, goal = line.ratio, line.goal
+        assert ratio is not None
+        assert goal is not None
+        colour = RED if line.missed else BLUE
+        axes.plot([1, ratio], [height, height], color=colour, linewidth=0.8)
+        axes.plot(ratio, height, "X" if line.missed else "o", color=colour, markersize=5)
+        axes.plot([goal] * 2, [height - 0.35, height + 0.35], color=DARK, linewidth=1.2)
+        say(height, 0.55, called(line), right=True)
+        say(height, 0.895, f"{ratio:.3g}", right=True, color=colour)
+        said = f"{'≥' if line.least else '≤'} {goal:.3g}" + (", missed" if line.missed else "")
+        say(height, 0.91, said, right=False, color=colour if line.missed else DARK)
+    say(len(lines), 0.895, "measured", right=True, weight="bold")
+    say(len(lines), 0.91, "goal", right=False, weight="bold")
     axes.set_xscale("log")
-    widest = max(row.ratio or 0 for _, row in rows) / min(row.ratio or 1 for _, row in rows)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if widest < WIDE else (1,)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.axvline(1, color="0.8", linewidth=0.6, zorder=0)
+    axes.axvline(1, color="0.8", linewidth=0.8, zorder=0)
     axes.set_yticks([])
-    axes.margins(x=0.12, y=0.02)
-    drawn.supxlabel(label, fontsize=8)
+    axes.set_ylim(-0.7, len(lines) + 0.5)
+    axes.margins(x=0.05)
+    axes.set_xlabel(label)
     for side in ("left", "right", "top"):
         axes.spines[side].set_visible(False)
     path.parent.mkdir(exist_ok=True)
@@ -241,10 +261,10 @@ def draw(parts: list[tuple[Part, list[Row]]], folder: Path) -> None:
     ]
     # Shares of a whole are in the table alone: they are far from what are times a floor.
     floors = [(t, r) for t, r in named if not r.least and not r.unit and (r.goal or 0) >= 1]
-    label = "times its floor (grey mark: the goal, at most; red: missed)"
+    label = "times its floor (dark mark: the goal, at most; cross: missed)"
     figure(folder / "floors.svg", floors, label)
     peers = [(t, r) for t, r in named if r.least]
-    label = "times as fast (grey mark: the goal, at least; red: missed)"
+    label = "times as fast as the peer (dark mark: the goal, at least; cross: missed)"
     figure(folder / "peers.svg", peers, label)
 
 
