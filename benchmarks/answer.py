@@ -3,7 +3,8 @@
     python benchmarks/answer.py results/reports/default   # after `make run`: its tables, kept small and committed
     python benchmarks/answer.py                           # README.md, docs/rotation.md and the figure, from these
 
-Every number in what is written between the marks is read from `results/answer.csv` and `results/default_claims.csv`.
+What was measured, of what is written between the marks, is read from `results/answer.csv` and `results/default_claims.csv`;
+how the run is set up, from here.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ class Row(NamedTuple):
     ratio: None where it was not measured, which misses any goal. goal: None where there is none.
     least: whether the ratio is to be at least the goal; else at most.
     unit: of what is no ratio.
+    worse: whether what was the faster is a worse thing, which misses any goal.
     """
 
     what: str
@@ -26,18 +27,21 @@ class Row(NamedTuple):
     goal: float | None
     least: bool = False
     unit: str = ""
+    worse: bool = False
 
     @property
     def missed(self) -> bool:
         if self.goal is None:
             return False
-        if self.ratio is None:
+        if self.ratio is None or self.worse:
             return True
         return self.ratio < self.goal if self.least else self.ratio > self.goal
 
 
 # Explained variance below ours by which a peer is another, worse thing.
 WORSE = 0.05
+# Steps from which on explained variance says how well a loop learns; after fewer it says where the start was.
+LEARNING = 100
 # Rows of a table that are no peers.
 OURS = ("crossseed", "five dense products")
 # Where nothing else is said of a floor.
@@ -128,6 +132,11 @@ def joint(rows: list[Cells]) -> Iterator[Row]:
             yield Row(what, against, float(row["ratio_to_floor"]), FLOOR)
 
 
+def _worse(ours: Cells, theirs: Cells) -> bool:
+    """Whether ours explains less by `WORSE`, where there were enough steps to learn: of fewer, `sae_learned.csv` decides."""
+    return int(ours["steps"]) >= LEARNING and float(ours["ev"]) < float(theirs["ev"]) - WORSE
+
+
 def _quality(ours: Cells, theirs: Cells) -> str:
     return f", explaining {float(theirs['ev']):.3g} where this explains {float(ours['ev']):.3g}"
 
@@ -161,12 +170,14 @@ def sae_training(rows: list[Cells]) -> Iterator[Row]:
         if alike:
             best = max(alike, key=_rate)
             told = f"{best['contestant']}, the fastest other{_quality(row, best)}"
-            yield Row(what, told, _rate(row) / _rate(best), 1, least=True)
+            ratio, worse = _rate(row) / _rate(best), _worse(row, best)
+            yield Row(what, told, ratio, 1, least=True, worse=worse)
         saelens = [r for r in others if r["contestant"] == "SAELens"]
         if saelens:
             goal = 2 if row["d"] == "64" or row["architecture"] == "topk" else 1
             told = f"SAELens{_quality(row, saelens[0])}"
-            yield Row(what, told, float(row["ratio_to_saelens"]), goal, least=True)
+            ratio, worse = float(row["ratio_to_saelens"]), _worse(row, saelens[0])
+            yield Row(what, told, ratio, goal, least=True, worse=worse)
         ceiling = float(row["share_of_matmul_ceiling"])
         yield Row(what, "five dense products a token", ceiling, _ceiling_goal(row), least=True)
     if all(row["device"] == "cpu" for row in rows):

@@ -2,7 +2,8 @@
 
     python benchmarks/run.py --peer PYTHON_OF_THE_PEERS_ENVIRONMENT
 
-Contestants alternate within each repeat, so that a slow minute of the machine hits all of them.
+Where several do the same, they alternate within each repeat, so that a slow minute of the machine hits all of them; floors
+are the fastest of their repeats, and what takes minutes runs once.
 Only ratios within one run mean anything; `made.csv` says under what each table was measured.
 """
 

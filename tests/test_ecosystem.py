@@ -165,8 +165,9 @@ def test_the_wheel_has_types_and_what_the_report_is_made_with(tmp_path):
     package = ROOT / "src/crossseed"
     wanted = {f"crossseed/{p.relative_to(package).as_posix()}" for p in package.rglob("*.py")}
     wanted |= {"crossseed/py.typed"}
-    wanted |= {f"crossseed/report/{p.name}" for p in (package / "report").glob("*.j2")}
-    wanted |= {f"crossseed/report/{p.name}" for p in (package / "report").glob("*.css")}
+    templates = {p.name for p in (package / "report/templates").iterdir()}
+    assert {Path(name).suffix for name in templates} >= {".j2", ".css"}
+    wanted |= {f"crossseed/report/templates/{name}" for name in templates}
     assert wanted - names == set()
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"crossseed"}
 

@@ -160,7 +160,9 @@ def test_an_unreadable_subfolder_is_named(tmp_path, monkeypatch):
 def test_parquet_without_pyarrow_names_the_remedy(tmp_path, monkeypatch):
     (tmp_path / "x.parquet").write_bytes(b"PAR1")
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(UserError, match=r"x\.parquet.*pip install 'crossseed\[corpora\]'"):
+    with pytest.raises(
+        UserError, match=r"x\.parquet.*pip install -c constraints\.txt -e '\.\[corpora\]'"
+    ):
         list(corpus.documents(folder(tmp_path)))
 
 
@@ -205,8 +207,8 @@ def test_hub_is_streamed_in_order_with_all_that_was_asked(fake_datasets):
         (TimeoutError("read"), r"hub cannot be reached \(TimeoutError: read\)"),
         (FileNotFoundError("doesn't exist"), r"not found at revision main.* check dataset"),
         (ValueError("Bad split: train. Available splits: ['dev']"), r"split = train .*\['dev'\]"),
-        (ValueError("Compression type zstd not supported"), r"zstandard.*crossseed\[corpora\]"),
-        (ImportError("Please pip install zstandard"), r"zstandard.*crossseed\[corpora\]"),
+        (ValueError("Compression type zstd not supported"), r"zstandard.*\[corpora\]"),
+        (ImportError("Please pip install zstandard"), r"zstandard.*\[corpora\]"),
         (RuntimeError("scripts are no longer"), r"cannot be read \(RuntimeError: scripts"),
     ],
 )
@@ -237,7 +239,9 @@ def test_a_failure_of_the_reader_is_not_blamed_on_the_hub(fake_datasets):
 
 def test_hub_without_datasets_names_the_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UserError, match=r"some/pile.*pip install 'crossseed\[corpora\]'"):
+    with pytest.raises(
+        UserError, match=r"some/pile.*pip install -c constraints\.txt -e '\.\[corpora\]'"
+    ):
         list(corpus.documents(hub()))
 
 

@@ -53,7 +53,7 @@ def test_a_day_s_log_has_some_two_hundred_lines():
 
 
 def test_times_in_words():
-    words = [told.seconds(n) for n in (0, 59, 90, 600, 5400, 86_400, 1e6)]
+    words = [progress.in_words(n) for n in (0, 59, 90, 600, 5400, 86_400, 1e6)]
     assert words == ["0 s", "59 s", "1.5 min", "10 min", "1.5 h", "24 h", "12 days"]
     assert told.between(Interval(540, 960)) == "9.0 to 16 min"
     assert told.between(Interval(50, 200)) == "50 s to 3.3 min"

@@ -253,8 +253,8 @@ def ask_slurm_again() -> None:
     ask = getattr(plugin, "query_job_status", None)
     if ask is None:
         raise WorkflowError(
-            "snakemake-executor-plugin-slurm is not of version 2.8, whose waiting for SLURM is mended here; install "
-            "crossseed[slurm] with constraints.txt"
+            "snakemake-executor-plugin-slurm is not of version 2.8, whose waiting for SLURM is mended here; "
+            "`pip install -c constraints.txt -e '.[slurm]'`"
         )
     if not isinstance(ask, Patience):
         plugin.query_job_status = Patience(ask)

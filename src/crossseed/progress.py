@@ -8,6 +8,14 @@ import time
 TERMINAL_SECONDS = 0.2
 # Between lines of a log: at first, as a share of what has passed, and at most. A day has some two hundred lines.
 LOG_SECONDS, LOG_SHARE, LOG_SECONDS_AT_MOST = 15.0, 0.05, 600.0
+UNITS = ((86_400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
+
+
+def in_words(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    size, unit = next((of for of in UNITS if seconds >= 1.5 * of[0]), UNITS[-1])
+    value = seconds / size
+    return f"{value:.0f} {unit}" if value >= 10 or unit == "s" else f"{value:.1f} {unit}"
 
 
 def log_seconds(passed: float) -> float:
@@ -36,8 +44,8 @@ class Progress:
             return
         self._shown = now
         rate = (done - self.start) / (now - self._began)
-        left = (self.total - done) / rate if rate > 0 else float("inf")
-        text = f"{self.task}: {done:,}/{self.total:,} ({rate:,.1f}/s, {left:,.0f} s left) {note}"
+        left = f"{in_words((self.total - done) / rate)} left" if rate > 0 else "time left not known"
+        text = f"{self.task}: {done:,}/{self.total:,} ({rate:,.1f}/s, {left}) {note}"
         self._stream.write(f"\r\x1b[K{text}" if self._live else f"{text}\n")
         self._stream.flush()
 

@@ -77,7 +77,7 @@ def dense(similarity_nm: np.ndarray) -> Matching:
 
 
 def accelerator() -> ModuleType | None:
-    """lapx (`pip install crossseed[fast]`), or None where it is not installed."""
+    """lapx (`pip install -c constraints.txt -e '.[fast]'`), or None where it is not installed."""
     try:
         return importlib.import_module("lap")
     except ImportError:

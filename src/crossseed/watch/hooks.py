@@ -16,7 +16,7 @@ from snakemake.settings.enums import Quietness
 from snakemake_interface_executor_plugins.settings import ExecMode
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from crossseed.progress import TERMINAL_SECONDS, log_seconds
+from crossseed.progress import TERMINAL_SECONDS, in_words, log_seconds
 from crossseed.watch import told
 from crossseed.watch.board import Board
 from crossseed.watch.left import Kind
@@ -220,7 +220,7 @@ class Watcher(logging.Handler):
         took = time.monotonic() - self._began
         finished = self.workflow.scheduler.finished_jobs
         if finished >= len(self.board.kinds):
-            text = f"All {finished:,} jobs done in {told.seconds(took)}."
+            text = f"All {finished:,} jobs done in {in_words(took)}."
             logger.info(text, extra={"quietness": Quietness.PROGRESS})
             return
         failed = self._failed_jobs()

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from crossseed import joblogs
+from crossseed.progress import in_words
 from crossseed.watch.board import BLOCKED, DONE, FAILED, RUNNING, UNBEGUN, WAITING, Board
 from crossseed.watch.left import Interval
 
-UNITS = ((86_400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
 # Of a log: how much of it is read, how many lines are shown, and of each how many letters.
 TAIL_BYTES, TAIL_LINES, TAIL_WIDTH = 1 << 16, 15, 240
 # Options that say to make something again, without words after them and with: what has been made since stays.
@@ -25,16 +25,9 @@ AGAIN_THESE = re.compile(r"(?:--forcer\w*|-R)(?:$|=)")
 AGAIN_ONE = re.compile(r"-R.")
 
 
-def seconds(n: float) -> str:
-    """A time in the unit that suits it."""
-    size, unit = next((of for of in UNITS if n >= 1.5 * of[0]), UNITS[-1])
-    value = n / size
-    return f"{value:.0f} {unit}" if value >= 10 or unit == "s" else f"{value:.1f} {unit}"
-
-
 def between(interval: Interval) -> str:
     """``9 to 16 min``; the unit once where it is one."""
-    low, high = seconds(interval.low), seconds(interval.high)
+    low, high = in_words(interval.low), in_words(interval.high)
     if low == high:
         return f"about {high}"
     first, unit = low.split(" ")
@@ -132,7 +125,7 @@ def summary(
     ended = f"{count[FAILED]:,} failed" if broken else "stopped"
     ended += f", {unbegun(board)}" if count[UNBEGUN] else ""
     lines = [
-        f"{count[DONE]:,} of {len(board.kinds):,} jobs done after {seconds(took)}; {ended}, {left:,} left."
+        f"{count[DONE]:,} of {len(board.kinds):,} jobs done after {in_words(took)}; {ended}, {left:,} left."
     ]
     for name, logs in failed[:10]:
         lines.append(f"  {name}" + (f": {tail(Path(logs[0]))[-1]} [{logs[0]}]" if logs else ""))

@@ -18,7 +18,7 @@ from crossseed.cohorts.text.config import Corpus, FolderCorpus, HubCorpus, Stdli
 from crossseed.errors import UserError
 from crossseed.seeding import entropy
 
-INSTALL = "pip install 'crossseed[corpora]'"
+INSTALL = "pip install -c constraints.txt -e '.[corpora]'"
 PARQUET_ROWS = 1024
 TESTS_AND_PACKAGES = {"test", "tests", "idle_test", "site-packages", "dist-packages"}
 # A hundred tables of characters made by one script: near copies of each other, on both sides of
