@@ -39,9 +39,9 @@ def test_every_figure_of_a_page_says_what_is_drawn_and_its_number_beside_its_nul
 def test_every_kind_of_figure_has_a_main_number_of_columns_that_are():
     assert set(alts.MEASURED) == set(captions.CAPTIONS)
     for kind, what in alts.MEASURED.items():
-        named = {what.column, *what.of, *(what.null if isinstance(what.null, dict) else ())}
-        named |= {what.null} if isinstance(what.null, str) else set()
-        assert named <= set(COLUMNS[what.table]), kind
+        nulls = {what.null} if isinstance(what.null, str) else set(what.null or ())
+        assert {what.column, *what.of} <= set(COLUMNS[what.table]), kind
+        assert {what.column, *nulls} <= set(COLUMNS[what.null_table or what.table]), kind
         # A number without its null is of a figure that has none.
         assert what.null is not None or kind in ("edges", "training")
 
@@ -82,6 +82,25 @@ def test_a_null_may_be_a_column_of_the_same_rows():
     assert "0.8, of random directions 0.37." in said
 
 
+def test_a_null_may_lie_in_another_table():
+    rows = [{"cohort": "c", "quantity": "rotation_distance", "value": 9.5}]
+    nulls = [
+        {
+            "cohort": cohort,
+            "source_seed": 0,
+            "target_seed": 1,
+            "arm": "random",
+            "metric": "rotation_distance",
+            "value": value,
+        }
+        for cohort, value in (("c", 11.25), ("other", 3.0))
+    ]
+    made = tables(published=frame("published", rows), fits=frame("fits", nulls))
+    assert alts.measured("published-rotation", made) == (
+        "Median of distance of R from the identity as published: 9.5, of a random rotation 11.2."
+    )
+
+
 @pytest.fixture
 def figure():
     made = Figure()
@@ -91,9 +110,28 @@ def figure():
     left.set_xticks([0, 1], ["block 0\nresid pre", "block 1"])
     right.set_title("cohort b")
     right.set_xlabel("dose")
+    right.set_yscale("log")
+    right.set_ylim(1e-4, 1e4)
     off.set_title("nothing")
     off.set_axis_off()
     return made
+
+
+def test_of_many_words_along_an_axis_the_ends_are_told():
+    made = Figure()
+    made.subplots().set_yticks(range(20), [f"edge {n}" for n in range(20)])
+    assert style.axes_in_words(made) == "Upwards: 20 from edge 0 to edge 19."
+
+
+@pytest.mark.parametrize(("low", "high", "said"), [(0.01, 10, "0.1"), (3.1, 4.3, "3.8")])
+def test_a_logarithmic_axis_has_plain_numbers(low, high, said):
+    made = Figure()
+    axis = made.subplots()
+    style.logarithmic(axis)
+    axis.set_ylim(low, high)
+    words = [tick.get_text() for tick in axis.get_yticklabels(which="both")]
+    assert said in words
+    assert not [word for word in words if "$" in word or "10^" in word]
 
 
 def test_axes_are_told_in_the_words_and_units_of_their_labels(figure, tmp_path):

@@ -24,7 +24,7 @@ class Measured(NamedTuple):
 
     Attributes:
         of: what the rows have, by column. null: the same of its null, or the column that holds it; none where the figure
-        has none. words, against: what the two are.
+        has none. words, against: what the two are. null_table: that of the null, where it is another, whose rows have what `null` says.
     """
 
     table: str
@@ -33,14 +33,18 @@ class Measured(NamedTuple):
     null: Mapping[str, str] | str | None = None
     against: str = ""
     column: str = "value"
+    null_table: str = ""
 
 
 _ROTATED, _SHUFFLED = {"arm": "procrustes"}, {"arm": "shuffled"}
 _BY_SHUFFLED = "through one fitted on shuffled tokens"
 _CARRIED = {"metric": "alignment_ev", **_ROTATED}
 _COSINE = Measured(
-    *("stability", "mean cosine of matched decoder directions"),
-    *({"quantity": "pw_mcc", "part": "all"}, "null", "of random directions"),
+    "stability",
+    "mean cosine of matched decoder directions",
+    {"quantity": "pw_mcc", "part": "all"},
+    "null",
+    "of random directions",
 )
 _DRIFTED = "activations of the reference that a rotation explains"
 # By kind of figure, as captions are.
@@ -51,7 +55,7 @@ MEASURED = {
     "ladder": Measured("fits", "activations explained after the rotation", _CARRIED, _SHUFFLED, _BY_SHUFFLED),
     "twins": Measured("transfer", "explained variance after the rotation, over all dictionaries", {"metric": "ev", **_ROTATED}, _SHUFFLED, _BY_SHUFFLED),
     "decoder-cosine": Measured("decoder_cosine", "largest decoder cosine, independent starts, rotated", {"init": "independent", "map": "rotated"}, "random_floor", "of random directions", "mean_max_cosine"),
-    "published-rotation": Measured("fits", "distance of R from the identity", {"metric": "rotation_distance", **_ROTATED}, {"arm": "random"}, "of a random rotation"),
+    "published-rotation": Measured("published", "distance of R from the identity as published", {"quantity": "rotation_distance"}, {"metric": "rotation_distance", "arm": "random"}, "of a random rotation", null_table="fits"),
     "eigenphases": Measured("ks", "Kolmogorov-Smirnov distance of eigenphases as published, beside their law for large d", {"map": "procrustes"}, {"map": "shuffled"}, _BY_SHUFFLED, "ks_published"),
     "power": Measured("power", "share of matrices near the identity that tests reject", {"alternative": "near_identity"}, {"alternative": "haar"}, "of Haar draws", "rejected"),
     "steering-doses": Measured("steering", "response to the rotated vector over the native response", {"metric": "ratio", "arm": "mapped"}, _SHUFFLED, _BY_SHUFFLED),
@@ -111,7 +115,7 @@ def measured(name: str, tables: t.Tables) -> str:
     said = [
         (names[0] if len(names) == 1 else "all cohorts", *found)
         for names in groups
-        if (found := _medians(what, rows[rows.cohort.isin(names)]))
+        if (found := _medians(what, rows[rows.cohort.isin(names)], _others(what, names, tables)))
     ]
     if not said:
         return ""
@@ -134,7 +138,17 @@ def _rows(name: str, tables: t.Tables) -> pd.DataFrame:
     return t.crossed(rows) if name in ("transfer", "fits") and len(rows) else rows
 
 
-def _medians(what: Measured, rows: pd.DataFrame) -> tuple[float, float | None] | None:
+def _others(what: Measured, cohorts: list[str], tables: t.Tables) -> pd.DataFrame | None:
+    """Rows of another table that holds the null."""
+    if not what.null_table:
+        return None
+    rows = _rows(what.null_table, tables)
+    return rows[rows.cohort.isin(cohorts)]
+
+
+def _medians(
+    what: Measured, rows: pd.DataFrame, others: pd.DataFrame | None
+) -> tuple[float, float | None] | None:
     """The median of what is measured, and of its null."""
     part = _having(rows, what.of)
     value = part[what.column].median() if len(part) else float("nan")
@@ -142,6 +156,8 @@ def _medians(what: Measured, rows: pd.DataFrame) -> tuple[float, float | None] |
         return None
     if isinstance(what.null, str):
         null = pd.to_numeric(part[what.null]).median()
+    elif others is not None and what.null is not None:
+        null = _having(others, what.null)[what.column].median()
     elif what.null is not None:
         null = _having(rows, {**what.of, **what.null})[what.column].median()
     else:

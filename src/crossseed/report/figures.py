@@ -171,7 +171,7 @@ def training(tables: t.Tables, info: dict[str, Any]) -> Figure:
                 color=colour,
                 fontsize=8,
             )
-        logarithmic(axis.yaxis)
+        logarithmic(axis)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.set_xlabel("optimiser step")
         axis.set_title(cohort, loc="left", fontweight="bold")

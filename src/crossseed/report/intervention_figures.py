@@ -310,7 +310,7 @@ def attribution_cost(tables: t.Tables, info: dict[str, Any]) -> Figure:
             )
         axis.axvline(1, color="0.8", lw=0.8, zorder=0)
         axis.set_xscale("log")
-        logarithmic(axis.yaxis)
+        logarithmic(axis)
         axis.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
         axis.xaxis.set_major_formatter(matplotlib.ticker.FormatStrFormatter("%g"))
         axis.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())

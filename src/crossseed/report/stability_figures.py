@@ -160,7 +160,7 @@ def of_latents(tables: t.Tables, info: dict[str, Any]) -> Figure:
             axis.set_ylim(-0.03, 1.03)
         for axis, panel in zip(line[1:], panels[1:], strict=True):
             axis.set_xticks(sorted(panel.x.unique()))
-        logarithmic(line[2].yaxis)
+        logarithmic(line[2])
         line[0].set_title(cohort)
     return figure
 

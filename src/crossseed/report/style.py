@@ -82,6 +82,10 @@ def save(figure: Figure, stem: Path) -> None:
             figure.savefig(temporary, format=kind, metadata=metadata, bbox_inches="tight")
 
 
+# Of more words along an axis the first and the last are told.
+MOST_TICKS = 16
+
+
 def axes_in_words(figure: Figure) -> str:
     """Panels and axes of a figure, with their units, from its own labels."""
     axes = [axis for axis in figure.axes if axis.axison]
@@ -102,7 +106,10 @@ def _along(axis: Axis) -> str:
     if axis.get_label_text():
         return str(axis.get_label_text())
     words = [" ".join(tick.get_text().split()) for tick in axis.get_ticklabels()]
-    named = [word for word in words if any(letter.isalpha() for letter in word)]
+    # Those with a dollar sign are powers of ten.
+    named = [word for word in words if "$" not in word and any(letter.isalpha() for letter in word)]
+    if len(named) > MOST_TICKS:
+        named = [f"{len(named)} from {named[0]} to {named[-1]}"]
     return ", ".join(named) if axis.get_visible() else ""
 
 
@@ -113,11 +120,11 @@ class Plain(matplotlib.ticker.LogFormatterSciNotation):
         return f"{x:g}".replace("-", "−") if super().__call__(x, pos) else ""
 
 
-def logarithmic(axis: Axis) -> None:
-    """A logarithmic scale with plain numbers."""
-    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
-    axis.set_major_formatter(Plain())
-    axis.set_minor_formatter(Plain(labelOnlyBase=False))
+def logarithmic(axis: Axes) -> None:
+    """A logarithmic scale upwards, with plain numbers."""
+    axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(Plain())
+    axis.yaxis.set_minor_formatter(Plain(labelOnlyBase=False))
 
 
 def panels(n: int, height: float = 3.6) -> tuple[Figure, list[Axes]]:
