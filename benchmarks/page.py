@@ -35,7 +35,10 @@ class Part(NamedTuple):
 NO_GPU = (
     "no GPU was at hand. Of what could bring it nearer, CUDA graphs and bf16 of SAEs are not built."
 )
-OWN = "this package's own modules; those of `collect`, with pydantic's classes in them, take .06 s."
+OWN = (
+    "this package's own modules, which take .06 s in `collect`, and the machine: equal starts differ by up to a third there, and "
+    "two more runs had other rows that miss, but for `absorption`, `collect` and `over_seeds`."
+)
 WHY = {
     **{
         ("imports.csv", verb): OWN
