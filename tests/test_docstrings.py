@@ -88,3 +88,46 @@ def again(x: np.ndarray) -> float:
     """See `ranks`."""
 '''
     assert without_shapes(ast.parse(told)) == ["Sums.__init__", "ranks"]
+
+
+def without_docstrings(tree):
+    """Names of public functions of a module that have no docstring."""
+    return [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+
+
+def test_public_functions_have_docstrings():
+    # Verbs are told of by their modules.
+    modules = [path.relative_to(SOURCE) for path in sorted(SOURCE.rglob("*.py"))]
+    read = [module for module in modules if module.parts[0] != "verbs"]
+    assert len(read) > 100
+    missing = [
+        f"{module}: {name}"
+        for module in read
+        for name in without_docstrings(ast.parse((SOURCE / module).read_text()))
+    ]
+    assert missing == []
+
+
+def test_a_function_without_a_docstring_is_found():
+    told = '''
+def told() -> None:
+    """Told."""
+
+
+def bare() -> None:
+    # No docstring.
+    return None
+
+
+async def waiting() -> None: ...
+
+
+def _own() -> None: ...
+'''
+    assert without_docstrings(ast.parse(told)) == ["bare", "waiting"]

@@ -76,6 +76,7 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
         return found if len(found) < len(self.jobs) else found[1:]
 
     def register(self, external_jobid: str | None = None) -> None:
+        """Notes the group as running, where this Snakemake submits it; the others run what was submitted."""
         if self._submitted_from_here():
             super().register(external_jobid=external_jobid)
             self._submitted = True
@@ -88,6 +89,7 @@ class Batch(snakemake.jobs.GroupJob):  # type: ignore[misc]
         return super(Batch, failed).log_error(msg=msg, aux_logs=aux_logs, **more)
 
     async def postprocess(self, error: bool = False, **options: Any) -> None:
+        """Of a group that failed: finishes the cells that are whole, and fails the others one by one."""
         if not error:
             await super().postprocess(**options)
             return
@@ -138,6 +140,7 @@ class Batches(snakemake.jobs.GroupJobFactory):  # type: ignore[misc]
         self.folders = folders
 
     def new(self, id: str, jobs: Iterable[Any], resources: Any) -> Any:
+        """A batch where all rules are from the folders; the same one for the same cells."""
         cells = frozenset(jobs)
         if not all(is_from(self.folders, job.rule) for job in cells):
             return super().new(id, cells, resources)
@@ -148,6 +151,7 @@ class BatchedDAG(DAG):  # type: ignore[misc]
     """The graph of jobs of a run through SLURM."""
 
     def update_groups(self) -> None:
+        """In the job of a batch: one group of all its cells, the rest of which go on when one fails."""
         workflow = self.workflow
         # The command line has been read, and no job runs yet.
         if workflow.remote_exec:
@@ -224,6 +228,7 @@ def is_of_slurm(workflow: Any) -> bool:
 
 
 def is_from(folders: set[str], rule: Any) -> bool:
+    """Whether the file of a rule lies in one of some folders."""
     return rule.basedir is not None and rule.basedir.get_path_or_uri(secret_free=True) in folders
 
 

@@ -94,11 +94,13 @@ class _FitSums:
         self.shuffled = DeviceMoments(*widths, device, cross_only=True)
 
     def add(self, a: Tensor, b: Tensor, odd: Tensor, order: Tensor) -> None:
+        """Takes rows of both models, (tokens, width): those that `odd` marks, (tokens,), in the second half."""
         self.halves[0].add(a[~odd], b[~odd])
         self.halves[1].add(a[odd], b[odd])
         self.shuffled.add(a[order], b)
 
     def fit(self) -> Fit:
+        """Maps by arm, and rows on the rotation."""
         halves = (self.halves[0].moments(), self.halves[1].moments())
         moments = halves[0].merged(halves[1])
         arms = m.arms(moments, self.shuffled.moments(), np.eye(len(moments.mean_b)))
@@ -208,6 +210,7 @@ class _DictionarySums:
         self.firing = {arm: FiringSums(self.own) for arm in ARMS}
 
     def add(self, block: Block, a: np.ndarray, b: np.ndarray, arms: dict[str, m.AffineMap]) -> None:
+        """Takes a block of own rows `a` and the other member's `b`, (tokens, width), as each arm maps them."""
         own = self.dictionary.encode(a)
         self.own.add(block.units, block.starts, own)
         for arm in ("self", *ARMS):
@@ -218,6 +221,7 @@ class _DictionarySums:
                 self.firing[arm].add(block.units, block.starts, own, h)
 
     def rows(self, weights: np.ndarray) -> list[Row]:
+        """Estimates by arm, under weights of the units as `estimate` takes them."""
         found: list[Row] = []
         for arm, errors in self.errors.items():
             found.append((arm, "ev", estimate(errors.ev(weights))))

@@ -48,6 +48,7 @@ class Lease:
         self.began = time.monotonic()
 
     def release(self) -> None:
+        """Gives the devices back."""
         for lock in self._locks:
             lock.close()
 

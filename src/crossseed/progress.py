@@ -39,6 +39,7 @@ class Progress:
         self._began = self._shown = time.monotonic()
 
     def update(self, done: int, note: str = "") -> None:
+        """Tells how many steps are done and when the rest will be; silent if it told a moment ago."""
         now = time.monotonic()
         if now - self._shown < (TERMINAL_SECONDS if self._live else log_seconds(now - self._began)):
             return
@@ -50,6 +51,7 @@ class Progress:
         self._stream.flush()
 
     def close(self) -> None:
+        """Clears the line of a terminal."""
         if self._live:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

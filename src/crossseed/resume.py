@@ -59,6 +59,7 @@ class Resume:
         self._saved = time.monotonic()
 
     def due(self) -> bool:
+        """Whether the last save, or the start, is long enough ago to save again."""
         return time.monotonic() - self._saved >= self.seconds
 
     def save(self, tensors: Mapping[str, np.ndarray], state: Mapping[str, Any]) -> None:
@@ -85,6 +86,7 @@ class Resume:
         return tensors, state
 
     def discard(self) -> None:
+        """Deletes the saved state, and what is left of a save that was cut off."""
         self.path.unlink(missing_ok=True)
         # Of a job that was killed while it saved.
         sweep(self.path)

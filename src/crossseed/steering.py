@@ -215,6 +215,7 @@ class _Table:
     def add(
         self, arm: str, measure: str, metric: str, dose: float | None, value: Estimate, n: int
     ) -> None:
+        """A row of one value, measured on `n`."""
         row = {"concept": self.concept, "arm": arm, "measure": measure, "metric": metric}
         self.rows.append({**row, "dose": dose, **value._asdict(), "n": n})
 

@@ -45,6 +45,7 @@ class Claim(NamedTuple):
     printed: str
 
     def met_by(self, value: float) -> bool:
+        """Whether a value lies in the printed range, within the tolerance."""
         return self.away(value) <= self.tolerance
 
     def away(self, value: float) -> float:

@@ -234,6 +234,7 @@ def figure(claim: Claim) -> str:
 
 
 def takes(source: Source) -> str:
+    """What a claim's models take, in words: how many and how large, GPU-hours, disk and data."""
     size = (
         f"{source.parameters / 1e6:,.0f} M"
         if source.parameters >= 1e6

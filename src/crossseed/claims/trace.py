@@ -38,6 +38,7 @@ class Notes:
         self.words: dict[str, dict[tuple[str, str], None]] = {}
 
     def found(self) -> tuple[Read, ...]:
+        """What was read of each table that was asked for."""
         return tuple(
             Read(
                 name,

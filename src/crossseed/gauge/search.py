@@ -158,6 +158,7 @@ class _Sweeps:
         self.constant = sum(value * scale[name] for name, value in squares(a)) + len(scale)
 
     def element(self, number: int) -> Element:
+        """The symmetry that one start is at."""
         return element.identity(self.a)._replace(
             **{name: getattr(self, name)[number] for name in MOVED}
         )

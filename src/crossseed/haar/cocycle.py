@@ -100,6 +100,7 @@ class _Rotations:
         self.ranks: dict[tuple[int, int, int], int] = {}
 
     def of(self, key: tuple[int, int, int]) -> np.ndarray:
+        """The rotation of one key, (width, width), fitted when it is first asked for."""
         if key not in self.rotations:
             cross = self.found[key].cross_covariance
             self.rotations[key] = procrustes(cross)

@@ -91,6 +91,7 @@ class Shown:
         self._number = {latent.number: k for k, latent in enumerate(candidates)}
 
     def latent(self, name: int) -> Latent:
+        """A candidate by its number in the dictionary."""
         return self.candidates[self._number[name]]
 
     def train_texts(self, name: int) -> list[str]:
@@ -100,6 +101,7 @@ class Shown:
         return shown_texts(acts, self.train, self.words, self.settings.train_examples, rng)
 
     def test_words(self, asked: Items) -> list[list[str]]:
+        """Words of the windows of `test` that are asked about."""
         return [self.words(list(tokens)) for tokens in self.test.tokens_wt[asked.window_i]]
 
 

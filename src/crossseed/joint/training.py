@@ -236,10 +236,12 @@ class _History:
         self._pending: list[Tensor] = []
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
+        """Notes the terms of one step; one that is not there counts as 0."""
         nothing = torch.zeros_like(terms["local"])
         self._pending.append(torch.stack([terms.get(name, nothing) for name in losses.TERMS]))
 
     def flush(self) -> None:
+        """Fetches what was noted, and adds it to the epoch's sums."""
         for values in self._pending:
             self.last = values.tolist()
             self.sums = [a + b for a, b in zip(self.sums, self.last, strict=True)]
@@ -267,6 +269,7 @@ class _Run:
         self.best_epoch = 0
 
     def load(self, resume: Resume) -> None:
+        """Goes on from the saved state, if there is one."""
         saved = resume.load()
         if saved is None:
             return
@@ -283,6 +286,7 @@ class _Run:
             setattr(self.history, name, state[name])
 
     def save(self, resume: Resume) -> None:
+        """Writes all that `load` reads."""
         self.history.flush()
         kept = {f"best/{name}": array for name, array in self.best.items()}
         state = {name: getattr(self.history, name) for name in ("rows", "sums", "last", "n")}
@@ -292,6 +296,7 @@ class _Run:
         resume.save({**self.trainer.tensors(), **kept}, state)
 
     def close_epoch(self, held_out: Cache | None) -> None:
+        """Ends an epoch: notes its losses, and keeps the weights if the held-out loss is the lowest yet."""
         trainer = self.trainer
         epoch = math.ceil(self.step / trainer.plan.per_epoch)
         more = {"epoch": float(epoch), "step": float(self.step)}

@@ -50,9 +50,11 @@ def read(path: Path) -> Embedded:
 
 
 def rounded(text: str) -> str:
+    """A number with many digits to five significant ones; any other text as it is."""
     return f"{float(text):.5g}" if _LONG_NUMBER.fullmatch(text) else text
 
 
 def packed(heads: list[str], rows: list[list[str]]) -> str:
+    """A table as text for a page: JSON, compressed, in base64."""
     text = json.dumps({"heads": heads, "rows": rows}, ensure_ascii=False, separators=(",", ":"))
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()

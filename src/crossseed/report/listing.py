@@ -79,6 +79,7 @@ def cell(value: Any, more: str = "", href: str = "") -> Cell:
 
 
 def cells(*values: Any) -> list[Cell]:
+    """A row of cells, one for each value; see `cell`."""
     return [cell(value) for value in values]
 
 
@@ -96,4 +97,5 @@ def anchor(*words: Any) -> str:
 
 
 def joined(sentences: Iterable[str]) -> str:
+    """Sentences one after another, with a space between."""
     return " ".join(sentences)

@@ -301,6 +301,7 @@ class Trainer:
         return {**self._arrays(), **self.adam.tensors(), "silent": silent}
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
+        """Takes back what `tensors` gave."""
         for name, tensor in self._state().items():
             tensor.copy_(torch.from_numpy(tensors[name]))
         self.weights.silent_tokens.copy_(torch.from_numpy(tensors["silent"]))

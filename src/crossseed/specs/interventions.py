@@ -17,6 +17,7 @@ def port(
     dictionary: str,
     init: str,
 ) -> Spec:
+    """A pair, one SAE by name, the map it is carried by, and the target, which is run whole."""
     if run.port is None:
         raise ValueError("this run ports nothing")
     return {
@@ -54,6 +55,7 @@ def _steered(
 def steer(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
+    """A steered pair, the tensors that all members share, and how many directions and sequences."""
     found = _steered(run, cohort, source, target, checkpoint, site)
     assert run.steering is not None
     return {
@@ -67,6 +69,7 @@ def steer(
 def features(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
+    """A steered pair, and how many latents and sequences; the concepts are those of steering."""
     if run.features is None:
         raise ValueError("this run studies no single features")
     return {
@@ -77,6 +80,7 @@ def features(
 
 
 def attribute(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    """One member, run exactly, the points of each integration rule, and how many batches and sequences."""
     if run.attribution is None:
         raise ValueError("this run attributes nothing")
     study = run.attribution

@@ -24,6 +24,7 @@ def _joint(run: RunConfig) -> JointStudy:
 
 
 def joint_cache(run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str) -> Spec:
+    """A member at a site, run exactly, what else decides its cache, and the source that readers of it expect."""
     study, config = _joint(run), run.cohorts[cohort]
     reading = {
         "member": run_exactly(run, cohort, seed, checkpoint),
@@ -64,6 +65,7 @@ def _joint_models(
 
 
 def joint_maps(run: RunConfig, *pair: Any, **named: Any) -> Spec:
+    """A pair's caches, how activations are centred, and whether special tokens count."""
     study = _joint(run)
     return {
         **_joint_pair(run, *pair, **named),
@@ -73,6 +75,7 @@ def joint_maps(run: RunConfig, *pair: Any, **named: Any) -> Spec:
 
 
 def joint_fits(run: RunConfig, **pair: Any) -> Spec:
+    """A pair's caches, whether special tokens count, and resamples; maps are fitted with centring and without."""
     study = _joint(run)
     return {
         **_joint_pair(run, **pair),
@@ -82,6 +85,7 @@ def joint_fits(run: RunConfig, **pair: Any) -> Spec:
 
 
 def joint_size(run: RunConfig, **pair: Any) -> Spec:
+    """As `joint_maps`, and the whole study of sample sizes."""
     study = _joint(run)
     if study.sizes is None:
         raise ValueError("this run measures no sample sizes")
@@ -106,6 +110,7 @@ def _of_row(run: RunConfig, row: Condition) -> tuple[JointTraining, str]:
 
 
 def joint_train(run: RunConfig, training: str, **pair: Any) -> Spec:
+    """A pair run above the site, one training by name, the map it takes, and all its settings."""
     found = plan.joint_trainings(run)[training]
     settings, name = _of_row(run, found.condition)
     return {
@@ -118,6 +123,7 @@ def joint_train(run: RunConfig, training: str, **pair: Any) -> Spec:
 
 
 def joint_evaluate(run: RunConfig, condition: str, **pair: Any) -> Spec:
+    """A pair run above the site, one condition, the SAEs it is held against, and the evaluation; splits of matching only where latents are matched."""
     study, row = _joint(run), plan.conditions(run)[condition]
     left_out = set() if row.condition in MATCHED else {"match_splits"}
     return {
@@ -140,6 +146,7 @@ def _row(run: RunConfig, row: Condition) -> Spec:
 
 
 def joint_null(run: RunConfig, null: str, **pair: Any) -> Spec:
+    """A pair run above the site, the arms of one null, and settings of shorter trainings."""
     study = _joint(run)
     if study.nulls is None:
         raise ValueError("this run has no nulls of joint SAEs")
@@ -156,6 +163,7 @@ def joint_null(run: RunConfig, null: str, **pair: Any) -> Spec:
 
 
 def joint_tests(run: RunConfig, **pair: Any) -> Spec:
+    """A pair's caches, the SAEs that are tested, which latents count, and draws of maps."""
     study = _joint(run)
     if study.nulls is None:
         raise ValueError("this run has no nulls of joint SAEs")
@@ -170,6 +178,7 @@ def joint_tests(run: RunConfig, **pair: Any) -> Spec:
 
 
 def joint_counterfactuals(run: RunConfig, **pair: Any) -> Spec:
+    """A pair run above the site, the condition whose SAEs are edited, and how sentences become tokens."""
     study = _joint(run)
     if study.counterfactuals is None:
         raise ValueError("this run edits no sentences")
@@ -183,4 +192,5 @@ def joint_counterfactuals(run: RunConfig, **pair: Any) -> Spec:
 
 
 def joint_tables(run: RunConfig) -> Spec:
+    """The kinship of each cohort's members; all else is in the tables that are pooled."""
     return {"kinship": {cohort: run.cohorts[cohort].kinship for cohort in run.joined}}

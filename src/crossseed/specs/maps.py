@@ -12,6 +12,7 @@ RESAMPLES = 1000
 def align(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
+    """A pair at a site, and the activations of both; of different members also the target's untrained twin."""
     members = {"source": (source, checkpoint), "target": (target, checkpoint)}
     untrained = run.transfer.untrained if run.transfer else None
     if untrained is not None and source != target:
@@ -27,6 +28,7 @@ def align(
 def transfer(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
+    """As `align`, with resamples and how many directions restricted rotations keep; also the spec of `fits`."""
     if run.transfer is None:
         raise ValueError("this run has no transfer study")
     return {
@@ -46,6 +48,7 @@ def resamples(run: RunConfig) -> int:
 
 
 def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
+    """A pair, and the activations of `align` at all sites, in the order of the files."""
     if run.transfer is None:
         raise ValueError("this run has no transfer study")
     return {
@@ -75,22 +78,27 @@ def splice(
 
 
 def null(run: RunConfig, width: str, draws: str) -> Spec:
+    """A size, and how many draws, from the wildcards: nothing of a cohort."""
     return {"d": int(width), "draws": int(draws)}
 
 
 def power(run: RunConfig, width: str, draws: str, power_draws: str) -> Spec:
+    """As `null`, with a number of draws of its own; those of the null are read from its file."""
     return {"d": int(width), "draws": int(power_draws)}
 
 
 def across(run: RunConfig, cohort: str, checkpoint: str, site: str) -> Spec:
+    """A cohort, checkpoint and site; all else is in the files of its pairs."""
     return {"cohort": cohort, "checkpoint": checkpoint, "site": site}
 
 
 def ks(run: RunConfig, cohort: str, checkpoint: str) -> Spec:
+    """A cohort and checkpoint; pairs and sites are in the files that are pooled."""
     return {"cohort": cohort, "checkpoint": checkpoint}
 
 
 def cocycle(run: RunConfig, cohort: str, checkpoint: str, site: str) -> Spec:
+    """A site of all members, by sorted seed, and the activations of each."""
     seeds = sorted(run.cohorts[cohort].seeds)
     return {
         **across(run, cohort, checkpoint, site),
@@ -102,6 +110,7 @@ def cocycle(run: RunConfig, cohort: str, checkpoint: str, site: str) -> Spec:
 def cosine(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
+    """A pair at a site, by name alone: decoders are compared, not activations; also the spec of `haar`."""
     return pair_cell(cohort, source, target, checkpoint, site)
 
 
@@ -111,6 +120,7 @@ haar = cosine
 def published(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
+    """As `align`, without the untrained twin, which that protocol does not use."""
     cell = align(run, cohort, source, target, checkpoint, site)
     cell["activations"].pop("untrained", None)
     return cell

@@ -16,18 +16,22 @@ Spec = dict[str, Any]
 
 
 def tokenizer(run: RunConfig, cohort: str) -> Spec:
+    """A cohort's kind, and the leaves that decide its tokenizer."""
     return {"kind": run.cohorts[cohort].kind, **run.cohorts[cohort].tokenizer_spec()}
 
 
 def check(run: RunConfig, cohort: str, number: str) -> Spec:
+    """A cohort's kind, and what its members must agree with; the same for a check of any number."""
     return {"kind": run.cohorts[cohort].kind, **run.cohorts[cohort].check_spec()}
 
 
 def tokens(run: RunConfig, cohort: str) -> Spec:
+    """A cohort's kind, and the leaves that decide its token sets."""
     return {"kind": run.cohorts[cohort].kind, **run.cohorts[cohort].tokens_spec()}
 
 
 def train(run: RunConfig, cohort: str, seed: int) -> Spec:
+    """A cohort by kind and name, and the leaves that decide the weights of one seed."""
     config = run.cohorts[cohort]
     return {"kind": config.kind, "cohort": cohort, **config.training_spec(seed)}
 
@@ -65,6 +69,7 @@ def origin_of(run: RunConfig, cohort: str, seed: int, verb: str, reading: Spec) 
 
 
 def extract(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    """A member, how it is read, and the splits: the train split only at checkpoints that are studied."""
     # A checkpoint that is only a null has no dictionaries.
     studied = checkpoint in run.cohorts[cohort].checkpoints
     return {

@@ -26,10 +26,12 @@ def claims(run: RunConfig) -> Spec:
 
 
 def over_seeds(run: RunConfig) -> Spec:
+    """Nothing: all is in the tables that are read."""
     return {}
 
 
 def collect(run: RunConfig, table: str) -> Spec:
+    """One table by name; its rows are in the files of its cells."""
     return {"table": table}
 
 

@@ -45,6 +45,7 @@ def sae(
 def calibrate(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:
+    """A variant as `sae` is told it, without inits, and the wanted number of active latents, with steps and runs."""
     if run.stability is None or run.stability.matched is None:
         raise ValueError("this run calibrates nothing")
     matched = run.stability.matched
@@ -68,6 +69,7 @@ def _cell(
 def stability(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:
+    """A dictionary of a member, its SAE seeds, those that are shuffled, and from which cosine latents are shared."""
     if run.stability is None:
         raise ValueError("this run compares no SAE seeds")
     return {
@@ -88,6 +90,7 @@ def match(
     first: str,
     second: str,
 ) -> Spec:
+    """A dictionary of a member, and two of its SAEs by name."""
     if run.stability is None:
         raise ValueError("this run compares no SAE seeds")
     cell = _cell(run, cohort, seed, checkpoint, site, dictionary)
@@ -103,6 +106,7 @@ def bridge(
     site: str,
     dictionary: str,
 ) -> Spec:
+    """A pair at a site, a dictionary, the first of its SAE seeds, and from which cosine latents are shared."""
     if run.stability is None or run.stability.bridge is None:
         raise ValueError("this run compares no SAE seeds of different members")
     return {
@@ -116,6 +120,7 @@ def bridge(
 def absorption(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:
+    """A dictionary of a member, its SAE seeds, which tokenizer reads words, and the whole study of first letters."""
     if run.stability is None or run.stability.absorption is None:
         raise ValueError("this run looks for no first letters")
     config = run.cohorts[cohort]
@@ -132,6 +137,7 @@ def absorption(
 def interpret(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:
+    """A dictionary of a member, its SAE seeds, which tokenizer reads text, and the study but for which dictionaries."""
     if run.stability is None or run.stability.interpret is None:
         raise ValueError("this run explains no latents")
     config = run.cohorts[cohort]

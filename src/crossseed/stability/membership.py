@@ -44,6 +44,7 @@ class Members(NamedTuple):
         return self._replace(live=rest)
 
     def others(self, base: int) -> list[int]:
+        """All SAEs but one, by number."""
         return [other for other in self.live if other != base]
 
     def in_others(self, base: int) -> np.ndarray:

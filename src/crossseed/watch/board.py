@@ -59,6 +59,7 @@ class Board:
             self._move(job, RUNNING)
 
     def finished(self, job: int, now: float) -> None:
+        """A job is done; its time counts as an equal part of what it was started with."""
         if self.state.get(job) in (None, DONE):
             return
         began, cells = self._units.get(self._unit_of.pop(job, None), (now, frozenset((job,))))

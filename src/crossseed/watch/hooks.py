@@ -92,6 +92,7 @@ def board_of(workflow: Any, seconds_of: Callable[[str], float]) -> Board:
 
 
 def kind_of(job: Any) -> Kind:
+    """Rule and cohort of a job of Snakemake's; a job without a cohort has an empty one."""
     return Kind(job.rule.name, str(job.wildcards_dict.get("cohort", "")))
 
 
@@ -135,6 +136,7 @@ class Watcher(logging.Handler):
         self._screen = Screen(workflow, quiet, self._never_began)
 
     def begin(self) -> None:
+        """Takes over the stream, and tells of the run from now on where that is wanted."""
         self._screen.open()
         if self._live_wanted:
             self._thread.start()
@@ -208,12 +210,14 @@ class Watcher(logging.Handler):
             self._screen.show(text)
 
     def leave(self) -> None:
+        """Tells no more, and gives the stream back."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
         self._screen.close()
 
     def end(self) -> None:
+        """Leaves, and says how the run ended: all done, or what failed and what is left."""
         self.leave()
         with self.lock:  # type: ignore[union-attr]
             self._take_failures()
@@ -260,6 +264,7 @@ class Screen:
         self._formatter: logging.Formatter | None = None
 
     def open(self) -> None:
+        """Puts a filter and a format of its own before Snakemake's handler."""
         if self._handler is not None:
             self._handler.addFilter(self._passes)
             self._formatter = self._handler.formatter
@@ -268,6 +273,7 @@ class Screen:
             )
 
     def close(self) -> None:
+        """Clears the last line, and leaves Snakemake's handler as it was."""
         if self._handler is not None and self._formatter is not None:
             with self._handler.lock:
                 self._clear()

@@ -32,6 +32,7 @@ class Times:
         self.n, self.mean, self._squares = 0, 0.0, 0.0
 
     def add(self, seconds: float) -> None:
+        """One more finished job."""
         self.n += 1
         off = seconds - self.mean
         self.mean += off / self.n

@@ -66,6 +66,7 @@ def line(board: Board, interval: Interval | None, stopping: bool) -> str:
 
 
 def unbegun(board: Board) -> str:
+    """How many jobs were not begun, in words."""
     return f"{board.count[UNBEGUN]:,} not begun as their batch failed"
 
 

@@ -62,6 +62,7 @@ class RMSNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(D_MODEL))
 
     def forward(self, x: Tensor) -> Tensor:
+        """Vectors, (..., width), divided by their root mean square and scaled; of the same shape."""
         return F.rms_norm(x, (D_MODEL,), self.gain, NORM_EPS)
 
 
@@ -101,6 +102,7 @@ class MLP(nn.Module):
         self.W_out = nn.Parameter(torch.empty(D_MODEL, D_MLP))
 
     def forward(self, x: Tensor) -> Tensor:
+        """What is added to the stream, (batch, positions, width), of a stream of that shape."""
         return F.linear(self.neurons(x), self.W_out)
 
     def neurons(self, x: Tensor) -> Tensor:
@@ -146,6 +148,7 @@ class DyckTransformer(nn.Module):
         return F.embedding(tokens_bt, self.W_E) + self.W_pos[: tokens_bt.shape[1]]
 
     def block(self, layer: int) -> Block:
+        """One layer: attention and MLP."""
         found = self.blocks[layer]
         assert isinstance(found, Block)
         return found
@@ -191,6 +194,7 @@ class DyckTransformer(nn.Module):
         return Logits(*logits.split(list(N_CLASSES.values()), dim=-1))
 
     def forward(self, tokens_bt: Tensor) -> Logits:
+        """Logits by head of token ids, (batch, positions)."""
         x = self.embed(tokens_bt)
         for number in range(2 * N_LAYERS):
             x = self.sublayer(number, x)

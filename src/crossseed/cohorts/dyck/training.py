@@ -190,6 +190,7 @@ class Stepper:
         return {**found, **self.adam.tensors()}
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
+        """Takes back what `tensors` gave."""
         self.model.load_state_dict(
             {k[6:]: torch.from_numpy(v) for k, v in tensors.items() if k.startswith("model/")}
         )

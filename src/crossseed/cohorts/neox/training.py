@@ -185,6 +185,7 @@ class Stepper:
         self.adam.step([p.grad for p in self.parameters if p.grad is not None], lr)
 
     def weights(self) -> dict[str, np.ndarray]:
+        """Weights by name, each of its parameter's shape, copied to the host."""
         state = self.model.state_dict()
         return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
 
@@ -193,6 +194,7 @@ class Stepper:
         return {**{f"model/{k}": v for k, v in self.weights().items()}, **self.adam.tensors()}
 
     def restore(self, tensors: dict[str, np.ndarray]) -> None:
+        """Takes back what `tensors` gave."""
         self.model.load_state_dict(
             {k[6:]: torch.from_numpy(v) for k, v in tensors.items() if k.startswith("model/")}
         )

@@ -225,6 +225,7 @@ class _Sets:
         return repeated
 
     def result(self) -> dict[str, TokenSet]:
+        """Token sets by split; the first position of each row is kept where the cohort keeps it."""
         found = {}
         for split, rows_nt in self._rows.items():
             keep_nt = np.ones(rows_nt.shape, bool)
@@ -233,6 +234,7 @@ class _Sets:
         return found
 
     def used(self) -> dict[str, Any]:
+        """What was read of the corpus: counts, documents, characters, and a digest of them."""
         return {
             **self._counts,
             "documents": self._documents,

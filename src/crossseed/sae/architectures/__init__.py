@@ -28,10 +28,12 @@ from pydantic import Field
 
 
 def names() -> list[str]:
+    """All architectures, sorted."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
 def module_name(architecture: str) -> str:
+    """Under which name an architecture's module is imported."""
     return f"{__name__}.{architecture}"
 
 

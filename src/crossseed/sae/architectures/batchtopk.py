@@ -33,6 +33,7 @@ class Config(topk.KeepsK):
 
 
 def saelens_fields(config: Config) -> dict[str, Any]:
+    """JumpReLU to SAELens: after training there is one threshold, and no k."""
     return {"architecture": "jumprelu"}
 
 

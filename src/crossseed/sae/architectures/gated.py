@@ -34,6 +34,7 @@ class Config(DictionaryConfig):
 
 
 def saelens_fields(config: Config) -> dict[str, Any]:
+    """Gated to SAELens too; it has no keys of its own."""
     return {"architecture": "gated"}
 
 

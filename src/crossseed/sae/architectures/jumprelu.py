@@ -39,6 +39,7 @@ class Config(DictionaryConfig):
 
 
 def saelens_fields(config: Config) -> dict[str, Any]:
+    """JumpReLU to SAELens too; thresholds are among the weights."""
     return {"architecture": "jumprelu"}
 
 

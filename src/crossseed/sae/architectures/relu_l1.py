@@ -32,6 +32,7 @@ class Config(DictionaryConfig):
 
 
 def saelens_fields(config: Config) -> dict[str, Any]:
+    """Standard to SAELens: a ReLU, and nothing more."""
     return {"architecture": "standard"}
 
 

@@ -48,6 +48,7 @@ class Config(KeepsK):
 
 
 def saelens_fields(config: Config) -> dict[str, Any]:
+    """TopK to SAELens too, with k, by activations as they are: not scaled by decoder norms."""
     return {"architecture": "topk", "k": config.k, "rescale_acts_by_decoder_norm": False}
 
 
