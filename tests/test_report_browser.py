@@ -70,7 +70,7 @@ BROKEN = {
     "says loud": "<script>console.warn('loud')</script>",
     "says {": "<script>throw new Error('thrown')</script>",
     "px wide: the page is": "<div style='width: 2000px'>wide</div>",
-    "printed: 1 pages, but": "<style>@media print { main { height: 9cm; overflow: hidden } }</style>",
+    "printed: 1 pages for": "<style>@media print { main { height: 9cm; overflow: hidden } }</style>",
     "low contrast, P": "<p style='color: #aaa; background: #fff'>pale</p>",
     "without a text": "<img src='data:image/gif;base64,R0lGODlhAQABAAAAACw='>",
     "H5 after H2": "<h5>deep</h5>",
