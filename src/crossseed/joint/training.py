@@ -236,7 +236,6 @@ class _History:
         self._pending: list[Tensor] = []
 
     def add(self, terms: Mapping[str, Tensor]) -> None:
-        """Notes the terms of one step; one that is not there counts as 0."""
         nothing = torch.zeros_like(terms["local"])
         self._pending.append(torch.stack([terms.get(name, nothing) for name in losses.TERMS]))
 
@@ -269,7 +268,6 @@ class _Run:
         self.best_epoch = 0
 
     def load(self, resume: Resume) -> None:
-        """Goes on from the saved state, if there is one."""
         saved = resume.load()
         if saved is None:
             return
@@ -286,7 +284,6 @@ class _Run:
             setattr(self.history, name, state[name])
 
     def save(self, resume: Resume) -> None:
-        """Writes all that `load` reads."""
         self.history.flush()
         kept = {f"best/{name}": array for name, array in self.best.items()}
         state = {name: getattr(self.history, name) for name in ("rows", "sums", "last", "n")}
