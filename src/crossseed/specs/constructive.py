@@ -8,6 +8,7 @@ from crossseed.specs.models import Spec, journey_cell, member_cell
 
 
 def weights(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
+    """A pair whose weights are aligned; ValueError without `weights`."""
     if run.weights is None:
         raise ValueError("this run aligns no weights")
     return {
@@ -29,6 +30,7 @@ def _journey(run: RunConfig, cohort: str, source: int, target: int, checkpoint: 
 
 
 def causes(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    """A member whose components are ablated; ValueError without `bars`."""
     if run.bars is None:
         raise ValueError("this run has no bars")
     return member_cell(cohort, seed, checkpoint) | run.bars.model_dump(
@@ -37,6 +39,7 @@ def causes(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
 
 
 def bars(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
+    """A pair of which one member is held against the other by four bars; ValueError without `bars` or `weights`."""
     if run.bars is None or run.weights is None:
         raise ValueError("this run has no bars")
     return {
@@ -56,6 +59,7 @@ def bars(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str)
 
 
 def lenses(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    """A member whose components are looked at; ValueError without `lenses`."""
     if run.lenses is None:
         raise ValueError("this run has no lenses")
     return member_cell(cohort, seed, checkpoint) | run.lenses.model_dump(exclude={"members"})

@@ -17,6 +17,7 @@ def port(
     dictionary: str,
     init: str,
 ) -> Spec:
+    """A pair, the dictionary that is carried and the target that is run; ValueError without `port`."""
     if run.port is None:
         raise ValueError("this run ports nothing")
     return {
@@ -67,6 +68,7 @@ def steer(
 def features(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
+    """A pair whose single features are studied; ValueError without `features`."""
     if run.features is None:
         raise ValueError("this run studies no single features")
     return {
@@ -77,6 +79,7 @@ def features(
 
 
 def attribute(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
+    """A member whose components are attributed; ValueError without `attribution`."""
     if run.attribution is None:
         raise ValueError("this run attributes nothing")
     study = run.attribution

@@ -82,6 +82,7 @@ def joint_fits(run: RunConfig, **pair: Any) -> Spec:
 
 
 def joint_size(run: RunConfig, **pair: Any) -> Spec:
+    """A pair whose maps are fitted on fewer sequences; ValueError without `joint.sizes`."""
     study = _joint(run)
     if study.sizes is None:
         raise ValueError("this run measures no sample sizes")
@@ -140,6 +141,7 @@ def _row(run: RunConfig, row: Condition) -> Spec:
 
 
 def joint_null(run: RunConfig, null: str, **pair: Any) -> Spec:
+    """A pair and the retrainings of one null; ValueError without `joint.nulls`."""
     study = _joint(run)
     if study.nulls is None:
         raise ValueError("this run has no nulls of joint SAEs")
@@ -156,6 +158,7 @@ def joint_null(run: RunConfig, null: str, **pair: Any) -> Spec:
 
 
 def joint_tests(run: RunConfig, **pair: Any) -> Spec:
+    """A pair and the trainings that are tested; ValueError without `joint.nulls`."""
     study = _joint(run)
     if study.nulls is None:
         raise ValueError("this run has no nulls of joint SAEs")
@@ -170,6 +173,7 @@ def joint_tests(run: RunConfig, **pair: Any) -> Spec:
 
 
 def joint_counterfactuals(run: RunConfig, **pair: Any) -> Spec:
+    """A pair and the SAE whose latents are edited; ValueError without `joint.counterfactuals`."""
     study = _joint(run)
     if study.counterfactuals is None:
         raise ValueError("this run edits no sentences")

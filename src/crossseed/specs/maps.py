@@ -27,6 +27,7 @@ def align(
 def transfer(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
+    """A pair between which features are carried; ValueError without `transfer`."""
     if run.transfer is None:
         raise ValueError("this run has no transfer study")
     return {
@@ -46,6 +47,7 @@ def resamples(run: RunConfig) -> int:
 
 
 def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
+    """A pair at all of its sites; ValueError without `transfer`."""
     if run.transfer is None:
         raise ValueError("this run has no transfer study")
     return {
@@ -62,7 +64,11 @@ def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: st
 def splice(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
-    """A pair whose source is run whole."""
+    """A pair whose source is run whole.
+
+    Raises:
+        ValueError: the run has no `splice`.
+    """
     if run.splice is None:
         raise ValueError("this run splices nothing")
     return {
