@@ -268,7 +268,7 @@ def check_paired(a: SplitReader, b: SplitReader) -> None:
 
 
 def check_source(path: Path, spec: dict[str, Any], source: str) -> None:
-    """An error unless a file of activations was made from the source that the job's spec names."""
+    """Raises UserError where the spec of a file names another source than its job's does: the file is stale."""
     if spec.get("source") != source:
         raise UserError(
             f"{path}: made from {spec.get('source')}, but this job's spec names {source}; "

@@ -251,6 +251,9 @@ def ask_slurm_again() -> None:
     """Makes a question that SLURM does not answer one to which the answer is not known yet, and warns of the first.
 
     Version 2.8 of the executor forgets all running jobs then, and the run waits for ever.
+
+    Raises:
+        WorkflowError: the executor for SLURM is not of version 2.8.
     """
     plugin: Any = sys.modules.get("snakemake_executor_plugin_slurm")
     if plugin is None:

@@ -85,7 +85,17 @@ def own_member(fit_split: SplitReader) -> Carried:
 
 
 def of_pair(pair: Pair, directions: Sequence[int]) -> Carried:
-    """Every arm of a pair of different members."""
+    """Every arm of a pair of different members.
+
+    Args:
+        pair: moments of both members, of one width d.
+        directions: the k of ``top_k`` and ``twin_k``, numbers of the target's leading principal directions; one that is
+            not below how many are identified is left out.
+
+    Returns:
+        Maps by arm from the target to the source, (tokens, d) each, of a matrix (d, d) and two shifts (d,); the target's
+        mean (d,) and covariance (d, d); and the source's leading principal directions as columns, (d, 16) at most.
+    """
     moments = pair.moments
     gaussian = moments.mean_b, moments.covariance_b
     return Carried(pair.arms(directions), gaussian, leading(moments.covariance_a))

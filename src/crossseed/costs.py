@@ -159,7 +159,11 @@ def _largest(run: RunConfig) -> float:
 
 
 def batch_sizes() -> dict[str, int]:
-    """By rule, how many cells the SLURM profile puts into one job."""
+    """By rule, how many cells the SLURM profile puts into one job.
+
+    Raises:
+        UserError: the profile is missing, as outside a checkout.
+    """
     if not PROFILE.exists():
         raise UserError(f"{PROFILE} is missing: costs are told from a checkout of the project")
     profile = documents.read(PROFILE)

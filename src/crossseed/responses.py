@@ -52,7 +52,11 @@ def responses(
     vectors: np.ndarray,
 ) -> Responses:
     """How a model's predictions move along some vectors, (directions, width), each of the length that
-    dose 1 stands for."""
+    dose 1 stands for.
+
+    Raises:
+        UserError: no position of the trials can be scored.
+    """
     trials, published = concept.trials, concept.published
     n, length = trials.tokens_nt.shape
     at = trials.at_nt

@@ -92,7 +92,11 @@ def _cell(value: Any) -> Any:
 
 
 def table_rows(path: Path, columns: Sequence[str]) -> Iterator[list[str]]:
-    """Lines of a CSV whose header must be exactly `columns`, one at a time; the last must be whole too."""
+    """Lines of a CSV whose header must be exactly `columns`, one at a time; the last must be whole too.
+
+    Raises:
+        UserError: not readable, with another header, or with a line that is cut short or too long.
+    """
     try:
         with open(path, newline="", encoding="utf-8") as handle:
             reader = csv.reader(handle)
@@ -119,7 +123,18 @@ def read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
 
 
 def read_frame(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """The same as a data frame."""
+    """A CSV as a data frame, (rows, columns), once all of it is known to be whole.
+
+    Args:
+        path: the file.
+        columns: the header, which must be exactly these in this order; they are the columns of the frame.
+
+    Returns:
+        A row a line; numbers as pandas reads them, NaN where a cell is empty.
+
+    Raises:
+        UserError: not readable, with another header, or with a line that is cut short or too long.
+    """
     import pandas as pd
 
     for _ in table_rows(path, columns):

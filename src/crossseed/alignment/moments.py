@@ -37,7 +37,11 @@ class Moments:
             self._bb = np.zeros((width_b, width_b))
 
     def add(self, a_nd: np.ndarray, b_nd: np.ndarray) -> None:
-        """Adds a block of paired rows, (tokens, width_a) and (tokens, width_b)."""
+        """Adds a block of paired rows, (tokens, width_a) and (tokens, width_b).
+
+        Raises:
+            ValueError: the blocks differ in tokens.
+        """
         if len(a_nd) != len(b_nd):
             raise ValueError(f"blocks of {len(a_nd)} and {len(b_nd)} rows are not paired")
         if len(a_nd) == 0:

@@ -35,7 +35,11 @@ class DeviceMoments:
             self._aa, self._bb = zeros(width_a, width_a), zeros(width_b, width_b)
 
     def add(self, a_nd: Tensor, b_nd: Tensor) -> None:
-        """Adds a block of paired float32 rows, (tokens, width_a) and (tokens, width_b)."""
+        """Adds a block of paired float32 rows, (tokens, width_a) and (tokens, width_b).
+
+        Raises:
+            ValueError: the blocks differ in tokens.
+        """
         if len(a_nd) != len(b_nd):
             raise ValueError(f"blocks of {len(a_nd)} and {len(b_nd)} rows are not paired")
         if len(a_nd) == 0:

@@ -18,7 +18,11 @@ RANGE = re.compile(r"step(\d+) to step(\d+) by (\d+)")
 
 
 def expand_checkpoints(value: Any) -> Any:
-    """Checkpoint names from a list in which ``step1000 to step9000 by 1000`` stands for nine."""
+    """Checkpoint names from a list in which ``step1000 to step9000 by 1000`` stands for nine.
+
+    Raises:
+        ValueError: steps do not lead from the first to the last, or there are more than `MOST_CHECKPOINTS`.
+    """
     if not isinstance(value, list):
         return value
     found: list[Any] = []
@@ -109,19 +113,35 @@ class CohortConfig(Model):
         """Leaves that decide the cohort's token sets."""
 
     def training_spec(self, seed: int) -> dict[str, Any]:
-        """Leaves that decide the weights of one seed; only for models that the run trains."""
+        """Leaves that decide the weights of one seed; only for models that the run trains.
+
+        Raises:
+            ValueError: the run does not train this kind.
+        """
         raise ValueError(f"cohorts of kind {self.kind} are not trained here")
 
     def tokenizer_spec(self) -> dict[str, Any]:
-        """Leaves that decide the tokenizer; only where the run makes one."""
+        """Leaves that decide the tokenizer; only where the run makes one.
+
+        Raises:
+            ValueError: the run makes no tokenizer for this kind.
+        """
         raise ValueError(f"cohorts of kind {self.kind} make no tokenizer")
 
     def check_spec(self) -> dict[str, Any]:
-        """What members must agree with; only where they lie outside the run."""
+        """What members must agree with; only where they lie outside the run.
+
+        Raises:
+            ValueError: the run does not check members of this kind.
+        """
         raise ValueError(f"cohorts of kind {self.kind} are not checked")
 
     def id_of(self, seed: int, checkpoint: str) -> str:
-        """Under which name a member lies outside the run."""
+        """Under which name a member lies outside the run.
+
+        Raises:
+            ValueError: members of this kind do not lie outside the run.
+        """
         raise ValueError(f"cohorts of kind {self.kind} are not checked")
 
     @abstractmethod
@@ -204,7 +224,11 @@ class CohortConfig(Model):
         return False
 
     def fresh_spec(self) -> dict[str, Any]:
-        """What fresh sequences are drawn by; only where members are `symmetric`."""
+        """What fresh sequences are drawn by; only where members are `symmetric`.
+
+        Raises:
+            ValueError: this kind has no sampler.
+        """
         raise ValueError(f"cohorts of kind {self.kind} have no sampler")
 
     def text_spec(self) -> dict[str, Any]:
@@ -212,7 +236,11 @@ class CohortConfig(Model):
         return {}
 
     def sentences_spec(self) -> dict[str, Any]:
-        """How sentences become tokens and which ``classes`` they have; only where whole sentences are classified."""
+        """How sentences become tokens and which ``classes`` they have; only where whole sentences are classified.
+
+        Raises:
+            ValueError: this kind does not classify sentences.
+        """
         raise ValueError(f"cohorts of kind {self.kind} do not classify sentences")
 
     def needs_anchor(self, seed: int) -> bool:

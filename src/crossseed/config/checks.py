@@ -38,7 +38,11 @@ def of_run(run: RunConfig) -> None:
 
 
 def dictionaries_fit(run: RunConfig) -> None:
-    """No more latents than are known of, and as many as each architecture asks for."""
+    """No more latents than are known of, and as many as each architecture asks for.
+
+    Raises:
+        ValueError: a variant has too many latents, or a number that its architecture does not take.
+    """
     for name, variant in run.dictionaries.items():
         for cohort, config in run.cohorts.items():
             for expansion in variant.expansions if config.width else ():
@@ -53,7 +57,11 @@ def dictionaries_fit(run: RunConfig) -> None:
 
 
 def tokens_suffice(run: RunConfig) -> None:
-    """Splits hold enough tokens for rotations and for batches."""
+    """Splits hold enough tokens for rotations and for batches.
+
+    Raises:
+        ValueError: `fit` is too small for a rotation, or `train` for a batch.
+    """
     for cohort, config in run.cohorts.items():
         most, width = config.most_tokens("fit"), config.width
         if most is not None and width is not None and most < 2 * width:
@@ -71,7 +79,11 @@ def tokens_suffice(run: RunConfig) -> None:
 
 
 def sources_have_dictionaries(run: RunConfig) -> None:
-    """Every source of `transfer` has dictionaries."""
+    """Every source of `transfer` has dictionaries.
+
+    Raises:
+        ValueError: a variant is not trained on all members, but all of them are sources.
+    """
     for name, variant in run.on_members.items():
         if run.transfer and run.transfer.pairs == "all" and variant.members != "all":
             raise ValueError(
@@ -81,7 +93,11 @@ def sources_have_dictionaries(run: RunConfig) -> None:
 
 
 def untrained_exists(run: RunConfig) -> None:
-    """Every cohort has the checkpoint that counts as untrained."""
+    """Every cohort has the checkpoint that counts as untrained.
+
+    Raises:
+        ValueError: a cohort does not have it.
+    """
     name = run.transfer.untrained if run.transfer else None
     for cohort, config in run.cohorts.items():
         if name is not None and config.missing_checkpoints([name]):
@@ -93,7 +109,11 @@ def untrained_exists(run: RunConfig) -> None:
 
 
 def something_is_studied(run: RunConfig) -> None:
-    """Studies have what they are about."""
+    """Studies have what they are about.
+
+    Raises:
+        ValueError: a study lacks what it is about, or there is none.
+    """
     if run.transfer and not run.dictionaries:
         raise ValueError("transfer needs dictionaries; name some, or set transfer: null")
     for cohort, config in run.cohorts.items() if run.transfer else ():
@@ -138,7 +158,11 @@ def something_is_studied(run: RunConfig) -> None:
 
 
 def stability_fits(run: RunConfig) -> None:
-    """What `stability` names is there, and trained."""
+    """What `stability` names is there, and trained.
+
+    Raises:
+        ValueError: something it names is missing or does not fit.
+    """
     study = run.stability
     for name in study.dictionaries if study else ():
         if name not in run.dictionaries:
@@ -207,7 +231,11 @@ def stability_fits(run: RunConfig) -> None:
 
 
 def constructive_fits(run: RunConfig) -> None:
-    """`weights`, `bars` and `lenses` have toy cohorts, members and sequences enough."""
+    """`weights`, `bars` and `lenses` have toy cohorts, members and sequences enough.
+
+    Raises:
+        ValueError: one of them lacks some of these.
+    """
     toys = {name: config for name, config in run.cohorts.items() if config.symmetric}
     for study in ("weights", "bars", "lenses"):
         if getattr(run, study) and not toys:
@@ -241,7 +269,11 @@ def constructive_fits(run: RunConfig) -> None:
 
 
 def interventions_fit(run: RunConfig) -> None:
-    """Interventions have pairs, dictionaries, sequences and members that can be run so."""
+    """Interventions have pairs, dictionaries, sequences and members that can be run so.
+
+    Raises:
+        ValueError: one of them lacks some of these.
+    """
     for study in ("port", "steering", "features"):
         if getattr(run, study) and not run.transfer:
             raise ValueError(f"{study} is about transfer's pairs; give transfer")
@@ -286,7 +318,11 @@ def interventions_fit(run: RunConfig) -> None:
 
 
 def drift_exists(run: RunConfig) -> None:
-    """What `drift` names is there."""
+    """What `drift` names is there.
+
+    Raises:
+        ValueError: a dictionary or a checkpoint is missing.
+    """
     if run.drift is None:
         return
     for name in run.drift.dictionaries:
@@ -311,7 +347,11 @@ def drift_exists(run: RunConfig) -> None:
 
 
 def dictionary_names_distinct(run: RunConfig) -> None:
-    """No two dictionaries go by one name."""
+    """No two dictionaries go by one name.
+
+    Raises:
+        ValueError: two would.
+    """
     names = [
         name_of(name, expansion)
         for name, variant in run.dictionaries.items()

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 
 def joint_fits(run: RunConfig) -> None:
-    """`joint` has cohorts, pairs, sites and sequences enough."""
+    """`joint` has cohorts, pairs, sites and sequences enough.
+
+    Raises:
+        ValueError: it lacks some of these, or names what is not there.
+    """
     study = run.joint
     for cohort in run.joined:
         if cohort not in run.cohorts:

@@ -36,7 +36,11 @@ def load_run(config: Mapping[str, Any], files: Iterable[str | Path] = ()) -> Run
 
 
 def load_files(*files: str | Path) -> RunConfig:
-    """The typed configuration of one or more YAML files, later ones over earlier ones."""
+    """The typed configuration of one or more YAML files, later ones over earlier ones.
+
+    Raises:
+        UserError: a file is not readable or holds no mapping; else every problem of the values, one a line.
+    """
     merged: dict[str, Any] = {}
     for path in files:
         found = documents.read(path)

@@ -87,6 +87,9 @@ def behaviour_rows(
         ``l0``, ``fvu``, ``kl`` (nats), ``accuracy_clean`` and ``accuracy_hijacked`` (%), ``accuracy_change``: clean less
         hijacked, in points, below 0 an improvement (table C3's caption); and
         ``accuracy_change_from_independent``: that of the independent SAEs less this one's (the study's section 4).
+
+    Raises:
+        UserError: the independent SAEs were measured on other examples or models.
     """
     unit = found.unit_e
     starts = np.flatnonzero(np.r_[True, unit[1:] != unit[:-1]])

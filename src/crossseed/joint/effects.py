@@ -93,6 +93,9 @@ def chosen(
     Args:
         fit: examples that they are chosen on, of those that fire there on enough tokens in both models.
         scored: of `eval`, for r, which decides nothing. wanted: latents a class, at most.
+
+    Raises:
+        UserError: no example of `fit` is of a class, or all are.
     """
     about = config.model_copy(update={"resamples": 0, "shifts": 0})
     agreement = universality(sides, scored, about)

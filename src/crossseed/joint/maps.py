@@ -295,7 +295,18 @@ def back(carried: AffineMap) -> AffineMap:
 
 
 def squares(carried: AffineMap, tokens: Tokens) -> tuple[np.ndarray, np.ndarray]:
-    """‖h_B W − h_A‖² and ‖h_A‖² summed over the tokens of each sequence, in float64, (sequences,) each."""
+    """‖h_B W − h_A‖² and ‖h_A‖², summed over the tokens of each sequence.
+
+    Args:
+        carried: W, (width, width), and its shifts, (width,) each.
+        tokens: of both models; each block holds `a_nd` and `b_nd`, (tokens, width), and `sequence_n`, (tokens,).
+
+    Returns:
+        Two float64 arrays, (sequences,) each.
+
+    Raises:
+        UserError: all activations of A are 0.
+    """
     n = tokens.n_sequences
     error, total = np.zeros(n), np.zeros(n)
     for part in tokens.blocks():

@@ -34,6 +34,9 @@ def map_of(arm: Arm, pairs: Pairs, center: bool, *name: object) -> AffineMap:
 
     Args:
         pairs: tokens of `fit`. name: of the draws.
+
+    Raises:
+        ValueError: the arm is of no known null, or lacks its share or its directions.
     """
     width = pairs.a_nd.shape[1]
     rng = generator("joint-null", *name, *map(str, arm))

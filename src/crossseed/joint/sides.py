@@ -51,6 +51,9 @@ def condition_sides(condition: str, sae_a: JointSAE, sae_b: JointSAE, carried: A
         condition: ``1`` and ``2`` each SAE its own model; ``3`` B's SAE what W carries over, as the study has it, an
             input that it has never seen; ``3'`` A's SAE what W carries over.
         carried: W.
+
+    Raises:
+        UserError: the condition is none of these.
     """
     if condition in ("1", "2"):
         return Side(sae_a, 0), Side(sae_b, 1)
@@ -88,6 +91,9 @@ def blocks(
     Args:
         sides: how each model is encoded. pooled: rows are examples, by the mean over their tokens.
         elsewhere: whether B's latents are wanted at other tokens too, those that `Correlations.null` is of.
+
+    Raises:
+        UserError: an example holds special tokens alone, which are left out.
     """
     special = sides[0].sae.config.special_tokens
     coded = cache.coded(special)

@@ -127,7 +127,11 @@ def _moved(
 
 
 def chosen(subject: DyckSubject, names: Sequence[str]) -> list[str]:
-    """Components by name, or by kind: ``head``, ``mlp``."""
+    """Components by name, or by kind: ``head``, ``mlp``.
+
+    Raises:
+        UserError: a name is unknown, or there is none.
+    """
     known = [place for places in subject.components.values() for place in places]
     found: list[str] = []
     for name in names:

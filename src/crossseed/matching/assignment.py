@@ -85,7 +85,11 @@ def accelerator() -> ModuleType | None:
 
 
 def priced(a_nd: np.ndarray, b_nd: np.ndarray, candidates: int = CANDIDATES) -> Matching:
-    """The same for cosines of unit rows, (n, width) each, without ever holding the matrix."""
+    """The same for cosines of unit rows, (n, width) each, without ever holding the matrix.
+
+    Raises:
+        RuntimeError: pricing does not end in `MOST_ROUNDS` rounds.
+    """
     a, b = (np.ascontiguousarray(x, dtype=np.float32) for x in (a_nd, b_nd))
     n = len(a)
     pairs = _nearest(a, b, min(candidates, n))

@@ -19,6 +19,9 @@ def plan(similarity_nm: np.ndarray, epsilon: float = EPSILON) -> tuple[np.ndarra
     Args:
         similarity_nm: cosines, so that exp(similarity / epsilon) stays within double precision.
         epsilon: weight of the entropy, in units of the similarity; at least 0.005.
+
+    Raises:
+        ValueError: epsilon is smaller than that.
     """
     if epsilon < 0.005:
         raise ValueError(f"epsilon {epsilon} is below 0.005, where its exponentials overflow")

@@ -57,7 +57,11 @@ class Drawn(NamedTuple):
 
 
 def drawn(folder: Path, name: str, tables: t.Tables) -> Drawn:
-    """A figure that was drawn into a folder."""
+    """A figure that was drawn into a folder.
+
+    Raises:
+        UserError: the figure says no size in points.
+    """
     data = (folder / f"{name}.svg").read_bytes()
     found = _SIZE.search(data[:4000])
     if found is None:

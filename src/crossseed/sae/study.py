@@ -146,6 +146,9 @@ def measure(dictionary: Dictionary, split: SplitReader, *name: object) -> dict[s
     Returns:
         ev and its aliases, l0, dead latents (no firing in `split`), and quantiles of the
         firing density (share of tokens on which a latent fires) over latents.
+
+    Raises:
+        UserError: all activations are zero.
     """
     starts = unit_starts(split.document_n)
     weights = resample_weights(generator("bootstrap", *name), len(starts), RESAMPLES)

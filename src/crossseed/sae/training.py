@@ -336,6 +336,7 @@ def train(
 
     Raises:
         TrainingDiverged: the loss became NaN or infinite.
+        UserError: activations are to be standardised, but are constant.
     """
     torch.set_flush_denormal(True)
     n_latents = expansion * stream.width

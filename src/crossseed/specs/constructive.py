@@ -8,7 +8,7 @@ from crossseed.specs.models import Spec, journey_cell, member_cell
 
 
 def weights(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
-    """A pair whose members are read whole, all sites, and the whole study of weights."""
+    """A pair whose weights are aligned; ValueError without `weights`."""
     if run.weights is None:
         raise ValueError("this run aligns no weights")
     return {
@@ -30,7 +30,7 @@ def _journey(run: RunConfig, cohort: str, source: int, target: int, checkpoint: 
 
 
 def causes(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
-    """One member, and of the bars what is cut: batches, rows and points."""
+    """A member whose components are ablated; ValueError without `bars`."""
     if run.bars is None:
         raise ValueError("this run has no bars")
     return member_cell(cohort, seed, checkpoint) | run.bars.model_dump(
@@ -39,7 +39,7 @@ def causes(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
 
 
 def bars(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
-    """A pair read whole, how fresh sequences are drawn, and the bars; a member with itself has decoys, others the untrained twin."""
+    """A pair of which one member is held against the other by four bars; ValueError without `bars` or `weights`."""
     if run.bars is None or run.weights is None:
         raise ValueError("this run has no bars")
     return {
@@ -59,7 +59,7 @@ def bars(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str)
 
 
 def lenses(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
-    """One member, and the study of lenses but for which members it looks at."""
+    """A member whose components are looked at; ValueError without `lenses`."""
     if run.lenses is None:
         raise ValueError("this run has no lenses")
     return member_cell(cohort, seed, checkpoint) | run.lenses.model_dump(exclude={"members"})

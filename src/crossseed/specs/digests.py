@@ -43,7 +43,11 @@ def verb_code(verb: str, *modules: str) -> str:
 
 
 def split_dictionary(run: RunConfig, dictionary: str) -> tuple[str, int]:
-    """Variant and expansion behind a dictionary's name, e.g. ``relu-x8``."""
+    """Variant and expansion behind a dictionary's name, e.g. ``relu-x8``.
+
+    Raises:
+        ValueError: the run has none of that name.
+    """
     variant, expansion = parts_of(dictionary)
     if variant not in run.dictionaries or not expansion.isdigit():
         raise ValueError(f"no dictionary {dictionary!r} in this run")

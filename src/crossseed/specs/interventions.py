@@ -17,7 +17,7 @@ def port(
     dictionary: str,
     init: str,
 ) -> Spec:
-    """A pair, one SAE by name, the map it is carried by, and the target, which is run whole."""
+    """A pair, the dictionary that is carried and the target that is run; ValueError without `port`."""
     if run.port is None:
         raise ValueError("this run ports nothing")
     return {
@@ -69,7 +69,7 @@ def steer(
 def features(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
-    """A steered pair, and how many latents and sequences; the concepts are those of steering."""
+    """A pair whose single features are studied; ValueError without `features`."""
     if run.features is None:
         raise ValueError("this run studies no single features")
     return {
@@ -80,7 +80,7 @@ def features(
 
 
 def attribute(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
-    """One member, run exactly, the points of each integration rule, and how many batches and sequences."""
+    """A member whose components are attributed; ValueError without `attribution`."""
     if run.attribution is None:
         raise ValueError("this run attributes nothing")
     study = run.attribution

@@ -85,7 +85,7 @@ def joint_fits(run: RunConfig, **pair: Any) -> Spec:
 
 
 def joint_size(run: RunConfig, **pair: Any) -> Spec:
-    """As `joint_maps`, and the whole study of sample sizes."""
+    """A pair whose maps are fitted on fewer sequences; ValueError without `joint.sizes`."""
     study = _joint(run)
     if study.sizes is None:
         raise ValueError("this run measures no sample sizes")
@@ -146,7 +146,7 @@ def _row(run: RunConfig, row: Condition) -> Spec:
 
 
 def joint_null(run: RunConfig, null: str, **pair: Any) -> Spec:
-    """A pair run above the site, the arms of one null, and settings of shorter trainings."""
+    """A pair and the retrainings of one null; ValueError without `joint.nulls`."""
     study = _joint(run)
     if study.nulls is None:
         raise ValueError("this run has no nulls of joint SAEs")
@@ -163,7 +163,7 @@ def joint_null(run: RunConfig, null: str, **pair: Any) -> Spec:
 
 
 def joint_tests(run: RunConfig, **pair: Any) -> Spec:
-    """A pair's caches, the SAEs that are tested, which latents count, and draws of maps."""
+    """A pair and the trainings that are tested; ValueError without `joint.nulls`."""
     study = _joint(run)
     if study.nulls is None:
         raise ValueError("this run has no nulls of joint SAEs")
@@ -178,7 +178,7 @@ def joint_tests(run: RunConfig, **pair: Any) -> Spec:
 
 
 def joint_counterfactuals(run: RunConfig, **pair: Any) -> Spec:
-    """A pair run above the site, the condition whose SAEs are edited, and how sentences become tokens."""
+    """A pair and the SAE whose latents are edited; ValueError without `joint.counterfactuals`."""
     study = _joint(run)
     if study.counterfactuals is None:
         raise ValueError("this run edits no sentences")

@@ -28,7 +28,7 @@ def align(
 def transfer(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
-    """As `align`, with resamples and how many directions restricted rotations keep; also the spec of `fits`."""
+    """A pair between which features are carried; ValueError without `transfer`."""
     if run.transfer is None:
         raise ValueError("this run has no transfer study")
     return {
@@ -48,7 +48,7 @@ def resamples(run: RunConfig) -> int:
 
 
 def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: str) -> Spec:
-    """A pair, and the activations of `align` at all sites, in the order of the files."""
+    """A pair at all of its sites; ValueError without `transfer`."""
     if run.transfer is None:
         raise ValueError("this run has no transfer study")
     return {
@@ -65,7 +65,11 @@ def shared(run: RunConfig, cohort: str, source: int, target: int, checkpoint: st
 def splice(
     run: RunConfig, cohort: str, source: int, target: int, checkpoint: str, site: str
 ) -> Spec:
-    """A pair whose source is run whole."""
+    """A pair whose source is run whole.
+
+    Raises:
+        ValueError: the run has no `splice`.
+    """
     if run.splice is None:
         raise ValueError("this run splices nothing")
     return {

@@ -112,7 +112,11 @@ def pair_cell(cohort: str, source: int, target: int, checkpoint: str, site: str)
 
 
 def drift(run: RunConfig, cohort: str, seed: int, checkpoint: str) -> Spec:
-    """The member, and those it is compared with: its own reference and the anchor's twin."""
+    """The member, and those it is compared with: its own reference and the anchor's twin.
+
+    Raises:
+        ValueError: the run has no `drift`.
+    """
     if run.drift is None:
         raise ValueError("this run has no drift study")
     config = run.cohorts[cohort]

@@ -8,7 +8,11 @@ from crossseed.specs.models import Spec
 
 
 def claims(run: RunConfig) -> Spec:
-    """Which cohort stands for which, its sites in the order of the forward pass."""
+    """Which cohort stands for which, its sites in the order of the forward pass.
+
+    Raises:
+        ValueError: the run has no `claims`.
+    """
     if run.claims is None:
         raise ValueError("this run judges no claim")
     return {

@@ -22,7 +22,11 @@ def sae(
     dictionary: str,
     init: str | None = None,
 ) -> Spec:
-    """Of all inits of a variant, or of one SAE seed."""
+    """Of all inits of a variant, or of one SAE seed.
+
+    Raises:
+        UserError: the variant has `lr_latents`, but the cohort's width is not known.
+    """
     variant, expansion = split_dictionary(run, dictionary)
     of = run.dictionaries[variant]
     config = of.model_dump(exclude={*SELECTION, "lr_latents"})
@@ -45,7 +49,7 @@ def sae(
 def calibrate(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:
-    """A variant as `sae` is told it, without inits, and the wanted number of active latents, with steps and runs."""
+    """A member's dictionary whose penalty is searched for; ValueError without `stability.matched`."""
     if run.stability is None or run.stability.matched is None:
         raise ValueError("this run calibrates nothing")
     matched = run.stability.matched
@@ -69,7 +73,7 @@ def _cell(
 def stability(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:
-    """A dictionary of a member, its SAE seeds, those that are shuffled, and from which cosine latents are shared."""
+    """A member's dictionary and all of its SAE seeds; ValueError without `stability`."""
     if run.stability is None:
         raise ValueError("this run compares no SAE seeds")
     return {
@@ -90,7 +94,7 @@ def match(
     first: str,
     second: str,
 ) -> Spec:
-    """A dictionary of a member, and two of its SAEs by name."""
+    """A member's dictionary and two of its SAE seeds; ValueError without `stability`."""
     if run.stability is None:
         raise ValueError("this run compares no SAE seeds")
     cell = _cell(run, cohort, seed, checkpoint, site, dictionary)
@@ -106,7 +110,7 @@ def bridge(
     site: str,
     dictionary: str,
 ) -> Spec:
-    """A pair at a site, a dictionary, the first of its SAE seeds, and from which cosine latents are shared."""
+    """A pair's dictionary and the SAE seeds of both members; ValueError without `stability.bridge`."""
     if run.stability is None or run.stability.bridge is None:
         raise ValueError("this run compares no SAE seeds of different members")
     return {
@@ -120,7 +124,7 @@ def bridge(
 def absorption(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:
-    """A dictionary of a member, its SAE seeds, which tokenizer reads words, and the whole study of first letters."""
+    """A member's dictionary whose latents are asked for first letters; ValueError without `stability.absorption`."""
     if run.stability is None or run.stability.absorption is None:
         raise ValueError("this run looks for no first letters")
     config = run.cohorts[cohort]
@@ -137,7 +141,7 @@ def absorption(
 def interpret(
     run: RunConfig, cohort: str, seed: int, checkpoint: str, site: str, dictionary: str
 ) -> Spec:
-    """A dictionary of a member, its SAE seeds, which tokenizer reads text, and the study but for which dictionaries."""
+    """A member's dictionary whose latents are explained; ValueError without `stability.interpret`."""
     if run.stability is None or run.stability.interpret is None:
         raise ValueError("this run explains no latents")
     config = run.cohorts[cohort]

@@ -48,6 +48,9 @@ def bridge(
         live: of ``source`` and ``target`` by seed, True for latents that fire, (latents,).
         pair: moments of the two members.
         threshold: cosine above which latents are shared.
+
+    Raises:
+        UserError: the SAEs differ in seeds or in shape.
     """
     seeds = list(sources)
     shapes = {of.W_dec.shape for of in (*sources.values(), *targets.values())}

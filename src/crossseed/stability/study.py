@@ -57,6 +57,9 @@ def study(
         threshold: cosine above which latents are shared.
         cell: names the cell.
         matched: two SAEs each that were matched before, those of `matched.random` among them; others are matched here.
+
+    Raises:
+        UserError: the SAEs differ in shape.
     """
     shapes = {name: found.W_dec.shape for name, found in {**dictionaries, **shuffled}.items()}
     if len(set(shapes.values())) > 1:

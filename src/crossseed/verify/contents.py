@@ -79,7 +79,11 @@ class _Pieces:
 
 
 def hdf5(path: Path, schema: str) -> Header:
-    """Content against its digests, and finite values."""
+    """Content against its digests, and finite values.
+
+    Raises:
+        UserError: missing, damaged, foreign, edited or not finite.
+    """
     with open_h5(path, schema, verify=[]) as file:
         for name in file:
             pieces: dict[str, Any] = {
@@ -126,7 +130,11 @@ def _number(file: Any, name: str) -> Callable[[Any], np.ndarray]:
 
 
 def tensors(path: Path, schema: str) -> Header:
-    """Content against its digest, and finite values."""
+    """Content against its digest, and finite values.
+
+    Raises:
+        UserError: missing, damaged, foreign, edited or not finite.
+    """
     with open_tensors(path, schema) as (file, found, content):
         if arrays_digest(_tensors(file, path)) != content:
             raise UserError(f"{path}: edited or damaged after it was written; {REMEDY}")
@@ -140,7 +148,11 @@ def own_part(cfg: str) -> dict[str, Any]:
 
 
 def belongs(path: Path, schema: str) -> None:
-    """A dictionary's cfg.json against what the header of the weights beside it says."""
+    """A dictionary's cfg.json against what the header of the weights beside it says.
+
+    Raises:
+        UserError: they differ.
+    """
     weights = path.with_name(WEIGHTS)
     if not weights.exists():
         return
@@ -150,7 +162,11 @@ def belongs(path: Path, schema: str) -> None:
 
 
 def foreign_tensors(path: Path) -> None:
-    """Of other tools' layout: readable, and finite."""
+    """Of other tools' layout: readable, and finite.
+
+    Raises:
+        UserError: one of these is not so.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -173,6 +189,9 @@ def table(path: Path, columns: tuple[str, ...], named: Mapping[str, str]) -> Non
 
     Args:
         named: the cell by the names of columns.
+
+    Raises:
+        UserError: one of these is not so.
     """
     own = [(columns.index(name), name, named[name]) for name in columns if name in named]
     names = {name for name, beside in NAMES.items() if beside in columns}
@@ -198,7 +217,11 @@ def _finite(text: str) -> bool:
 
 
 def document(path: Path) -> None:
-    """A JSON document."""
+    """A JSON document.
+
+    Raises:
+        UserError: it is not readable as one.
+    """
     try:
         json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -206,7 +229,11 @@ def document(path: Path) -> None:
 
 
 def lines(path: Path) -> None:
-    """A JSON document a line."""
+    """A JSON document a line.
+
+    Raises:
+        UserError: a line is none.
+    """
     with open(path, "rb") as handle:
         for number, line in enumerate(handle, start=1):
             try:
@@ -216,7 +243,11 @@ def lines(path: Path) -> None:
 
 
 def figure(path: Path) -> None:
-    """A picture: whole, by its own check sums where it has some."""
+    """A picture: whole, by its own check sums where it has some.
+
+    Raises:
+        UserError: it is cut short, damaged or not readable.
+    """
     if path.suffix == ".svg":
         parser = expat.ParserCreate()
         try:
@@ -239,7 +270,11 @@ def figure(path: Path) -> None:
 
 
 def page(path: Path) -> None:
-    """A page that was written to its end."""
+    """A page that was written to its end.
+
+    Raises:
+        UserError: it was not, or is not readable.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -174,6 +174,9 @@ class DyckTransformer(nn.Module):
 
         Returns:
             For each wanted site, float activations of shape (batch, positions, D_MODEL).
+
+        Raises:
+            ValueError: a wanted site is unknown.
         """
         found: dict[str, Tensor] = {}
         x = self.embed(tokens_bt)

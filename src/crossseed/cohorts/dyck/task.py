@@ -163,7 +163,11 @@ def sample_compositional(rng: np.random.Generator, n: int) -> np.ndarray:
 def sample(
     rng: np.random.Generator, n: int, distribution: str, lengths: tuple[int, int]
 ) -> np.ndarray:
-    """Rows of one of `DISTRIBUTIONS`; `lengths` applies to ``train`` only."""
+    """Rows of one of `DISTRIBUTIONS`; `lengths` applies to ``train`` only.
+
+    Raises:
+        ValueError: the distribution is unknown.
+    """
     if distribution == "train":
         return sample_train(rng, n, lengths)
     if distribution == "long":

@@ -366,6 +366,9 @@ def train(
         inputs: none are needed.
         out: the safetensors file of all checkpoints.
         curve, quality: CSVs to write.
+
+    Raises:
+        UserError: the seed shares tensors with the anchor, whose checkpoints are not given.
     """
     (checkpoints,) = out
     recipe = Training.model_validate(spec["training"])

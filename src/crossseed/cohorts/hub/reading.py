@@ -165,7 +165,7 @@ class Reader:
             yield found
 
     def check_tokens(self, tokens: torch.Tensor) -> None:
-        """An error where token ids, (sequences, positions), are none of the model's or sequences are too long for it."""
+        """Raises UserError where ids have no embeddings, or sequences, (rows, positions), more positions than the model."""
         # On a GPU, both would end the process without a word about their cause.
         config = self.model.config
         if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < config.vocab_size:

@@ -87,6 +87,9 @@ def training_batches(
 
     A pure function of (seed, step). Each epoch cuts the text at an offset of its own and visits
     its sequences once, in an order of its own; what does not fill a last batch is left out.
+
+    Raises:
+        UserError: the ids do not fill one batch.
     """
     per_epoch = (len(ids) // training.context - 1) // training.batch_rows
     if per_epoch < 1:

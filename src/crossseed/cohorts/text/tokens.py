@@ -72,6 +72,7 @@ def token_sets(
 
     Raises:
         UserError: the corpus ends before all splits are full, or the tokenizer lacks a token.
+        ValueError: `reserved` is no such share.
     """
     if not 0 <= reserved < 1:
         raise ValueError(f"reserved is {reserved}, expected a share in [0, 1)")
