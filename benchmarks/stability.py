@@ -8,30 +8,16 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from measured import FLOOR, MOST, PEER, Beside, compared, in_turns
 
-MATCHING_COLUMNS = (
-    *("latents", "width", "structure", "how", "seconds", "peak_mb", "sum_of_cosines", "gap"),
-    *("dense_over_this", "machine"),
-)
-SEED_COLUMNS = (
-    "how",
-    "seeds",
-    "d",
-    "latents",
-    "batch",
-    "tokens_per_s",
-    "ratio",
-    "repeats",
-    "machine",
-)
 SEEDS, STEPS, BATCH, BLOCK = 4, 60, 1024, 256
-# Latents and width; the whole matrix is solved up to the last size but one.
-SIZES = ((2048, 64), (8192, 256), (16384, 512), (32768, 768))
+# Latents, width, and repeats: the larger take minutes. The whole matrix is solved up to the last size but one.
+SIZES = ((2048, 64, 5), (8192, 256, 3), (16384, 512, 2), (32768, 768, 1))
 DENSE_UP_TO = 16384
+DENSE, PRICED, PRODUCTS = "dense", "priced", "products"
 SHARED = 0.35
 
 
@@ -48,48 +34,66 @@ def directions(n: int, width: int, structure: str) -> tuple[np.ndarray, np.ndarr
     return unit[0], unit[1]
 
 
-def one(n: int, width: int, structure: str, how: str) -> dict[str, Any]:
-    """Seconds and peak memory of one matching, in this process."""
+def one(n: int, width: int, structure: str, how: str) -> dict[str, float]:
+    """Processor seconds and peak memory of one matching, or of the products that it needs, in this process."""
     from crossseed.matching import assignment
 
     a, b = directions(n, width, structure)
-    begun = time.perf_counter()
-    found = assignment.dense(a @ b.T) if how == "dense" else assignment.priced(a, b)
+    found = None
+    begun = time.process_time()
+    if how == PRODUCTS:
+        # Candidates are looked for among all cosines, and the optimum of these is priced against all.
+        for _ in range(2):
+            for first in range(0, n, assignment.BLOCK_ROWS):
+                a[first : first + assignment.BLOCK_ROWS] @ b.T
+    else:
+        found = assignment.dense(a @ b.T) if how == DENSE else assignment.priced(a, b)
     return {
-        "seconds": time.perf_counter() - begun,
-        "sum_of_cosines": float(found.cosine.sum()),
-        "gap": found.gap,
-        "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "seconds": time.process_time() - begun,
+        "sum_of_cosines": float(found.cosine.sum()) if found else 0.0,
+        "gap": found.gap if found else 0.0,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
     }
 
 
-def matching(machine: str) -> list[dict[str, Any]]:
-    """Rows of `MATCHING_COLUMNS`; each in a process of its own, for its memory."""
+def matching() -> list[dict[str, Any]]:
+    """Rows of `COMPARED`; each in a process of its own, for its memory."""
     rows = []
-    for n, width in SIZES:
+    for n, width, repeats in SIZES:
+        ways = (PRICED, PRODUCTS, DENSE) if n <= DENSE_UP_TO else (PRICED, PRODUCTS)
         for structure in ("shared", "random"):
-            dense = float("nan")
-            for how in ("dense", "priced") if n <= DENSE_UP_TO else ("priced",):
-                command = [sys.executable, __file__, str(n), str(width), structure, how]
-                out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-                found = json.loads(out)
-                dense = found["seconds"] if how == "dense" else dense
-                rows.append(
-                    {
-                        "latents": n, "width": width, "structure": structure, "how": how,
-                        **found,
-                        "seconds": round(found["seconds"], 2),
-                        "sum_of_cosines": round(found["sum_of_cosines"], 3),
-                        "gap": round(found["gap"], 6),
-                        "dense_over_this": "" if np.isnan(dense) else round(dense / found["seconds"], 2),
-                        "machine": machine,
-                    }
-                )  # fmt: skip
+            taken: dict[str, list[dict[str, float]]] = {how: [] for how in ways}
+            for _ in range(repeats):
+                for how in ways:
+                    command = [sys.executable, __file__, str(n), str(width), structure, how]
+                    out = subprocess.run(command, capture_output=True, text=True, check=True)
+                    taken[how].append(json.loads(out.stdout))
+            rows += _of_size(f"matching of {n} latents of d {width}, {structure}", taken)
     return rows
 
 
-def seeds(machine: str, repeats: int = 5) -> list[dict[str, Any]]:
-    """SAE-tokens a second of several SAEs on one core: each alone, all on each batch in turn, and the floor of
+def _of_size(what: str, taken: dict[str, list[dict[str, float]]]) -> list[dict[str, Any]]:
+    def all_of(how: str, key: str) -> list[float]:
+        return [one[key] for one in taken[how]]
+
+    others = [Beside("two products of all cosines", FLOOR, None, all_of(PRODUCTS, "seconds"))]
+    ours, gap = all_of(PRICED, "sum_of_cosines")[0], all_of(PRICED, "gap")[0]
+    if DENSE in taken:
+        best = all_of(DENSE, "sum_of_cosines")[0]
+        # Sums of float32 products, which the two add up differently.
+        if not best - gap - 1e-6 * abs(best) <= ours <= best + 1e-6 * abs(best):
+            raise SystemExit(
+                f"{what}: {ours} with a gap of {gap}, where the whole matrix has {best}"
+            )
+        peak = max(all_of(DENSE, "peak_mb"))
+        name = f"SciPy on the whole matrix, {peak:.0f} MB"
+        others.append(Beside(name, PEER, 1.0, all_of(DENSE, "seconds")))
+    peak_mb = max(all_of(PRICED, "peak_mb"))
+    return compared(what, all_of(PRICED, "seconds"), others, peak_mb=peak_mb)
+
+
+def seeds(repeats: int = 5) -> list[dict[str, Any]]:
+    """SAEs of several seeds on one core: each alone, beside all on each batch in turn, and the floor of
     stacking them: their five products a token in batched form, and nothing else."""
     import torch
 
@@ -97,7 +101,7 @@ def seeds(machine: str, repeats: int = 5) -> list[dict[str, Any]]:
     from crossseed.sae.training import Trainer, initial_arrays
 
     torch.set_num_threads(1)
-    rows = []
+    found = []
     for d, n in ((64, 512), (128, 1024)):
         config = module_of("relu_l1").Config.model_validate(
             {
@@ -133,28 +137,16 @@ def seeds(machine: str, repeats: int = 5) -> list[dict[str, Any]]:
                     torch.bmm(h.transpose(1, 2), error)
                     torch.bmm(several.transpose(1, 2), g)
 
-        ways: dict[str, Callable[[], None]] = {
-            "one after another": alone,
-            "in turn on each batch": together,
-        }
-        ways["stacked products alone"] = stacked
-        seconds: dict[str, list[float]] = {how: [] for how in ways}
-        for _ in range(repeats):
-            for how, work in ways.items():
-                begun = time.perf_counter()
-                work()
-                seconds[how].append(time.perf_counter() - begun)
-        least = {how: min(found) for how, found in seconds.items()}
-        rows += [
-            {
-                "how": how, "seeds": SEEDS, "d": d, "latents": n, "batch": BATCH,
-                "tokens_per_s": round(SEEDS * STEPS * BATCH / found),
-                "ratio": round(least["one after another"] / found, 2),
-                "repeats": repeats, "machine": machine,
-            }
-            for how, found in least.items()
-        ]  # fmt: skip
-    return rows
+        one, in_turn, products = in_turns((alone, together, stacked), repeats)
+        found += compared(
+            f"{SEEDS} SAEs of d {d} and {n} latents, one after another",
+            one,
+            [
+                Beside("stacked products alone", FLOOR, MOST, products),
+                Beside("in turn on each batch", PEER, None, in_turn),
+            ],
+        )
+    return found
 
 
 if __name__ == "__main__":

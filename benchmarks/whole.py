@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import sae
 from imports import job_of
-from measured import REPEATS, RESULTS, fastest, machine, seconds_of
+from measured import REPEATS, RESULTS, by_the_clock, in_turns, machine, seconds_of
 
 from crossseed import __version__
 from crossseed.report import times
@@ -111,8 +111,8 @@ def seconds_a_byte(megabytes: int = 64) -> tuple[float, float]:
             with open_h5(path, "bench/1") as file:
                 file["rows"][:]
 
-        writing = fastest(write)
-        return fastest(read) / rows.nbytes, writing / rows.nbytes
+        writing, reading = in_turns((write, read), REPEATS, now=by_the_clock)
+    return median(reading) / rows.nbytes, median(writing) / rows.nbytes
 
 
 def reading_and_writing(command: list[str], folder: Path) -> float:

@@ -144,8 +144,17 @@ class Pair:
     @cached_property
     def directions(self) -> np.ndarray:
         """The target's identified principal directions as columns, largest variance first, (d, k)."""
-        found: np.ndarray = m.identified_directions(*self.halves)[:, ::-1]
-        return found
+        found: np.ndarray = m.agreed_directions(self.moments.covariance_b, *self.half_rotations)
+        return found[:, ::-1]
+
+    @cached_property
+    def axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """All principal directions of target and source as columns, largest variance first, (d, d) each."""
+        of = self.moments
+        return (
+            ladder.principal_directions(of.covariance_b),
+            ladder.principal_directions(of.covariance_a),
+        )
 
     @cached_property
     def numbers(self) -> dict[str, float]:
@@ -157,8 +166,8 @@ class Pair:
         ``split_half_distance`` is ‖R₁ − R₂‖_F/√(2d), 1 for unrelated rotations; inside the
         identified directions under its own name, √(2k) in the denominator.
         """
-        ranks = m.ranks(self.moments.cross_covariance)
         singular = np.linalg.svd(self.moments.cross_covariance, compute_uv=False)
+        ranks = m.ranks_of(singular)
         largest = singular[0] if singular[0] > 0 else 1.0
         directions = self.directions
         first, second = self.half_rotations
@@ -178,9 +187,9 @@ class Pair:
 
     def identified(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k leading identified principal directions of target and source, each (d, k)."""
-        target = self.directions
-        source = m.identified_directions(*(half.swapped() for half in self.halves))[:, ::-1]
-        return target[:, :k], source[:, :k]
+        back = (rotation.T for rotation in self.half_rotations)
+        source = m.agreed_directions(self.moments.covariance_a, *back)[:, ::-1]
+        return self.directions[:, :k], source[:, :k]
 
 
 def carried_by(

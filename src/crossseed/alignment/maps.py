@@ -163,7 +163,12 @@ class Ranks(NamedTuple):
 
 def ranks(cross_covariance: np.ndarray) -> Ranks:
     """Effective rank, by the entropy of the singular values of (d, d), and numerical rank; 0 and 0 where one side is constant."""
-    s = np.linalg.svd(cross_covariance, compute_uv=False)
+    return ranks_of(np.linalg.svd(cross_covariance, compute_uv=False))
+
+
+def ranks_of(singular_d: np.ndarray) -> Ranks:
+    """The same from the singular values, (d,), largest first."""
+    s = singular_d
     if not s.sum():
         return Ranks(0.0, 0)  # one side is constant
     p = s[s > 0] / s.sum()
@@ -180,9 +185,16 @@ def identified_directions(first: Moments, second: Moments) -> np.ndarray:
     Args:
         first, second: moments of two disjoint sets of tokens.
     """
-    agreement = procrustes(first.cross_covariance) @ procrustes(second.cross_covariance).T
-    variances, directions = np.linalg.eigh(first.merged(second).covariance_b)
-    agree = np.einsum("dk,de,ek->k", directions, agreement, directions)
+    rotations = (procrustes(half.cross_covariance) for half in (first, second))
+    return agreed_directions(first.merged(second).covariance_b, *rotations)
+
+
+def agreed_directions(
+    covariance_dd: np.ndarray, first_dd: np.ndarray, second_dd: np.ndarray
+) -> np.ndarray:
+    """`identified_directions` from the target's covariance and the two rotations."""
+    variances, directions = np.linalg.eigh(covariance_dd)
+    agree = np.sum((first_dd.T @ directions) * (second_dd.T @ directions), axis=0)
     chosen = (agree > IDENTIFIED_ABOVE) & (variances > RANK_TOLERANCE * variances[-1])
     found: np.ndarray = directions[:, chosen]
     return found
