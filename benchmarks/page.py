@@ -64,17 +64,18 @@ WHY = {
 PARTS = (
     Part("The default run", "default_run.csv", page_rows.default_run),
     Part("Start of a job", "imports.csv", page_rows.imports),
-    Part("Reading activations", "extraction.csv", page_rows.extraction),
-    Part("Training the toy", "toys.csv", page_rows.toys),
+    Part("Reading activations", "extraction.csv", page_rows.compared),
+    Part("Training the toy", "toys.csv", page_rows.compared),
+    Part("What the toy learns", "toy_learned.csv", page_rows.toy_learned),
     Part("Training SAEs", "sae_training.csv", page_rows.sae_training, page_rows.sae_contestants),
     Part("Training SAEs together", "sae_together.csv", page_rows.sae_together),
     Part("What SAEs have learned", "sae_learned.csv", page_rows.sae_learned, page_rows.sae_rates),
-    Part("SAEs of several seeds", "sae_seeds.csv", page_rows.sae_seeds),
+    Part("SAEs of several seeds", "sae_seeds.csv", page_rows.compared),
     Part("Training joint SAEs", "joint.csv", page_rows.joint),
-    Part("Alignment and Haar tests", "haar.csv", page_rows.haar),
-    Part("Matching", "matching.csv", page_rows.matching),
-    Part("Interventions", "interventions.csv", page_rows.interventions),
-    Part("Constructive tests", "constructive.csv", page_rows.constructive),
+    Part("Maps, their nulls and Haar tests", "alignment.csv", page_rows.compared),
+    Part("Matching", "matching.csv", page_rows.compared),
+    Part("Interventions", "interventions.csv", page_rows.compared),
+    Part("Constructive tests", "constructive.csv", page_rows.compared),
     Part("Memory of streams", "streaming_memory.csv", page_rows.memory),
     Part("Planning", "planning.csv", page_rows.planning),
     Part("Planning and scheduling at scale", "scale.csv", page_rows.scale),
@@ -102,6 +103,14 @@ def number(row: Row, value: float | None) -> str:
     return "not measured" if value is None else f"{value:.3g}{row.unit}"
 
 
+def ratio(row: Row) -> str:
+    """With its spread, where there is one."""
+    told = number(row, row.ratio)
+    if row.spread is not None and row.spread[0] < row.spread[1]:
+        told += f" ({row.spread[0]:.3g} to {row.spread[1]:.3g})"
+    return told
+
+
 def conditions(file: str, made: list[Cells]) -> str:
     """Under what a table was measured."""
     (row,) = (row for row in made if row["table"] == file)
@@ -125,7 +134,7 @@ def lines(parts: list[tuple[Part, list[Row]]]) -> Iterator[str]:
     yield (
         "Each figure is a ratio within one run on one machine: to a *floor*, what cannot be done without, where it is "
         "to be at most its goal; or to a *peer*, another way to the same, where it says how much faster this one is and is to be at least its goal. "
-        "How each is measured: [benchmarks/README.md](../benchmarks/README.md).\n"
+        "Figures are medians, of repeats in which contestants take turns, with the lowest and highest in brackets. How each is measured: [benchmarks/README.md](../benchmarks/README.md).\n"
     )
     met = sum(not row.missed for row in goals)
     yield f"{met} of {len(goals)} rows meet their goal.\n"
@@ -141,7 +150,7 @@ def lines(parts: list[tuple[Part, list[Row]]]) -> Iterator[str]:
             if row.goal is not None:
                 goal = f"{'≥' if row.least else '≤'} {number(row, row.goal)}"
                 goal += " **missed**" if row.missed else ""
-            yield f"| {row.what} | {number(row, row.ratio)} | {row.against} | {goal} |"
+            yield f"| {row.what} | {ratio(row)} | {row.against} | {goal} |"
         yield ""
         missed = [row for row in rows if row.missed]
         for row in missed:
@@ -231,6 +240,8 @@ def _figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
         assert goal is not None
         colour = RED if line.missed else BLUE
         axes.plot([1, ratio], [height, height], color=colour, linewidth=0.8)
+        if line.spread is not None:
+            axes.plot(line.spread, [height, height], color=colour, linewidth=3, alpha=0.35)
         axes.plot(ratio, height, "X" if line.missed else "o", color=colour, markersize=5)
         axes.plot([goal] * 2, [height - 0.35, height + 0.35], color=DARK, linewidth=1.2)
         say(height, 0.55, called(line), right=True)
@@ -262,12 +273,13 @@ def draw(parts: list[tuple[Part, list[Row]]], folder: Path) -> None:
         for row in rows
         if row.goal is not None and row.ratio is not None
     ]
+    marks = "band: lowest to highest, where repeats have ratios; dark mark: the goal,"
     # Shares of a whole are in the table alone: they are far from what are times a floor.
     floors = [(t, r) for t, r in named if not r.least and not r.unit and (r.goal or 0) >= 1]
-    label = "times its floor (dark mark: the goal, at most; cross: missed)"
+    label = f"times its floor ({marks} at most; cross: missed)"
     figure(folder / "floors.svg", floors, label)
     peers = [(t, r) for t, r in named if r.least]
-    label = "times as fast as the peer (dark mark: the goal, at least; cross: missed)"
+    label = f"times as fast as the peer ({marks} at least; cross: missed)"
     figure(folder / "peers.svg", peers, label)
 
 

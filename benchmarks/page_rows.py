@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from measured import MOST, PEER
+
 Cells = dict[str, str]
 
 
@@ -19,6 +21,7 @@ class Row(NamedTuple):
     least: whether the ratio is to be at least the goal; else at most.
     unit: of what is no ratio.
     worse: whether what was the faster is a worse thing, which misses any goal.
+    spread: lowest and highest ratio of the repeats, where there were several.
     """
 
     what: str
@@ -28,6 +31,7 @@ class Row(NamedTuple):
     least: bool = False
     unit: str = ""
     worse: bool = False
+    spread: tuple[float, float] | None = None
 
     @property
     def missed(self) -> bool:
@@ -44,8 +48,6 @@ WORSE = 0.05
 LEARNING = 100
 # Rows of a table that are no peers.
 OURS = ("crossseed", "five dense products")
-# Where nothing else is said of a floor.
-FLOOR = 1.15
 HELP_SECONDS = 0.3
 # A job may start so much after its floor; of a floor of a seventh of a second, 1.15 times would be what a few modules take.
 START_SECONDS = 0.1
@@ -54,16 +56,19 @@ START_SECONDS = 0.1
 def imports(rows: list[Cells]) -> Iterator[Row]:
     for row in rows:
         if row["what"] == "crossseed --help":
-            yield Row(row["what"], "", float(row["cpu_seconds"]), HELP_SECONDS, unit=" s")
+            seconds = float(row["cpu_seconds"])
+            of_all = (float(row["lowest"]), float(row["highest"]))
+            yield Row(row["what"], "", seconds, HELP_SECONDS, unit=" s", spread=of_all)
         elif row["megabytes"]:
             what = f"{row['what']}, {row['packages']} packages"
             yield Row(what, "", float(row["megabytes"]), None, unit=" MB")
         elif row["ratio_to_floor"]:
-            seconds = f"{row['what']} ({row['cpu_seconds']} s)"
+            told = f"{row['what']} ({row['cpu_seconds']} s)"
             against = f"import of NumPy, h5py{_with(row['heavy'])} alone, {row['floor_seconds']} s"
             floor = float(row["floor_seconds"])
-            goal = max(FLOOR, (floor + START_SECONDS) / floor)
-            yield Row(seconds, against, float(row["ratio_to_floor"]), goal)
+            goal = max(MOST, (floor + START_SECONDS) / floor)
+            ratio = float(row["ratio_to_floor"])
+            yield Row(told, against, ratio, goal, spread=spread(row, "ratio"))
 
 
 def _with(heavy: str) -> str:
@@ -75,53 +80,28 @@ def _with(heavy: str) -> str:
     return f" and {', '.join(found)}" if found else ""
 
 
-def extraction(rows: list[Cells]) -> Iterator[Row]:
+def compared(rows: list[Cells]) -> Iterator[Row]:
+    """Of the tables whose columns are `measured.COMPARED`."""
     for row in rows:
-        against = f"bare forward pass up to {row['site']}"
-        yield Row(row["what"], against, float(row["ratio_to_floor"]), float(row["goal"]))
+        what = row["what"] if row["device"] == "cpu" else f"{row['what']}, {row['device']}"
+        if row["peak_mb"]:
+            what += f", {row['peak_mb']} MB"
+        goal = float(row["goal"]) if row["goal"] else None
+        least = row["kind"] == PEER
+        yield Row(
+            what, row["beside"], float(row["ratio"]), goal, least, spread=spread(row, "ratio")
+        )
 
 
-def toys(rows: list[Cells]) -> Iterator[Row]:
+def spread(row: Cells, of: str) -> tuple[float, float] | None:
+    """From the columns `of`_lowest and `of`_highest."""
+    return (float(row[f"{of}_lowest"]), float(row[f"{of}_highest"]))
+
+
+def toy_learned(rows: list[Cells]) -> Iterator[Row]:
     for row in rows:
-        if row["ratio_to_floor"]:
-            against = "passes and Adam alone, on batches that lie there"
-            yield Row(row["what"], against, float(row["ratio_to_floor"]), FLOOR)
-            share = float(row["data_share"])
-            yield Row("making of batches", "the whole step", share, float(row["data_goal"]))
-        else:
-            what = f"{row['what']}, {row['steps']} steps"
-            yield Row(what, "", float(row["cpu_seconds"]), None, unit=" s")
-
-
-def haar(rows: list[Cells]) -> Iterator[Row]:
-    for row in rows:
-        if row["ratio"] and row["what"].startswith(("Procrustes", "entry null")):
-            yield Row(row["what"], row["against"], float(row["ratio"]), FLOOR)
-        elif row["ratio"]:
-            yield Row(row["what"], row["against"], float(row["ratio"]), 1, least=True)
-
-
-def interventions(rows: list[Cells]) -> Iterator[Row]:
-    for row in rows:
-        what = f"{row['what']}, {row['device']}"
-        yield Row(what, "a whole pass a change", float(row["ratio"]), 1, least=True)
-        yield Row(what, "passes above the site alone", float(row["ratio_to_floor"]), FLOOR)
-
-
-def constructive(rows: list[Cells]) -> Iterator[Row]:
-    for row in rows:
-        what, ratio = f"{row['what']}, {row['size']}", float(row["ratio"])
-        if row["what"].startswith("behavioural"):
-            yield Row(what, row["against"], ratio, FLOOR)
-        else:
-            yield Row(what, row["against"], ratio, 1, least=True)
-
-
-def matching(rows: list[Cells]) -> Iterator[Row]:
-    for row in rows:
-        if row["how"] == "priced" and row["dense_over_this"]:
-            what = f"{row['latents']} latents, {row['structure']}"
-            yield Row(what, "SciPy on the whole matrix", float(row["dense_over_this"]), 1, True)
+        what = f"{row['what']}, {row['steps']} steps"
+        yield Row(what, "", float(row["cpu_seconds"]), None, unit=" s")
 
 
 def joint(rows: list[Cells]) -> Iterator[Row]:
@@ -129,7 +109,8 @@ def joint(rows: list[Cells]) -> Iterator[Row]:
         if row["what"] == "joint step":
             what = f"d {row['d']}, {row['latents']} latents, {row['dead']} dead, {row['device']}"
             against = "both models' passes above the site, and the SAE"
-            yield Row(what, against, float(row["ratio_to_floor"]), FLOOR)
+            ratio = float(row["ratio_to_floor"])
+            yield Row(what, against, ratio, MOST, spread=spread(row, "ratio"))
 
 
 def _worse(ours: Cells, theirs: Cells) -> bool:
@@ -219,37 +200,41 @@ def sae_contestants(rows: list[Cells]) -> Iterator[str]:
 
 
 def sae_learned(rows: list[Cells]) -> Iterator[Row]:
-    """What ours leaves unexplained, beside what the best other does; each at its best rate."""
+    """What ours leaves of what an SAE is trained to lessen, beside what the best other does; each at its best rate."""
     best = [row for row in rows if row["best"] == "True"]
     for row in best:
         if row["contestant"] != "crossseed":
             continue
-        others = [
-            r
-            for r in best
-            if r["architecture"] == row["architecture"] and r["contestant"] not in OURS
-        ]
+        others = [r for r in best if _trained(r) == _trained(row) and r["contestant"] not in OURS]
         if others:
-            top = max(others, key=lambda r: float(r["ev"]))
-            left = (1 - float(row["ev"])) / (1 - float(top["ev"]))
-            what = f"{row['architecture']}, d {row['d']}, {row['n_latents']} latents: variance not explained after {row['steps']} steps"
-            yield Row(what, f"{top['contestant']}, the best other", left, FLOOR)
+            top = min(others, key=lambda r: float(r["loss"]))
+            what = f"{_trained_size(row)}: loss after {row['steps']} steps"
+            yield Row(
+                what,
+                f"{top['contestant']}, the best other",
+                float(row["loss"]) / float(top["loss"]),
+                MOST,
+            )
+
+
+def _trained(row: Cells) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("architecture", "d", "n_latents"))
+
+
+def _trained_size(row: Cells) -> str:
+    return f"{row['architecture']}, d {row['d']}, {row['n_latents']} latents"
 
 
 def sae_rates(rows: list[Cells]) -> Iterator[str]:
-    yield "| architecture | contestant | rate | explained variance | L0 | silent |"
-    yield "|---|---|---|---|---|---|"
+    yield "| size | contestant | rate | loss | explained variance | L0 | silent |"
+    yield "|---|---|---|---|---|---|---|"
     for row in rows:
-        span = f"{row['ev']} ({row['ev_lowest']} to {row['ev_highest']})"
+        loss = row["loss"]
+        if row["repeats"] != "1":
+            loss += f" ({row['loss_lowest']} to {row['loss_highest']})"
         mark = " (best)" if row["best"] == "True" else ""
-        cells = [row["architecture"], row["contestant"], f"{row['lr']}{mark}", span, row["l0"]]
-        yield f"| {' | '.join([*cells, row['dead_share']])} |"
-
-
-def sae_seeds(rows: list[Cells]) -> Iterator[Row]:
-    for row in rows[1:]:
-        what = f"{row['seeds']} SAEs of d {row['d']} and {row['latents']} latents, {row['how']}"
-        yield Row(what, rows[0]["how"], float(row["ratio"]), None)
+        cells = [_trained_size(row), row["contestant"], f"{row['lr']}{mark}", loss, row["ev"]]
+        yield f"| {' | '.join([*cells, row['l0'], row['dead_share']])} |"
 
 
 def planning(rows: list[Cells]) -> Iterator[Row]:
@@ -260,6 +245,7 @@ def planning(rows: list[Cells]) -> Iterator[Row]:
             float(row["seconds"]),
             None,
             unit=" s",
+            spread=(float(row["lowest"]), float(row["highest"])),
         )
 
 
@@ -274,7 +260,7 @@ def scale(rows: list[Cells]) -> Iterator[Row]:
 def memory(rows: list[Cells]) -> Iterator[Row]:
     for row in rows[1:]:
         what = f"{row['tokens_factor']} times the tokens"
-        yield Row(what, "peak memory at once the tokens", float(row["ratio_to_1x"]), FLOOR)
+        yield Row(what, "peak memory at once the tokens", float(row["ratio_to_1x"]), MOST)
 
 
 def default_run(rows: list[Cells]) -> Iterator[Row]:

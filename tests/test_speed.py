@@ -14,11 +14,15 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from crossseed import activations, cli
+from crossseed.alignment import maps
+from crossseed.alignment.moments import Moments
 from crossseed.cohorts.base import TokenSet
 from crossseed.cohorts.dyck import task, training
 from crossseed.cohorts.dyck.config import Training
 from crossseed.cohorts.dyck.members import DyckMember
 from crossseed.cohorts.dyck.model import DyckTransformer
+from crossseed.haar import null, study
+from crossseed.pairs import Pair
 
 ROOT = Path(__file__).parent.parent
 HERE = Path(__file__).parent
@@ -180,6 +184,41 @@ def test_a_pool_of_batches_is_drawn_and_labelled_once(monkeypatch):
     assert [rows for rows, _ in labelled] == drawn
     # No further than the longest row of the pool.
     assert all(positions <= told.lengths[1] + 2 for _, positions in labelled)
+
+
+def test_maps_and_haar_tests_of_a_pair_factorise_each_matrix_once(monkeypatch):
+    d, rng = 16, np.random.default_rng(0)
+    turn = maps.haar_orthogonal(rng, d)
+    first, second, shuffled = (Moments(d, d) for _ in range(3))
+    for moments in (first, second, shuffled):
+        a = rng.standard_normal((8 * d, d))
+        moments.add(a, a @ turn + 0.05 * rng.standard_normal(a.shape))
+    nulls = {size: null.draw(size, 600) for size in (d, d // 2)}
+    spec = {"site": "s", "source_seed": 0, "target_seed": 1}
+    found = Counter()
+
+    def counted(name):
+        function = getattr(np.linalg, name)
+
+        def run(matrix, *args, **options):
+            # An empty matrix, where tokens decide all directions, is no work.
+            found[name] += matrix.size > 0
+            return function(matrix, *args, **options)
+
+        monkeypatch.setattr(np.linalg, name, run)
+
+    for name in ("svd", "eigh"):
+        counted(name)
+    pair = Pair(("p",), (first, second), shuffled, (np.ones(d), np.ones(d)), None, spec)
+    study.of_pair(pair, nulls)
+    # The rotations of all tokens, their halves and shuffled ones, the singular values, and two of half the directions; the
+    # principal axes of both, as they are and as they are identified, and five spectra.
+    assert found == {"svd": 5 + 2, "eigh": 4 + 5}
+    found.clear()
+    pair.maps((1, 4))
+    # Procrustes, shuffled, and a twin and a restricted rotation each; both axes, and of ridges the halves and the whole. The
+    # identified directions are known already.
+    assert found == {"svd": 2 + 4, "eigh": 2 + 3}
 
 
 def test_a_job_ends_as_python_does_but_for_its_taking_apart(tmp_path):
