@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy import optimize, stats
@@ -92,8 +94,9 @@ def edge(name: str) -> tuple[np.ndarray, np.ndarray]:
     ],
 )
 def test_ties_do_not_keep_pricing_from_its_end(name, monkeypatch):
-    # Rows that are alike all want the same columns: without chance, 20 rounds and more.
-    monkeypatch.setattr(assignment, "MOST_ROUNDS", 10)
+    # Rows that are alike all want the same columns: without chance, or without more pairs from
+    # round to round, there are ten rounds and more.
+    monkeypatch.setattr(assignment, "MOST_ROUNDS", 8)
     a, b = edge(name)
     n = len(a)
     best = optimum(a @ b.T)
@@ -101,6 +104,21 @@ def test_ties_do_not_keep_pricing_from_its_end(name, monkeypatch):
     assert sorted(found.partner) == list(range(n))
     assert found.cosine.sum() == pytest.approx(best, abs=n * 1e-6)
     assert 0 <= found.gap <= 2 * n * assignment.TOLERANCE
+
+
+@pytest.mark.parametrize("dead", [False, True])
+def test_the_whole_matrix_is_never_held(dead):
+    """Not its pairs either, where zeros are as near as each other."""
+    n = 3000
+    rng = np.random.default_rng(11)
+    a, b = (unit(rng.standard_normal((n, 32))).astype(np.float32) for _ in range(2))
+    if dead:
+        a, b = 0 * a, 0 * b
+    tracemalloc.start()
+    assignment.priced(a, b)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * n * n
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, assignment.CANDIDATES, assignment.CANDIDATES + 1, 97])
