@@ -68,7 +68,7 @@ class Inside:
                 setattr(module, name, function)
         self.seconds.append(spent)
 
-    def beside(self, name: str, goal: float | None = MOST) -> Beside:
+    def beside(self, name: str, goal: float = MOST) -> Beside:
         """As a floor; the first run was not counted (`in_turns`)."""
         return Beside(name, FLOOR, goal, self.seconds[1:])
 
