@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from alignment import NEAR, Inside
-from measured import FLOOR, MOST, PEER, REPEATS, Beside, compared, in_turns
+from measured import FLOOR, MOST, PEER, REPEATS, Beside, compared, in_turns, peak_mb
 
 STARTS, SWEEPS = 32, 6
 STREAMED = (2048, 20480)
@@ -121,5 +120,4 @@ def streamed(sequences: int) -> None:
     stream(4 * BATCH_ROWS)
     model.seconds = 0.0
     seconds = stream(sequences)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(seconds, model.seconds, peak)
+    print(seconds, model.seconds, peak_mb())

@@ -141,6 +141,17 @@ def compared(
     return rows
 
 
+def peak_mb(process: str = "self") -> float:
+    """The most memory that a process of this number has had so far; 0 once it ended. `ru_maxrss` would be at least that of the
+    process that started it."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return 0.0
+    found = [line for line in status.splitlines() if line.startswith("VmHWM")]
+    return int(found[0].split()[1]) / 1024 if found else 0.0
+
+
 def versions(python: str, names: Sequence[str]) -> dict[str, str]:
     """Of packages that an interpreter has; empty where it has none."""
     done = subprocess.run(

@@ -4,12 +4,12 @@ seeds trained side by side, against one after another."""
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
 from typing import Any
 
+import measured
 import numpy as np
 from measured import FLOOR, MOST, PEER, Beside, compared, in_turns
 
@@ -52,7 +52,7 @@ def one(n: int, width: int, structure: str, how: str) -> dict[str, float]:
         "seconds": time.process_time() - begun,
         "sum_of_cosines": float(found.cosine.sum()) if found else 0.0,
         "gap": found.gap if found else 0.0,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": measured.peak_mb(),
     }
 
 
