@@ -5,18 +5,15 @@ Where a floor is "factorisations in it", these are timed as they happen: singula
 
 from __future__ import annotations
 
-import importlib
-import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from measured import FLOOR, MOST, PEER, Beside, compared, in_turns
+from measured import FLOOR, MOST, NEAR, PEER, Beside, Inside, compared, in_turns
 
 from crossseed.alignment import ladder
 from crossseed.alignment.maps import haar_orthogonal, procrustes
 from crossseed.alignment.moments import Moments
-from crossseed.haar import eigenangles, null, power, statistics, study
+from crossseed.haar import eigenangles, null, statistics, study
 from crossseed.pairs import Pair
 
 D, ROWS, BLOCK = 512, 65_536, 8192
@@ -24,53 +21,6 @@ D, ROWS, BLOCK = 512, 65_536, 8192
 DRAWS, BY_QR = 500, 3
 # Ranks of twins and restricted rotations, as for Pythia-70m.
 DIRECTIONS = (1, 8, 64, 256)
-# Beside factorisations alone, which leave out the products of each map.
-NEAR = 1.25
-FACTORISATIONS = (
-    *("numpy.linalg.svd", "numpy.linalg.eigh", "numpy.linalg.slogdet"),
-    *("scipy.optimize.linear_sum_assignment", "scipy.linalg.lapack.dsterf"),
-)
-
-
-class Inside:
-    """A run that knows how long it spent in functions of libraries.
-
-    Attributes:
-        seconds: of the processor, in these functions, of each run.
-    """
-
-    def __init__(self, run: Callable[[], Any], functions: tuple[str, ...] = FACTORISATIONS) -> None:
-        self.run, self.functions = run, functions
-        self.seconds: list[float] = []
-
-    def __call__(self) -> None:
-        spent = 0.0
-
-        def timed(function: Callable[..., Any]) -> Callable[..., Any]:
-            def run(*args: Any, **options: Any) -> Any:
-                nonlocal spent
-                began = time.process_time()
-                found = function(*args, **options)
-                spent += time.process_time() - began
-                return found
-
-            return run
-
-        places = [name.rsplit(".", 1) for name in self.functions]
-        known = [(importlib.import_module(module), name) for module, name in places]
-        before = [getattr(module, name) for module, name in known]
-        for (module, name), function in zip(known, before, strict=True):
-            setattr(module, name, timed(function))
-        try:
-            self.run()
-        finally:
-            for (module, name), function in zip(known, before, strict=True):
-                setattr(module, name, function)
-        self.seconds.append(spent)
-
-    def beside(self, name: str, goal: float = MOST) -> Beside:
-        """As a floor; the first run was not counted (`in_turns`)."""
-        return Beside(name, FLOOR, goal, self.seconds[1:])
 
 
 def maps_and_fits(rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -198,14 +148,3 @@ def nulls_of_haar(rng: np.random.Generator) -> list[dict[str, Any]]:
 def alignment() -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     return maps_and_fits(rng) + ladder_and_battery(rng) + nulls_of_haar(rng)
-
-
-def power_tables() -> list[dict[str, Any]]:
-    """What the Haar tests reject at the sizes of the toy and of Pythia-70m. At the larger, where a
-    draw takes a third of a second, power comes from fewer draws than size, and without curves."""
-    found = power.table(null.draw(64, 9999), 1000)
-    at_512 = null.draw(512, 9999)
-    found += power.table(at_512, 1000, ["haar"], curves=())
-    others = [name for name in power.ALTERNATIVES if name != "haar"]
-    found += power.table(at_512, 150, others, curves=())
-    return [{**r, "strength": "" if np.isnan(r["strength"]) else r["strength"]} for r in found]

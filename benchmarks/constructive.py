@@ -8,8 +8,18 @@ import time
 from typing import Any
 
 import numpy as np
-from alignment import NEAR, Inside
-from measured import FLOOR, MOST, PEER, REPEATS, Beside, compared, in_turns, peak_mb
+from measured import (
+    FLOOR,
+    MOST,
+    NEAR,
+    PEER,
+    REPEATS,
+    Beside,
+    Inside,
+    compared,
+    in_turns,
+    peak_mb,
+)
 
 STARTS, SWEEPS = 32, 6
 STREAMED = (2048, 20480)

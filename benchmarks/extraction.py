@@ -50,6 +50,8 @@ def language_model() -> tuple[str, str, Member, dict[str, TokenSet], Bare]:
     model = GPTNeoXModel(config).eval().requires_grad_(False)
     # As it is loaded: without the layers above the highest that is read.
     model.layers = model.layers[: layer + 1]
+    # Activations are read before it, and the pass ends there.
+    model.final_layer_norm = torch.nn.Identity()
     config.num_hidden_layers = layer + 1
     site = f"blocks.{layer}.hook_resid_post"
     rng, sets = np.random.default_rng(0), {}
@@ -96,8 +98,9 @@ def extraction(repeats: int) -> list[dict[str, Any]]:
             megabytes = path.stat().st_size / 1e6
         tokens = sum(int(one.keep_nt.sum()) for one in sets.values())
         found += compared(
-            f"{what}, {tokens:,} tokens, {megabytes:.0f} MB written",
+            f"{what}, {megabytes:.0f} MB written",
             ours,
             [Beside(f"bare forward pass up to {site}", FLOOR, MOST, bare_pass)],
+            amount=(tokens, "tokens"),
         )
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import platform
@@ -30,11 +31,27 @@ MADE_COLUMNS = (
 )  # fmt: skip
 FLOOR, WHOLE, PEER = "floor", "whole", "peer"
 COMPARED = (
-    *("what", "device", "seconds", "lowest", "highest", "beside", "kind", "beside_seconds"),
+    *(
+        "what",
+        "device",
+        "seconds",
+        "lowest",
+        "highest",
+        "a_second",
+        "beside",
+        "kind",
+        "beside_seconds",
+    ),
     *("ratio", "ratio_lowest", "ratio_highest", "goal", "peak_mb", "repeats", "machine"),
 )
 # Where nothing else is said of a floor.
 MOST = 1.15
+# Beside factorisations alone, which leave out the products of each map.
+NEAR = 1.25
+FACTORISATIONS = (
+    *("numpy.linalg.svd", "numpy.linalg.eigh", "numpy.linalg.slogdet"),
+    *("scipy.optimize.linear_sum_assignment", "scipy.linalg.lapack.dsterf"),
+)
 VERSIONS = """
 import importlib.metadata as m, json, sys
 def of(name):
@@ -116,21 +133,68 @@ class Beside(NamedTuple):
     seconds: Sequence[float]
 
 
+class Inside:
+    """A run that knows how long it spent in functions of libraries.
+
+    Attributes:
+        seconds: of the processor, in these functions, of each run.
+    """
+
+    def __init__(self, run: Callable[[], Any], functions: tuple[str, ...] = FACTORISATIONS) -> None:
+        self.run, self.functions = run, functions
+        self.seconds: list[float] = []
+
+    def __call__(self) -> None:
+        spent = 0.0
+
+        def timed(function: Callable[..., Any]) -> Callable[..., Any]:
+            def run(*args: Any, **options: Any) -> Any:
+                nonlocal spent
+                began = time.process_time()
+                found = function(*args, **options)
+                spent += time.process_time() - began
+                return found
+
+            return run
+
+        places = [name.rsplit(".", 1) for name in self.functions]
+        known = [(importlib.import_module(module), name) for module, name in places]
+        before = [getattr(module, name) for module, name in known]
+        for (module, name), function in zip(known, before, strict=True):
+            setattr(module, name, timed(function))
+        try:
+            self.run()
+        finally:
+            for (module, name), function in zip(known, before, strict=True):
+                setattr(module, name, function)
+        self.seconds.append(spent)
+
+    def beside(self, name: str, goal: float = MOST) -> Beside:
+        """As a floor; the first run was not counted (`in_turns`)."""
+        return Beside(name, FLOOR, goal, self.seconds[1:])
+
+
 def compared(
     what: str,
     seconds: Sequence[float],
     others: Sequence[Beside],
     device: str = "cpu",
     peak_mb: float | None = None,
+    amount: tuple[float, str] | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of `COMPARED`, one for each other: medians, and those of the ratios within a turn."""
+    """Rows of `COMPARED`, one for each other: medians, and those of the ratios within a turn.
+
+    Args:
+        amount: how much of what is done in these seconds, where a rate is told.
+    """
+    rate = f"{amount[0] / median(seconds):.4g} {amount[1]}" if amount else None
     rows = []
     for other in others:
         pairs = list(zip(seconds, other.seconds, strict=True))
         ratios = [b / a if other.kind == PEER else a / b for a, b in pairs]
         row = {
             "what": what, "device": device, "seconds": f"{median(seconds):.4g}",
-            "lowest": f"{min(seconds):.4g}", "highest": f"{max(seconds):.4g}",
+            "lowest": f"{min(seconds):.4g}", "highest": f"{max(seconds):.4g}", "a_second": rate,
             "beside": other.name, "kind": other.kind, "beside_seconds": f"{median(other.seconds):.4g}",
             "ratio": f"{median(ratios):.3g}", "ratio_lowest": f"{min(ratios):.3g}",
             "ratio_highest": f"{max(ratios):.3g}", "goal": other.goal,

@@ -84,6 +84,10 @@ def compared(rows: list[Cells]) -> Iterator[Row]:
     """Of the tables whose columns are `measured.COMPARED`."""
     for row in rows:
         what = row["what"] if row["device"] == "cpu" else f"{row['what']}, {row['device']}"
+        if row["a_second"]:
+            what += (
+                f", {float(row['a_second'].split()[0]):,.5g} {row['a_second'].split()[1]} a second"
+            )
         if row["peak_mb"]:
             what += f", {row['peak_mb']} MB"
         goal = float(row["goal"]) if row["goal"] else None
@@ -100,7 +104,7 @@ def spread(row: Cells, of: str) -> tuple[float, float] | None:
 
 def toy_learned(rows: list[Cells]) -> Iterator[Row]:
     for row in rows:
-        what = f"{row['what']}, {row['steps']} steps"
+        what = f"{row['what']}, seed {row['seed']}, {row['steps']} steps of {row['steps_per_cpu_s']} a second"
         yield Row(what, "", float(row["cpu_seconds"]), None, unit=" s")
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import alignment
 import constructive
 import extraction
+import haar_power
 import imports
 import interventions
 import joint
@@ -79,7 +80,7 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Table]]] = {
     "scale": lambda _: [("scale.csv", scale.COLUMNS, scale.scale())],
     "memory": lambda _: [("streaming_memory.csv", memory.MEMORY_COLUMNS, streaming_memory())],
     "alignment": lambda _: [("alignment.csv", COMPARED, alignment.alignment())],
-    "power": lambda _: [("power.csv", power.COLUMNS, alignment.power_tables())],
+    "power": lambda _: [("power.csv", power.COLUMNS, haar_power.power_tables())],
     "interventions": lambda _: [
         ("interventions.csv", COMPARED, on_devices(interventions.interventions))
     ],

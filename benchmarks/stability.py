@@ -7,61 +7,84 @@ import json
 import subprocess
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import measured
 import numpy as np
 from measured import FLOOR, MOST, PEER, Beside, compared, in_turns
 
-SEEDS, STEPS, BATCH, BLOCK = 4, 60, 1024, 256
-# Latents, width, and repeats: the larger take minutes. The whole matrix is solved up to the last size but one.
-SIZES = ((2048, 64, 5), (8192, 256, 3), (16384, 512, 2), (32768, 768, 1))
-DENSE_UP_TO = 16384
-DENSE, PRICED, PRODUCT = "dense", "priced", "product"
+SEEDS, STEPS, BATCH, BLOCKS = 4, 60, 1024, (128, 256, 512, 1024)
+# Latents, width, repeats and structures: the larger take minutes. The whole matrix is solved up to the last size but one.
+LIFELIKE = "shared, a common mean and a fifth dead"
+SIZES = (
+    (8192, 256, 3, ("shared", "random", LIFELIKE)),
+    (16384, 512, 1, ("shared", "random")),
+    (32768, 768, 1, ("shared", "random")),
+)
+WHOLE_UP_TO = 16384
+PRICED, PRODUCT, SCIPY, LAPX = "priced", "product", "SciPy", "lapx"
 # Every cosine is looked at once; then come candidates, their optimum, and its proof.
 PRODUCT_TIMES = 3.0
 SHARED = 0.35
 
 
 def directions(n: int, width: int, structure: str) -> tuple[np.ndarray, np.ndarray]:
-    """Two dictionaries that share a part of their directions up to noise, or nothing."""
+    """Two dictionaries that share a part of their directions up to noise, or nothing; or as decoders are, which lean one way
+    and have latents that are dead."""
     rng = np.random.default_rng(0)
     a = rng.standard_normal((n, width), dtype=np.float32)
     b = rng.standard_normal((n, width), dtype=np.float32)
-    if structure == "shared":
+    if structure != "random":
         common = round(SHARED * n)
         chosen = rng.permutation(n)[:common]
         b[:common] = a[chosen] + 0.3 * rng.standard_normal((common, width), dtype=np.float32)
+    if structure == LIFELIKE:
+        a, b = (x + 0.5 * rng.standard_normal(width, dtype=np.float32) for x in (a, b))
     unit = [x / np.linalg.norm(x, axis=1, keepdims=True) for x in (a, b)]
+    if structure == LIFELIKE:
+        for x in unit:
+            x[rng.random(n) < 0.2] = 0
     return unit[0], unit[1]
 
 
 def one(n: int, width: int, structure: str, how: str) -> dict[str, float]:
     """Processor seconds and peak memory of one matching, or of the product that it needs, in this process."""
+    from scipy.optimize import linear_sum_assignment
+
     from crossseed.matching import assignment
 
     a, b = directions(n, width, structure)
-    found = None
+    found, gap = np.zeros(0), 0.0
     begun = time.process_time()
     if how == PRODUCT:
         for first in range(0, n, assignment.BLOCK_ROWS):
             a[first : first + assignment.BLOCK_ROWS] @ b.T
+    elif how == PRICED:
+        matched = assignment.priced(a, b)
+        found, gap = matched.cosine, matched.gap
+    elif how == SCIPY:
+        cosines = a @ b.T
+        found = cosines[linear_sum_assignment(cosines, maximize=True)]
     else:
-        found = assignment.dense(a @ b.T) if how == DENSE else assignment.priced(a, b)
+        found = assignment.dense(a @ b.T).cosine
     return {
         "seconds": time.process_time() - begun,
-        "sum_of_cosines": float(found.cosine.sum()) if found else 0.0,
-        "gap": found.gap if found else 0.0,
+        "sum_of_cosines": float(found.sum(dtype=float)),
+        "gap": gap,
         "peak_mb": measured.peak_mb(),
     }
 
 
 def matching() -> list[dict[str, Any]]:
     """Rows of `COMPARED`; each in a process of its own, for its memory."""
+    from crossseed.matching import assignment
+
+    whole = (SCIPY, LAPX) if assignment.accelerator() else (SCIPY,)
     rows = []
-    for n, width, repeats in SIZES:
-        ways = (PRICED, PRODUCT, DENSE) if n <= DENSE_UP_TO else (PRICED, PRODUCT)
-        for structure in ("shared", "random"):
+    for n, width, repeats, structures in SIZES:
+        ways = (PRICED, PRODUCT, *whole) if n <= WHOLE_UP_TO else (PRICED, PRODUCT)
+        for structure in structures:
             taken: dict[str, list[dict[str, float]]] = {how: [] for how in ways}
             for _ in range(repeats):
                 for how in ways:
@@ -80,23 +103,23 @@ def _of_size(what: str, taken: dict[str, list[dict[str, float]]]) -> list[dict[s
         Beside("the product of all cosines", FLOOR, PRODUCT_TIMES, all_of(PRODUCT, "seconds"))
     ]
     ours, gap = all_of(PRICED, "sum_of_cosines")[0], all_of(PRICED, "gap")[0]
-    if DENSE in taken:
-        best = all_of(DENSE, "sum_of_cosines")[0]
-        # Sums of float32 products, which the two add up differently.
-        if not best - gap - 1e-6 * abs(best) <= ours <= best + 1e-6 * abs(best):
-            raise SystemExit(
-                f"{what}: {ours} with a gap of {gap}, where the whole matrix has {best}"
-            )
-        peak = max(all_of(DENSE, "peak_mb"))
-        name = f"SciPy on the whole matrix, {peak:.0f} MB"
-        others.append(Beside(name, PEER, 1.0, all_of(DENSE, "seconds")))
+    for how in (SCIPY, LAPX):
+        if how in taken:
+            best = all_of(how, "sum_of_cosines")[0]
+            # Sums of float32 products, which the two add up differently.
+            if not best - gap - 1e-6 * abs(best) <= ours <= best + 1e-6 * abs(best):
+                raise SystemExit(
+                    f"{what}: {ours} with a gap of {gap}, where the whole matrix has {best}"
+                )
+            name = f"{how} on the whole matrix, {max(all_of(how, 'peak_mb')):.0f} MB"
+            others.append(Beside(name, PEER, 1.0, all_of(how, "seconds")))
     peak_mb = max(all_of(PRICED, "peak_mb"))
     return compared(what, all_of(PRICED, "seconds"), others, peak_mb=peak_mb)
 
 
 def seeds(repeats: int = 5) -> list[dict[str, Any]]:
     """SAEs of several seeds on one core: each alone, beside all on each batch in turn, and the floor of
-    stacking them: their five products a token in batched form, and nothing else."""
+    stacking them: their five products a token in batched form, into buffers that are there, and nothing else."""
     import torch
 
     from crossseed.sae.architectures import module_of
@@ -128,18 +151,36 @@ def seeds(repeats: int = 5) -> list[dict[str, Any]]:
                 for trainer in several:
                     trainer.step(x[step], step)
 
-        def stacked(x: Any = x, d: int = d, n: int = n) -> None:
-            encoder, decoder = torch.randn(SEEDS, d, n), torch.randn(SEEDS, n, d)
-            for step in range(STEPS):
-                for rows in x[step].split(BLOCK):
-                    several = rows.expand(SEEDS, *rows.shape)
-                    h = torch.bmm(several, encoder).relu_()
-                    error = torch.baddbmm(several, h, decoder, beta=-1)
-                    g = torch.bmm(error, decoder.transpose(1, 2))
-                    torch.bmm(h.transpose(1, 2), error)
-                    torch.bmm(several.transpose(1, 2), g)
+        weights = [torch.randn(SEEDS, d, n), torch.randn(SEEDS, n, d)]
+        by_weights = [torch.empty_like(one) for one in weights]
 
-        one, in_turn, products = in_turns((alone, together, stacked), repeats)
+        def stacked(
+            block: int,
+            steps: int = STEPS,
+            x: Any = x,
+            weights: Any = weights,
+            by_weights: Any = by_weights,
+            d: int = d,
+            n: int = n,
+        ) -> None:
+            (encoder, decoder), (by_encoder, by_decoder) = weights, by_weights
+            h, back = torch.empty((2, SEEDS, block, n))
+            error = torch.empty((SEEDS, block, d))
+            for step in range(steps):
+                for rows in x[step].split(block):
+                    several = rows.expand(SEEDS, *rows.shape)
+                    torch.bmm(several, encoder, out=h)
+                    torch.bmm(h, decoder, out=error)
+                    torch.bmm(error, decoder.transpose(1, 2), out=back)
+                    torch.baddbmm(by_decoder, h.transpose(1, 2), error, out=by_decoder)
+                    torch.baddbmm(by_encoder, several.transpose(1, 2), back, out=by_encoder)
+
+        # Of as many rows at a time as is fastest.
+        tried = in_turns([partial(stacked, block, 4) for block in BLOCKS], 3)
+        best = BLOCKS[int(np.argmin([min(seconds) for seconds in tried]))]
+        fastest = partial(stacked, best)
+
+        one, in_turn, products = in_turns((alone, together, fastest), repeats)
         found += compared(
             f"{SEEDS} SAEs of d {d} and {n} latents, one after another",
             one,

@@ -18,7 +18,7 @@ from crossseed.cohorts.optimisation import BETAS, learning_rate
 from crossseed.config.load import load_files
 from crossseed.seeding import entropy
 
-LEARNED_COLUMNS = ("what", "steps", "steps_per_cpu_s", "accuracy", "cpu_seconds", "machine")
+LEARNED_COLUMNS = ("what", "seed", "steps", "steps_per_cpu_s", "accuracy", "cpu_seconds", "machine")
 DATA_GOAL = 0.02
 ACCURACY = 0.995
 # Whole pools, from the lengths of the end of training, which are those of most steps.
@@ -74,10 +74,12 @@ def step(repeats: int, config: Path) -> list[dict[str, Any]]:
     assert MEASURED_STEPS % per_pool == 0
     start = told.steps // 2 // per_pool * per_pool
     list(islice(training.training_batches(0, told, start), 1))
-    times = [steps(told, start) for _ in range(repeats)]
+    # The first is for warming up.
+    times = [steps(told, start) for _ in range(repeats + 1)][1:]
     whole, making, least = zip(*times, strict=True)
     alone = Beside("passes and Adam alone, on batches that lie there", FLOOR, MOST, least)
-    return compared(f"{MEASURED_STEPS} training steps", whole, [alone]) + compared(
+    amount = (MEASURED_STEPS, "steps")
+    return compared("training", whole, [alone], amount=amount) + compared(
         "making of their batches", making, [Beside("the steps", WHOLE, DATA_GOAL, whole)]
     )
 
@@ -89,15 +91,22 @@ def begin(config: Path) -> Training:
     return recipe(config)
 
 
-def to_accuracy(config: Path) -> list[dict[str, Any]]:
-    """A row of `LEARNED_COLUMNS`: one model trained until its depth is right so often on held-out rows of its own distribution, or to the end; looking
-    is not counted."""
-    told = begin(config)
-    model = DyckTransformer(entropy("dyck-initialisation", 0) % 2**63)
-    stepper, source = training.Stepper(model, told), training.training_batches(0, told, 0)
+def to_accuracy(config: Path, seeds: int = 3) -> list[dict[str, Any]]:
+    """Rows of `LEARNED_COLUMNS`: models trained until their depth is right so often on held-out rows of their own distribution;
+    looking is not counted."""
+    return [_learned(begin(config), seed) for seed in range(seeds)]
+
+
+def _learned(told: Training, seed: int) -> dict[str, Any]:
+    model = DyckTransformer(entropy("dyck-initialisation", seed) % 2**63)
+    stepper, source = training.Stepper(model, told), training.training_batches(seed, told, 0)
     low, high = told.lengths
     taken, depth, number = 0.0, 0.0, 0
-    while number < told.steps and depth < ACCURACY:
+    while depth < ACCURACY:
+        if number == told.steps:
+            raise SystemExit(
+                f"toy of seed {seed}: depth right in {depth:.1%} at the end of training"
+            )
         began = time.process_time()
         for _ in range(min(LOOK_EVERY, told.steps - number)):
             stepper(next(source), learning_rate(number, told))
@@ -109,9 +118,9 @@ def to_accuracy(config: Path) -> list[dict[str, Any]]:
             if (row["distribution"], row["measure"]) == ("train", "accuracy_depth")
         )
     row = {
-        "what": f"depth right in {ACCURACY:.1%}", "steps": number,
+        "what": f"depth right in {ACCURACY:.1%}", "seed": seed, "steps": number,
         "steps_per_cpu_s": round(number / taken, 1), "accuracy": round(depth, 4),
         "cpu_seconds": round(taken, 1), "machine": machine(),
     }  # fmt: skip
     print(row, flush=True)
-    return [row]
+    return row

@@ -64,11 +64,25 @@ def procrustes(cross_covariance: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: C is not square or not finite.
     """
+    return rotation_of(*factors(cross_covariance))
+
+
+def factors(cross_covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The singular value decomposition of (d, d): U, S and Vᵀ, (d, d), (d,) and (d, d).
+
+    Raises:
+        ValueError: it is not square or not finite.
+    """
     if cross_covariance.ndim != 2 or cross_covariance.shape[0] != cross_covariance.shape[1]:
         raise ValueError(f"an orthogonal map needs a square matrix, got {cross_covariance.shape}")
     if not np.isfinite(cross_covariance).all():
         raise ValueError("the cross-covariance is not finite")
     u, s, vt = np.linalg.svd(cross_covariance.astype(np.float64))
+    return u, s, vt
+
+
+def rotation_of(u: np.ndarray, s: np.ndarray, vt: np.ndarray) -> np.ndarray:
+    """`procrustes`, (d, d), of a cross-covariance whose `factors`, (d, d), (d,) and (d, d), are known."""
     decided = s > RANK_TOLERANCE * s[0]
     u_free, vt_free = u[:, ~decided], vt[~decided]
     w, _, zt = np.linalg.svd(u_free.T @ vt_free.T)
@@ -186,17 +200,17 @@ def identified_directions(first: Moments, second: Moments) -> np.ndarray:
         first, second: moments of two disjoint sets of tokens.
     """
     rotations = (procrustes(half.cross_covariance) for half in (first, second))
-    return agreed_directions(first.merged(second).covariance_b, *rotations)
+    return agreed_directions(*np.linalg.eigh(first.merged(second).covariance_b), *rotations)
 
 
 def agreed_directions(
-    covariance_dd: np.ndarray, first_dd: np.ndarray, second_dd: np.ndarray
+    variances_d: np.ndarray, directions_dd: np.ndarray, first_dd: np.ndarray, second_dd: np.ndarray
 ) -> np.ndarray:
-    """`identified_directions` from the target's covariance and the two rotations."""
-    variances, directions = np.linalg.eigh(covariance_dd)
-    agree = np.sum((first_dd.T @ directions) * (second_dd.T @ directions), axis=0)
-    chosen = (agree > IDENTIFIED_ABOVE) & (variances > RANK_TOLERANCE * variances[-1])
-    found: np.ndarray = directions[:, chosen]
+    """`identified_directions` from the target's variances along its principal directions, smallest first, these as columns,
+    and the two rotations."""
+    agree = np.sum((first_dd.T @ directions_dd) * (second_dd.T @ directions_dd), axis=0)
+    chosen = (agree > IDENTIFIED_ABOVE) & (variances_d > RANK_TOLERANCE * variances_d[-1])
+    found: np.ndarray = directions_dd[:, chosen]
     return found
 
 
