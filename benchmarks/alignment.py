@@ -131,7 +131,7 @@ def nulls_of_haar(rng: np.random.Generator) -> list[dict[str, Any]]:
         of_angles,
         [
             drawn.beside("eigenvalues of their tridiagonal matrices", NEAR),
-            Beside(f"QR and eigenvalues, from {BY_QR} draws", PEER, 100.0, as_many),
+            Beside(f"QR and eigenvalues, from {BY_QR} draws", PEER, 1.0, as_many),
         ],
     )
     found += compared(

@@ -91,12 +91,16 @@ def found() -> list[tuple[Part, list[Row]]]:
     return [(part, list(part.rows(read(part.file)))) for part in PARTS]
 
 
-def why(file: str, row: Row) -> str:
-    """The reason written down for a row, whose name and whom it is beside may go on."""
+def reason(file: str, row: Row) -> tuple[str, str] | None:
+    """The key in `WHY` of a row, whose name and whom it is beside may go on; None where there is none."""
     told = f"{row.what} / {row.against}"
-    return next(
-        (text for (of, start), text in WHY.items() if of == file and told.startswith(start)), ""
-    )
+    return next((key for key in WHY if key[0] == file and told.startswith(key[1])), None)
+
+
+def why(file: str, row: Row) -> str:
+    """The reason written down for a row; empty where there is none."""
+    key = reason(file, row)
+    return WHY[key] if key else ""
 
 
 def number(row: Row, value: float | None) -> str:
@@ -134,7 +138,7 @@ def lines(parts: list[tuple[Part, list[Row]]]) -> Iterator[str]:
     yield (
         "Each figure is a ratio within one run on one machine: to a *floor*, what cannot be done without, where it is "
         "to be at most its goal; or to a *peer*, another way to the same, where it says how much faster this one is and is to be at least its goal. "
-        "Figures are medians, of repeats in which contestants take turns, with the lowest and highest in brackets. How each is measured: [benchmarks/README.md](../benchmarks/README.md).\n"
+        "Figures are medians of repeats, with the lowest and highest in brackets. How each is measured: [benchmarks/README.md](../benchmarks/README.md).\n"
     )
     met = sum(not row.missed for row in goals)
     yield f"{met} of {len(goals)} rows meet their goal.\n"
@@ -155,12 +159,12 @@ def lines(parts: list[tuple[Part, list[Row]]]) -> Iterator[str]:
         missed = [row for row in rows if row.missed]
         for row in missed:
             assert row.goal is not None
-            reason = why(part.file, row)
+            told = why(part.file, row)
             if row.ratio is None:
-                yield f"- *{row.what}* is not measured: {reason}"
+                yield f"- *{row.what}* is not measured: {told}"
             else:
                 off = abs(row.ratio / row.goal - 1)
-                yield f"- *{row.what}* (beside {row.against}) misses its goal by {off:.0%}: {reason}"
+                yield f"- *{row.what}* (beside {row.against}) misses its goal by {off:.0%}: {told}"
         if missed:
             yield ""
         if part.more is not None:

@@ -7,6 +7,7 @@ and the goal of that ratio.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 from typing import NamedTuple
 
 from measured import MOST, PEER
@@ -42,12 +43,10 @@ class Row(NamedTuple):
         return self.ratio < self.goal if self.least else self.ratio > self.goal
 
 
-# Explained variance below ours by which a peer is another, worse thing.
-WORSE = 0.05
-# Steps from which on explained variance says how well a loop learns; after fewer it says where the start was.
+# Steps from which on the loss says how well a loop learns; after fewer it says where the start was.
 LEARNING = 100
 # Rows of a table that are no peers.
-OURS = ("crossseed", "five dense products")
+OURS = ("crossseed", "crossseed, norms absorbed", "five dense products")
 HELP_SECONDS = 0.3
 # A job may start so much after its floor; of a floor of a seventh of a second, 1.15 times would be what a few modules take.
 START_SECONDS = 0.1
@@ -118,12 +117,14 @@ def joint(rows: list[Cells]) -> Iterator[Row]:
 
 
 def _worse(ours: Cells, theirs: Cells) -> bool:
-    """Whether ours explains less by `WORSE`, where there were enough steps to learn: of fewer, `sae_learned.csv` decides."""
-    return int(ours["steps"]) >= LEARNING and float(ours["ev"]) < float(theirs["ev"]) - WORSE
+    """Whether ours learns less, where there were enough steps to learn: of fewer, `sae_learned.csv` decides."""
+    return int(ours["steps"]) >= LEARNING and float(ours["loss"]) > MOST * float(theirs["loss"])
 
 
 def _quality(ours: Cells, theirs: Cells) -> str:
-    return f", explaining {float(theirs['ev']):.3g} where this explains {float(ours['ev']):.3g}"
+    if int(ours["steps"]) < LEARNING:
+        return "; too few steps to learn"
+    return f", its loss {float(theirs['loss']):.3g} where this one's is {float(ours['loss']):.3g}"
 
 
 def _same(row: Cells) -> tuple[str, ...]:
@@ -131,10 +132,14 @@ def _same(row: Cells) -> tuple[str, ...]:
     return tuple(row[name] for name in names)
 
 
-def _rate(row: Cells) -> float:
-    """Tokens a second of the processor with one thread; by the clock with more and on a GPU."""
-    alone = row["device"] == "cpu" and row["threads"] == "1"
-    return float(row["tokens_per_cpu_s"] if alone else row["tokens_per_s"])
+def _rates(row: Cells) -> list[float]:
+    return [float(rate) for rate in row["rates"].split()]
+
+
+def _faster(ours: Cells, theirs: Cells) -> tuple[float, tuple[float, float]]:
+    """The median of how many times as fast, and the lowest and highest, within a turn."""
+    ratios = [a / b for a, b in zip(_rates(ours), _rates(theirs), strict=True)]
+    return median(ratios), (min(ratios), max(ratios))
 
 
 def _size(row: Cells) -> str:
@@ -144,27 +149,30 @@ def _size(row: Cells) -> str:
 
 
 def sae_training(rows: list[Cells]) -> Iterator[Row]:
-    """Ours beside the fastest of all others that explain as much, SAELens, and the five dense products of a step."""
+    """Ours beside the fastest of all others that learn as much, SAELens, and the five dense products of a step."""
     for row in rows:
         if row["contestant"] != "crossseed":
             continue
         what = _size(row)
-        others = [r for r in rows if _same(r) == _same(row) and r["contestant"] not in OURS]
+        alike = [r for r in rows if _same(r) == _same(row)]
         # A faster worse SAE does not win.
-        alike = [r for r in others if float(r["ev"]) > float(row["ev"]) - WORSE]
-        if alike:
-            best = max(alike, key=_rate)
-            told = f"{best['contestant']}, the fastest other{_quality(row, best)}"
-            ratio, worse = _rate(row) / _rate(best), _worse(row, best)
-            yield Row(what, told, ratio, 1, least=True, worse=worse)
-        saelens = [r for r in others if r["contestant"] == "SAELens"]
+        others = [r for r in alike if r["contestant"] not in OURS and not _worse(r, row)]
+        saelens = [r for r in alike if r["contestant"] == "SAELens"]
+        beside = []
+        if others:
+            best = max(others, key=lambda r: median(_rates(r)))
+            beside.append((best, f"{best['contestant']}, the fastest other", 1.0))
         if saelens:
-            goal = 2 if row["d"] == "64" or row["architecture"] == "topk" else 1
-            told = f"SAELens{_quality(row, saelens[0])}"
-            ratio, worse = float(row["ratio_to_saelens"]), _worse(row, saelens[0])
-            yield Row(what, told, ratio, goal, least=True, worse=worse)
-        ceiling = float(row["share_of_matmul_ceiling"])
-        yield Row(what, "five dense products a token", ceiling, _ceiling_goal(row), least=True)
+            goal = 2.0 if row["d"] == "64" or row["architecture"] == "topk" else 1.0
+            beside.append((saelens[0], "SAELens", goal))
+        for other, name, goal in beside:
+            times, of_all = _faster(row, other)
+            told, worse = name + _quality(row, other), _worse(row, other)
+            yield Row(what, told, times, goal, least=True, worse=worse, spread=of_all)
+        (ceiling,) = (r for r in alike if r["contestant"] == "five dense products")
+        share, of_all = _faster(row, ceiling)
+        goal_there = _ceiling_goal(row)
+        yield Row(what, "five dense products a token", share, goal_there, least=True, spread=of_all)
     if all(row["device"] == "cpu" for row in rows):
         yield Row("each size, GPU", "the fastest other", None, 1, least=True)
 
@@ -194,12 +202,17 @@ def _ceiling_goal(row: Cells) -> float | None:
 
 
 def sae_contestants(rows: list[Cells]) -> Iterator[str]:
-    yield "| size | contestant | tokens a second | lowest to highest | explained variance | L0 | silent |"
+    yield "| size | contestant | tokens a second | loss | explained variance | L0 | silent |"
     yield "|---|---|---|---|---|---|---|"
     for row in rows:
-        quality = [f"{float(row[k]):.3g}" if row[k] else "" for k in ("ev", "l0", "dead_share")]
-        cells = [_size(row), row["contestant"], f"{_rate(row):,.0f}"]
-        cells += [f"{int(row['lowest']):,} to {int(row['highest']):,}", *quality]
+        learned = int(row["steps"]) >= LEARNING
+        told = [row["loss"], row["ev"]] if learned else ["", ""]
+        quality = [
+            f"{float(one):.3g}" if one else "" for one in (*told, row["l0"], row["dead_share"])
+        ]
+        rates = _rates(row)
+        cells = [_size(row), row["contestant"]]
+        cells += [f"{median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})", *quality]
         yield f"| {' | '.join(cells)} |"
 
 
@@ -207,26 +220,24 @@ def sae_learned(rows: list[Cells]) -> Iterator[Row]:
     """What ours leaves of what an SAE is trained to lessen, beside what the best other does; each at its best rate."""
     best = [row for row in rows if row["best"] == "True"]
     for row in best:
-        if row["contestant"] != "crossseed":
+        if row["contestant"] not in OURS:
             continue
         others = [r for r in best if _trained(r) == _trained(row) and r["contestant"] not in OURS]
         if others:
             top = min(others, key=lambda r: float(r["loss"]))
-            what = f"{_trained_size(row)}: loss after {row['steps']} steps"
-            yield Row(
-                what,
-                f"{top['contestant']}, the best other",
-                float(row["loss"]) / float(top["loss"]),
-                MOST,
-            )
+            published = row["contestant"] != "crossseed"
+            what = f"loss of {_trained_size(row)}{', norms absorbed as published' if published else ''}"
+            against = f"{top['contestant']}, the best other"
+            ratio = float(row["loss"]) / float(top["loss"])
+            yield Row(what, against, ratio, None if published else MOST)
 
 
 def _trained(row: Cells) -> tuple[str, ...]:
-    return tuple(row[name] for name in ("architecture", "d", "n_latents"))
+    return tuple(row[name] for name in ("architecture", "d", "n_latents", "steps"))
 
 
 def _trained_size(row: Cells) -> str:
-    return f"{row['architecture']}, d {row['d']}, {row['n_latents']} latents"
+    return f"{row['architecture']}, d {row['d']}, {row['n_latents']} latents, {row['steps']} steps"
 
 
 def sae_rates(rows: list[Cells]) -> Iterator[str]:

@@ -32,11 +32,11 @@ from crossseed.sae.formats.foreign import Foreign
 from crossseed.sae.training import initial_arrays
 
 CONTESTANTS = Path(__file__).parent / "contestants"
+# `rates`: tokens a second of each repeat, of the processor with one thread, by the clock with more and on a GPU.
 COLUMNS = (
-    "device", "threads", "d", "n_latents", "architecture", "k", "batch", "steps", "contestant",
-    "tokens_per_s", "tokens_per_cpu_s", "lowest", "highest", "ratio_to_saelens",
-    "share_of_matmul_ceiling", "ev", "l0", "dead_share", "repeats", "machine",
-)  # fmt: skip
+    *("device", "threads", "d", "n_latents", "architecture", "k", "batch", "steps", "contestant"),
+    *("rates", "tokens_per_s", "loss", "ev", "l0", "dead_share", "repeats", "machine"),
+)
 CEILING = "five dense products"
 # Programs in `contestants`, by name.
 OURS = {
@@ -50,6 +50,7 @@ PEERS = {
     "dictionary-learning": "dictionary_learning_trainer.py",
 }
 HELD_OUT = 2048
+QUALITY = ("loss", "ev", "l0", "dead_share")
 
 
 class Size(NamedTuple):
@@ -68,16 +69,23 @@ SIZES = (
     Size(64, 512, 16, 1024, 200, 3),
     Size(64, 512, 16, 4096, 100, 3),
     Size(64, 4096, 16, 4096, 12, 3),
+    Size(64, 16384, 16, 4096, 3, 3),
+    Size(512, 512, 32, 4096, 24, 3),
     Size(512, 4096, 32, 4096, 5, 3),
     Size(512, 16384, 32, 2048, 5, 3),
 )
-# What is learned is compared after so many steps, at each rate; the best of each contestant counts.
+# What is learned is compared after so many steps, at each rate; the best of each contestant counts. The first is as short
+# as the default run's.
 LEARNED = (
+    Size(64, 512, 16, 1024, 240, 2),
     Size(64, 512, 16, 1024, 1000, 2),
+    Size(64, 4096, 16, 1024, 300, 2),
     Size(64, 4096, 16, 1024, 1000, 1),
     Size(512, 4096, 32, 1024, 200, 1),
 )
 RATES = (1e-3, 3e-3)
+# Ours by the rule that the rotation study publishes; all others, and ours where nothing is said, drop the decoder's norm.
+PUBLISHED = "crossseed, norms absorbed"
 L1 = 1e-3
 LEARNED_COLUMNS = (
     *("d", "n_latents", "architecture", "k", "batch", "steps", "contestant", "lr", "best", "loss"),
@@ -176,7 +184,7 @@ def job_of(
     return {
         "rows": str(folder / "rows.npy"), "start": str(folder / "start.npz"), "out": str(folder / "out.npz"),
         "n_latents": size.n_latents, "architecture": architecture, "batch": size.batch, "steps": size.steps,
-        "lr": lr, "l1": L1, "k": size.k, "threads": threads, "device": device,
+        "lr": lr, "l1": L1, "k": size.k, "threads": threads, "device": device, "absorb_norms": False,
     }  # fmt: skip
 
 
@@ -194,7 +202,7 @@ def racing(known: Iterable[str], architecture: str) -> list[str]:
 def training(
     peer: str | None, folder: Path, device: str, most: int, machine: str
 ) -> list[dict[str, Any]]:
-    """Rows of `COLUMNS`; ratios are of processor seconds with one thread, of wall seconds with more and on a GPU.
+    """Rows of `COLUMNS`.
 
     Args:
         most: repeats, at most.
@@ -219,6 +227,9 @@ def learned(peer: str | None, folder: Path, most: int, machine: str) -> list[dic
     """Rows of `LEARNED_COLUMNS`: what each contestant has learned after equal steps, at each of `RATES`. No clock is read, so
     that there are as many at once as cores."""
     known = programs(peer)
+    known = {name: known[name] for name in known if name != CEILING} | {
+        PUBLISHED: known["crossseed"]
+    }
     found = []
     for size in LEARNED:
         rows = sparse_rows(size.d, 300_000 + HELD_OUT)
@@ -237,14 +248,14 @@ def learned(peer: str | None, folder: Path, most: int, machine: str) -> list[dic
                 name, lr, job = cell
                 at = f"{name} {lr} {job['seed']}"
                 of_cell = {**job, "lr": lr, "out": str(folder / f"{at}.npz")}
+                of_cell["absorb_norms"] = name == PUBLISHED
                 worker = Worker(*known[name], folder / f"{at}.log")
                 worker.run(of_cell)
                 worker.end()
                 return quality(Path(of_cell["out"]), of_cell, held_out)
 
-            names = [name for name in racing(known, architecture) if name != CEILING]
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                for name in names:
+                for name in racing(known, architecture):
                     cells = [(name, lr, job) for lr in RATES for job in jobs]
                     found += _learned(size, architecture, name, list(pool.map(run, cells)), machine)
     return found
@@ -259,10 +270,7 @@ def _learned(
     for number, lr in enumerate(RATES):
         of_rate = made[number * repeats : (number + 1) * repeats]
         losses = [one["loss"] for one in of_rate]
-        typical = {
-            key: round(median(one[key] for one in of_rate), 4)
-            for key in ("loss", "ev", "l0", "dead_share")
-        }
+        typical = {key: round(median(one[key] for one in of_rate), 4) for key in QUALITY}
         row: dict[str, Any] = {
             "d": size.d, "n_latents": size.n_latents, "architecture": architecture,
             "k": size.k if architecture == "topk" else None, "batch": size.batch, "steps": size.steps,
@@ -296,21 +304,15 @@ def _of_size(
             if name != CEILING:
                 made[name] = quality(Path(job["out"]), job, held_out)
     which = 1 if job["device"] == "cpu" and job["threads"] == 1 else 0
-    typical = {name: median(rate[which] for rate in found) for name, found in rates.items()}
     rows = []
     for name, found in rates.items():
-        against = typical.get("SAELens")
         row = {
             "device": job["device"], "threads": job["threads"], "d": size.d, "n_latents": size.n_latents,
             "architecture": job["architecture"], "k": size.k if job["architecture"] == "topk" else None,
             "batch": size.batch, "steps": size.steps, "contestant": name,
+            "rates": " ".join(f"{rate[which]:.0f}" for rate in found),
             "tokens_per_s": round(median(wall for wall, _ in found)),
-            "tokens_per_cpu_s": round(median(cpu for _, cpu in found)),
-            "lowest": round(min(rate[which] for rate in found)),
-            "highest": round(max(rate[which] for rate in found)),
-            "ratio_to_saelens": round(typical[name] / against, 2) if against else None,
-            "share_of_matmul_ceiling": round(typical[name] / typical[CEILING], 2),
-            **{key: round(made[name][key], 4) if made[name] else None for key in ("ev", "l0", "dead_share")},
+            **{key: round(made[name][key], 4) if made[name] else None for key in QUALITY},
             "repeats": repeats, "machine": machine,
         }  # fmt: skip
         print(row, flush=True)

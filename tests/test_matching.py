@@ -157,6 +157,26 @@ def test_no_pair_but_candidates_is_above_the_bounds(block_rows, monkeypatch):
     assert near.sum() < 4 * k * n
 
 
+@pytest.mark.parametrize(("dead", "share", "rounds"), [(0.0, 0.05, 2), (0.3, 0.6, 4)])
+def test_few_rows_and_columns_are_multiplied_a_second_time(dead, share, rounds, monkeypatch):
+    rng = np.random.default_rng(0)
+    a = unit(rng.standard_normal((1500, 64)))
+    b = unit(a[rng.permutation(1500)] + 0.6 * rng.standard_normal((1500, 64)))
+    for rows in (a, b):
+        rows[rng.random(1500) < dead] = 0
+    priced = []
+    in_doubt = assignment._in_doubt
+
+    def counted(*over):
+        found = in_doubt(*over)
+        priced.append(sum(map(len, found)) / 1500)
+        return found
+
+    monkeypatch.setattr(assignment, "_in_doubt", counted)
+    assert assignment.priced(a, b).rounds == len(priced) <= rounds
+    assert max(priced) < share
+
+
 def test_rows_and_columns_that_are_not_priced_are_not_in_doubt():
     rng = np.random.default_rng(9)
     over_u, over_v = rng.normal(-1, 1, 200), rng.normal(-1, 1, 200)
