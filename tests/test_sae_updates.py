@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from test_sae import CONFIGS
+from small_saes import CONFIGS, relu_config
 
 from crossseed.sae import training
 
@@ -12,9 +12,10 @@ WIDTH, LATENTS, STEPS = 16, 48, 4
 ROWS = 7
 
 
-def trainer(make, grad_clip):
+def trainer(make, grad_clip, absorb=True):
     arrays = training.initial_arrays(WIDTH, LATENTS, False, "updates")
-    return training.Trainer(make(grad_clip=grad_clip, warmup_steps=0), arrays, "cpu")
+    config = make(grad_clip=grad_clip, warmup_steps=0, absorb_norms=absorb)
+    return training.Trainer(config, arrays, "cpu")
 
 
 def batches():
@@ -37,11 +38,16 @@ def test_blocks_of_latents_are_updated_as_all_at_once(make, grad_clip, monkeypat
         np.testing.assert_allclose(found, whole.tensors()[name], rtol=2e-5, atol=1e-7, err_msg=name)
 
 
+def test_norms_are_absorbed_as_published_unless_they_are_dropped():
+    assert relu_config().absorb_norms
+
+
+@pytest.mark.parametrize("absorb", [True, False])
 @pytest.mark.parametrize("grad_clip", [None, 1e-3])
 @pytest.mark.parametrize("make", CONFIGS)
-def test_a_step_is_adam_on_projected_and_clipped_gradients(make, grad_clip, monkeypatch):
+def test_a_step_is_adam_on_projected_and_clipped_gradients(make, grad_clip, absorb, monkeypatch):
     monkeypatch.setattr(training, "UPDATE_BYTES", 4 * WIDTH * ROWS)
-    ours, copy = trainer(make, grad_clip), trainer(make, grad_clip)
+    ours, copy = (trainer(make, grad_clip, absorb) for _ in range(2))
     leaves = [torch.nn.Parameter(value.detach().clone()) for value in copy.trained]
     adam = torch.optim.Adam(leaves, lr=1.0, eps=1e-8)
     for number, batch in enumerate(batches()):
@@ -68,9 +74,10 @@ def test_a_step_is_adam_on_projected_and_clipped_gradients(make, grad_clip, monk
                 value.copy_(leaf)
             norms = copy.weights.W_dec.norm(dim=1)
             copy.weights.W_dec.div_(norms[:, None])
-            copy.weights.W_enc.mul_(norms)
-            copy.weights.b_enc.mul_(norms)
-            copy.objective.rescale(copy.weights, norms)
+            if absorb:
+                copy.weights.W_enc.mul_(norms)
+                copy.weights.b_enc.mul_(norms)
+                copy.objective.rescale(copy.weights, norms)
             for value, leaf in zip(copy.trained, leaves, strict=True):
                 leaf.copy_(value)
     for name, found in ours.arrays().items():

@@ -281,9 +281,11 @@ class Trainer:
             unit = weights.W_dec[rows]
             torch.linalg.vector_norm(unit, dim=1, out=norms[rows])
             unit.div_(norms[rows].unsqueeze(1))
-            weights.W_enc.T[rows].mul_(norms[rows].unsqueeze(1))
-        weights.b_enc.mul_(norms)
-        self.objective.rescale(weights, norms)
+            if self.config.absorb_norms:
+                weights.W_enc.T[rows].mul_(norms[rows].unsqueeze(1))
+        if self.config.absorb_norms:
+            weights.b_enc.mul_(norms)
+            self.objective.rescale(weights, norms)
 
     def _state(self) -> dict[str, Tensor]:
         return {**dict(zip(NAMES, self.weights[:4], strict=True)), **self.weights.more}
