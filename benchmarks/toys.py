@@ -92,8 +92,8 @@ def begin(config: Path) -> Training:
 
 
 def to_accuracy(config: Path, seeds: int = 3) -> list[dict[str, Any]]:
-    """Rows of `LEARNED_COLUMNS`: models trained until their depth is right so often on held-out rows of their own distribution;
-    looking is not counted."""
+    """Rows of `LEARNED_COLUMNS`: models trained until their depth is right so often on held-out rows of their own distribution,
+    or to the end of training; looking is not counted."""
     return [_learned(begin(config), seed) for seed in range(seeds)]
 
 
@@ -118,7 +118,7 @@ def _learned(told: Training, seed: int) -> dict[str, Any]:
             if (row["distribution"], row["measure"]) == ("train", "accuracy_depth")
         )
     row = {
-        "what": f"depth right in {ACCURACY:.1%}", "seed": seed, "steps": number,
+        "what": f"depth right in {ACCURACY:.1%}{'' if depth >= ACCURACY else ', not reached'}", "seed": seed, "steps": number,
         "steps_per_cpu_s": round(number / taken, 1), "accuracy": round(depth, 4),
         "cpu_seconds": round(taken, 1), "machine": machine(),
     }  # fmt: skip
