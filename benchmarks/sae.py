@@ -78,10 +78,9 @@ SIZES = (
 # as the default run's.
 LEARNED = (
     Size(64, 512, 16, 1024, 240, 2),
-    Size(64, 512, 16, 1024, 1000, 2),
-    Size(64, 4096, 16, 1024, 300, 2),
-    Size(64, 4096, 16, 1024, 1000, 1),
-    Size(512, 4096, 32, 1024, 200, 1),
+    Size(64, 512, 16, 1024, 1000, 1),
+    Size(64, 4096, 16, 1024, 300, 1),
+    Size(512, 4096, 32, 1024, 100, 1),
 )
 RATES = (1e-3, 3e-3)
 # Ours by the rule that the rotation study publishes; all others, and ours where nothing is said, drop the decoder's norm.
