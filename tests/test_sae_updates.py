@@ -84,3 +84,33 @@ def test_a_step_is_adam_on_projected_and_clipped_gradients(make, grad_clip, abso
         # Rounding of a gradient near 0 may turn its first step around: Adam's steps know signs alone.
         near = np.isclose(found, copy.arrays()[name], rtol=1e-3, atol=1e-5)
         assert near.mean() > 0.99, name
+
+
+@pytest.mark.parametrize("absorb", [None, True, False])
+@pytest.mark.parametrize("make", CONFIGS)
+def test_norms_go_where_they_are_said_to_to_the_last_bit(make, absorb, monkeypatch):
+    """Ours and Adam alone, whose norms are then absorbed, or dropped: the same bytes. None: nothing is said of them."""
+    said = {} if absorb is None else {"absorb_norms": absorb}
+    # A rate at which norms are far from 1.
+    config = make(lr=0.05, warmup_steps=0, **said)
+    arrays = training.initial_arrays(WIDTH, LATENTS, False, "updates")
+    ours, plain = (training.Trainer(config, arrays, "cpu") for _ in range(2))
+    for number, batch in enumerate(batches()):
+        ours.step(batch, number)
+        weights = plain.weights
+        with torch.no_grad(), monkeypatch.context() as patched:
+            # Adam alone: rows divided by one.
+            patched.setattr(
+                torch.linalg, "vector_norm", lambda unit, dim, out: out.copy_(torch.ones(len(unit)))
+            )
+            plain.step(batch, number)
+        norms = torch.linalg.vector_norm(weights.W_dec, dim=1)
+        assert (norms - 1).abs().max() > 1e-3
+        weights.W_dec.div_(norms[:, None])
+        if absorb is not False:
+            weights.W_enc.mul_(norms)
+            weights.b_enc.mul_(norms)
+            plain.objective.rescale(weights, norms)
+        for name, found in ours.tensors().items():
+            assert np.array_equal(found, plain.tensors()[name]), name
+    torch.testing.assert_close(ours.weights.W_dec.norm(dim=1), torch.ones(LATENTS))

@@ -4,7 +4,7 @@ x̂ = W_decᵀ h + b_dec with h = activate((x − b_dec) W_enc + b_enc). Every a
 gates a linear encoder shares `Gradients.backpropagate`: five matrix products a token, the
 elementwise work done on blocks of rows that stay in the processor's cache, no autograd graph,
 no allocation. Decoder rows keep unit norm: the gradient is projected, and after each step
-the norm moves into the encoder (arXiv 2605.24577, appendix on SAEs).
+the norm moves into the encoder (arXiv 2605.24577, appendix on SAEs) unless `absorb_norms` is false.
 """
 
 from __future__ import annotations
