@@ -206,8 +206,8 @@ def identified_directions(first: Moments, second: Moments) -> np.ndarray:
 def agreed_directions(
     variances_d: np.ndarray, directions_dd: np.ndarray, first_dd: np.ndarray, second_dd: np.ndarray
 ) -> np.ndarray:
-    """`identified_directions` from the target's variances along its principal directions, smallest first, these as columns,
-    and the two rotations."""
+    """`identified_directions`, (d, identified), from the target's variances along its principal directions, (d,), smallest first,
+    these as columns, and the two rotations, (d, d) each."""
     agree = np.sum((first_dd.T @ directions_dd) * (second_dd.T @ directions_dd), axis=0)
     chosen = (agree > IDENTIFIED_ABOVE) & (variances_d > RANK_TOLERANCE * variances_d[-1])
     found: np.ndarray = directions_dd[:, chosen]
