@@ -84,9 +84,8 @@ def compared(rows: list[Cells]) -> Iterator[Row]:
     for row in rows:
         what = row["what"] if row["device"] == "cpu" else f"{row['what']}, {row['device']}"
         if row["a_second"]:
-            what += (
-                f", {float(row['a_second'].split()[0]):,.5g} {row['a_second'].split()[1]} a second"
-            )
+            rate, unit = row["a_second"].split()
+            what += f", {float(rate):,.0f} {unit} a second"
         if row["peak_mb"]:
             what += f", {row['peak_mb']} MB"
         goal = float(row["goal"]) if row["goal"] else None
