@@ -9,6 +9,7 @@ and the goal of that ratio. Rows that miss it say by how much, and why.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,8 +59,8 @@ WHY = {
     ("alignment.csv", "the ladder"): PRODUCTS,
     ("alignment.csv", "the Haar tests of a pair"): PRODUCTS,
     ("constructive.csv", "alignment of two toy models"): PRODUCTS,
-    ("matching.csv", "matching of 8192 latents of d 256, shared,"): SORTED,
-    ("matching.csv", "matching of 8192 latents of d 256, random,"): SORTED,
+    ("matching.csv", "matching of 8192 latents of d 256, shared ("): SORTED,
+    ("matching.csv", "matching of 8192 latents of d 256, random ("): SORTED,
     ("matching.csv", "matching of 8192 latents of d 256, shared, a common mean"): "directions that are dead, or lean one way, are as "
     "far from one as from another: up to half of the rows are priced, in several rounds.",
     **{
@@ -212,7 +213,7 @@ RED, BLUE, DARK = "#b2182b", "#2166ac", "#4d4d4d"
 
 def called(row: Row) -> str:
     """For a figure: what was measured, and of a peer's row whom it is beside, in a few words."""
-    return row.what.split(" (")[0] + (f" — {row.against.split(', ')[0]}" if row.least else "")
+    return row.what.split(" (")[0] + (f" — {re.split('[,;]', row.against)[0]}" if row.least else "")
 
 
 def figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
@@ -291,13 +292,13 @@ def draw(parts: list[tuple[Part, list[Row]]], folder: Path) -> None:
         for row in rows
         if row.goal is not None and row.ratio is not None
     ]
-    marks = "band: lowest to highest, where repeats have ratios; dark mark: the goal,"
+    marks = "band: lowest to highest; dark mark: goal,"
     # Shares of a whole are in the table alone: they are far from what are times a floor.
     floors = [(t, r) for t, r in named if not r.least and not r.unit and (r.goal or 0) >= 1]
-    label = f"times its floor ({marks} at most; cross: missed)"
+    label = f"times its floor\n({marks} at most; cross: missed)"
     figure(folder / "floors.svg", floors, label)
     peers = [(t, r) for t, r in named if r.least]
-    label = f"times as fast as the peer ({marks} at least; cross: missed)"
+    label = f"times as fast as the peer\n({marks} at least; cross: missed)"
     figure(folder / "peers.svg", peers, label)
 
 

@@ -87,7 +87,7 @@ def compared(rows: list[Cells]) -> Iterator[Row]:
             rate, unit = row["a_second"].split()
             what += f", {float(rate):,.0f} {unit} a second"
         if row["peak_mb"]:
-            what += f", {row['peak_mb']} MB"
+            what += f" ({row['peak_mb']} MB)"
         goal = float(row["goal"]) if row["goal"] else None
         least = row["kind"] == PEER
         yield Row(

@@ -111,7 +111,7 @@ def _of_size(what: str, taken: dict[str, list[dict[str, float]]]) -> list[dict[s
                 raise SystemExit(
                     f"{what}: {ours} with a gap of {gap}, where the whole matrix has {best}"
                 )
-            name = f"{how} on the whole matrix, {max(all_of(how, 'peak_mb')):.0f} MB"
+            name = f"{how}, the whole matrix, {max(all_of(how, 'peak_mb')):.0f} MB"
             others.append(Beside(name, PEER, 1.0, all_of(how, "seconds")))
     peak_mb = max(all_of(PRICED, "peak_mb"))
     return compared(what, all_of(PRICED, "seconds"), others, peak_mb=peak_mb)
