@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from measured import (
+    FLOOR,
+    MOST,
+    NEAR,
+    PEER,
+    REPEATS,
+    Beside,
+    Inside,
+    compared,
+    in_turns,
+    peak_mb,
+)
 
-COLUMNS = ("what", "size", "seconds", "against", "ratio", "peak_mb", "repeats", "machine")
 STARTS, SWEEPS = 32, 6
 STREAMED = (2048, 20480)
 BATCH_ROWS = 256
@@ -28,61 +37,62 @@ def fresh_weights(seed: int, whole: bool) -> Any:
     return weights.from_state(folded(state, weights.gains(), "a benchmark"), used)
 
 
-def alignment(fastest: Callable[..., float], machine: str) -> list[dict[str, Any]]:
-    """All starts of a search side by side, against one after another and against the published search with as
-    many runs."""
+def alignment() -> list[dict[str, Any]]:
+    """All starts of a search side by side, against one after another, the published search with as many runs, and the
+    factorisations in it."""
     from crossseed.gauge import search
     from crossseed.published import alignment as published
 
     ours, theirs = (fresh_weights(seed, False) for seed in (0, 1))
     whole = [fresh_weights(seed, True) for seed in (0, 1)]
+
+    def together() -> None:
+        search.align(np.random.default_rng(0), ours, theirs, STARTS, SWEEPS)
+
+    def alone() -> None:
+        for start in range(STARTS):
+            search.align(np.random.default_rng(start), ours, theirs, 1, SWEEPS)
+
+    def as_published() -> None:
+        published.search(whole[0], whole[1], True, STARTS // 2)
+
+    timed = Inside(together)
     most = search.MOST_SWEEPS
     # Sweeps alone are compared: the best start's further ones are as many as it takes.
     search.MOST_SWEEPS = SWEEPS
     try:
-        together = fastest(
-            lambda: search.align(np.random.default_rng(0), ours, theirs, STARTS, SWEEPS)
-        )
-        alone = STARTS * fastest(
-            lambda: search.align(np.random.default_rng(0), ours, theirs, 1, SWEEPS)
-        )
+        seconds, one_by_one, printed = in_turns((timed, alone, as_published), REPEATS)
     finally:
         search.MOST_SWEEPS = most
-    as_published = fastest(
-        lambda: published.search(whole[0], whole[1], True, STARTS // 2), repeats=1
+    return compared(
+        f"alignment of two toy models, {STARTS} starts, {SWEEPS} sweeps",
+        seconds,
+        [
+            Beside("a start at a time", PEER, 1.0, one_by_one),
+            Beside("the published search, as many runs", PEER, 1.0, printed),
+            timed.beside("factorisations and assignments in it", NEAR),
+        ],
     )
-    size = f"{STARTS} starts, {SWEEPS} sweeps"
-    return [
-        {
-            "what": "alignment of two toy models", "size": size, "seconds": round(together, 2),
-            "against": against, "ratio": round(other / together, 2), "peak_mb": "",
-            "repeats": repeats, "machine": machine,
-        }
-        for against, other, repeats in (
-            ("a start at a time", alone, 3),
-            ("the published search, as many runs", as_published, 1),
-        )
-    ]  # fmt: skip
 
 
-def stream(machine: str) -> list[dict[str, Any]]:
+def stream() -> list[dict[str, Any]]:
     """The behavioural bar, streamed in a process of its own, against the model's forward passes in it."""
     rows = []
     for sequences in STREAMED:
         script = f"import sys; sys.path.insert(0, {str(__file__.rpartition('/')[0])!r}); "
         script += f"import constructive; constructive.streamed({sequences})"
-        told = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, check=True
-        ).stdout.split()
-        seconds, alone, peak = map(float, told[-3:])
-        rows.append(
-            {
-                "what": "behavioural bar, streamed", "size": f"{sequences} sequences",
-                "seconds": round(seconds, 2), "against": "the forward passes in it",
-                "ratio": round(seconds / alone, 2), "peak_mb": round(peak), "repeats": 1,
-                "machine": machine,
-            }
-        )  # fmt: skip
+        told = [
+            subprocess.run(
+                [sys.executable, "-c", script], capture_output=True, text=True, check=True
+            )
+            for _ in range(REPEATS)
+        ]
+        seconds, alone, peak = zip(
+            *(map(float, one.stdout.split()[-3:]) for one in told), strict=True
+        )
+        what = f"behavioural bar, streamed, {sequences} sequences"
+        passes = Beside("the forward passes in it", FLOOR, MOST, alone)
+        rows += compared(what, seconds, [passes], peak_mb=max(peak))
     return rows
 
 
@@ -102,9 +112,9 @@ def streamed(sequences: int) -> None:
             self.model, self.seconds = DyckTransformer(0), 0.0
 
         def forward(self, tokens: torch.Tensor) -> Any:
-            began = time.perf_counter()
+            began = time.process_time()
             found = self.model(tokens)
-            self.seconds += time.perf_counter() - began
+            self.seconds += time.process_time() - began
             return found
 
     torch.set_num_threads(1)
@@ -112,13 +122,12 @@ def streamed(sequences: int) -> None:
 
     def stream(rows: int) -> float:
         rng = np.random.default_rng(0)
-        began = time.perf_counter()
+        began = time.process_time()
         behaviour.stream({"model": model}, rows, BATCH_ROWS, (2, 48), rng, "cpu")
-        return time.perf_counter() - began
+        return time.process_time() - began
 
     # A few batches before, so that what PyTorch sets up at its first pass is on neither side.
     stream(4 * BATCH_ROWS)
     model.seconds = 0.0
     seconds = stream(sequences)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
-    print(seconds, model.seconds, peak)
+    print(seconds, model.seconds, peak_mb())

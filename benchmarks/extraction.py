@@ -1,16 +1,16 @@
-"""Activations read and written, against the model's bare forward pass over the same batches, cut at the same site."""
+"""Activations read and written, against the model's bare forward pass over the same batches, cut at the same site;
+by the clock, so that waiting for what is written counts."""
 
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import numpy as np
 import torch
+from measured import FLOOR, MOST, Beside, by_the_clock, compared, in_turns
 
 from crossseed import activations
 from crossseed.cohorts.base import Member, TokenSet, batches
@@ -18,11 +18,6 @@ from crossseed.cohorts.dyck import task
 from crossseed.cohorts.dyck.members import DyckMember
 from crossseed.cohorts.dyck.model import DyckTransformer
 
-COLUMNS = (
-    *("what", "site", "tokens", "tokens_per_s", "bare_tokens_per_s", "ratio_to_floor"),
-    *("goal", "written_mb", "repeats", "machine"),
-)
-GOAL = 1.15
 SEQUENCES = {"fit": 256, "train": 512, "eval": 256}
 Bare = Callable[[torch.Tensor], object]
 
@@ -55,6 +50,8 @@ def language_model() -> tuple[str, str, Member, dict[str, TokenSet], Bare]:
     model = GPTNeoXModel(config).eval().requires_grad_(False)
     # As it is loaded: without the layers above the highest that is read.
     model.layers = model.layers[: layer + 1]
+    # Activations are read before it, and the pass ends there.
+    model.final_layer_norm = torch.nn.Identity()
     config.num_hidden_layers = layer + 1
     site = f"blocks.{layer}.hook_resid_post"
     rng, sets = np.random.default_rng(0), {}
@@ -69,16 +66,9 @@ def language_model() -> tuple[str, str, Member, dict[str, TokenSet], Bare]:
     return f"GPT-NeoX of {layers} layers, width 256", site, member, sets, bare
 
 
-def seconds(run: Callable[[], object]) -> float:
-    """By the clock, so that waiting for what is written counts."""
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
-
-
-def extraction(machine: str, repeats: int) -> list[dict[str, Any]]:
+def extraction(repeats: int) -> list[dict[str, Any]]:
     torch.set_num_threads(1)
-    found = []
+    found: list[dict[str, Any]] = []
     for make in (toy, language_model):
         what, site, member, sets, bare = make()
         _ = member.digest
@@ -104,20 +94,13 @@ def extraction(machine: str, repeats: int) -> list[dict[str, Any]]:
             ) -> None:
                 activations.extract(member, sets, "", {site: path}, {site: {}}, "float32")
 
-            # Both once before, so that neither pays for what the first pass sets up.
-            alone()
-            whole()
-            times = [(seconds(whole), seconds(alone)) for _ in range(repeats)]
-            written = path.stat().st_size
+            ours, bare_pass = in_turns((whole, alone), repeats, now=by_the_clock)
+            megabytes = path.stat().st_size / 1e6
         tokens = sum(int(one.keep_nt.sum()) for one in sets.values())
-        ours, floor = (median(column) for column in zip(*times, strict=True))
-        found.append(
-            {
-                "what": what, "site": site, "tokens": tokens, "tokens_per_s": round(tokens / ours),
-                "bare_tokens_per_s": round(tokens / floor),
-                "ratio_to_floor": round(median(a / b for a, b in times), 3), "goal": GOAL,
-                "written_mb": round(written / 1e6, 1), "repeats": repeats, "machine": machine,
-            }
-        )  # fmt: skip
-        print(found[-1], flush=True)
+        found += compared(
+            f"{what}, {megabytes:.0f} MB written",
+            ours,
+            [Beside(f"bare forward pass up to {site}", FLOOR, MOST, bare_pass)],
+            amount=(tokens, "tokens"),
+        )
     return found

@@ -21,8 +21,25 @@ from packaging.requirements import Requirement
 from crossseed.cli import JOB_VERBS
 
 COLUMNS = (
-    *("what", "cpu_seconds", "bare_seconds", "floor_seconds", "ratio_to_floor", "modules", "heavy"),
-    *("megabytes", "packages", "repeats", "machine"),
+    *(
+        "what",
+        "cpu_seconds",
+        "lowest",
+        "highest",
+        "bare_seconds",
+        "floor_seconds",
+        "ratio_to_floor",
+    ),
+    *(
+        "ratio_lowest",
+        "ratio_highest",
+        "modules",
+        "heavy",
+        "megabytes",
+        "packages",
+        "repeats",
+        "machine",
+    ),
 )
 DYCK = "crossseed.cohorts.dyck"
 # What a verb imports when it runs on the toys, beside what its own module does.
@@ -104,7 +121,7 @@ def floor(heavy: list[str]) -> str:
 
 
 def starts(machine: str, repeats: int) -> Iterator[dict[str, Any]]:
-    """A row a verb; each in turn with its floor, so that a slow minute hits both, and of both the fastest."""
+    """A row a verb; each in turn with its floor, so that a slow minute hits both."""
     jobs = {verb: names_of(verb) for verb in JOB_VERBS}
     jobs["extract, of a language model"] = ("crossseed.verbs.extract", *LANGUAGE_MODEL)
     for what, names in jobs.items():
@@ -117,12 +134,21 @@ def starts(machine: str, repeats: int) -> Iterator[dict[str, Any]]:
             bare.append(processor_seconds("-c", "import numpy")[0])
         modules, *kept = said.split()
         heavy = [name for name in HEAVY if name in kept]
+        ratios = [a / b for a, b in zip(taken, least, strict=True)]
         yield {
-            "what": what, "cpu_seconds": round(min(taken), 3), "bare_seconds": round(min(bare), 3),
-            "floor_seconds": round(min(least), 3), "ratio_to_floor": round(min(taken) / min(least), 2),
-            "modules": int(modules), "heavy": " ".join(heavy), "megabytes": None, "packages": None,
-            "repeats": repeats, "machine": machine,
+            **dict.fromkeys(COLUMNS), "what": what, **spread(taken), "bare_seconds": round(median(bare), 3),
+            "floor_seconds": round(median(least), 3), "ratio_to_floor": round(median(ratios), 2),
+            "ratio_lowest": round(min(ratios), 2), "ratio_highest": round(max(ratios), 2),
+            "modules": int(modules), "heavy": " ".join(heavy), "repeats": repeats, "machine": machine,
         }  # fmt: skip
+
+
+def spread(taken: list[float]) -> dict[str, float]:
+    return {
+        "cpu_seconds": round(median(taken), 3),
+        "lowest": round(min(taken), 3),
+        "highest": round(max(taken), 3),
+    }
 
 
 def help_page(machine: str, repeats: int) -> dict[str, Any]:
@@ -131,9 +157,8 @@ def help_page(machine: str, repeats: int) -> dict[str, Any]:
         taken.append(processor_seconds("-m", "crossseed", "--help")[0])
         bare.append(processor_seconds("-c", "import numpy")[0])
     return {
-        "what": "crossseed --help", "cpu_seconds": round(median(taken), 3),
-        "bare_seconds": round(median(bare), 3), "floor_seconds": None, "ratio_to_floor": None,
-        "modules": None, "heavy": "", "megabytes": None, "packages": None, "repeats": repeats, "machine": machine,
+        **dict.fromkeys(COLUMNS), "what": "crossseed --help", **spread(taken),
+        "bare_seconds": round(median(bare), 3), "heavy": "", "repeats": repeats, "machine": machine,
     }  # fmt: skip
 
 

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from measured import in_turns, machine
+from measured import FLOOR, MOST, PEER, Beside, compared, in_turns
 
-INTERVENTION_COLUMNS = (
-    *("what", "device", "changes", "seconds", "one_by_one_seconds", "ratio", "largest_difference"),
-    *("floor_seconds", "ratio_to_floor", "repeats", "machine"),
-)
 # Each takes a fraction of a second.
 TURNS = 9
+# Of the largest value: what both ways give may differ by so much.
+SAME = 1e-5
 
 
 def interventions(device: str) -> list[dict[str, Any]]:
@@ -35,26 +33,22 @@ def interventions(device: str) -> list[dict[str, Any]]:
     model = GPTNeoXForCausalLM(config).eval().to(device)
     subject = HubSubject(model, "gpt_neox", "bench", device)
     rng = np.random.default_rng(0)
-    found = []
+    found: list[dict[str, Any]] = []
 
     def put(
-        what: str,
-        changes: int,
-        fast: Callable[[], Any],
-        slow: Callable[[], Any],
-        floor: Callable[[], Any],
+        what: str, fast: Callable[[], Any], slow: Callable[[], Any], floor: Callable[[], Any]
     ) -> None:
         gap = float(np.abs(fast() - slow()).max() / np.abs(slow()).max())
-        floor()
-        ours, theirs, least = in_turns((fast, slow, floor), TURNS)
-        row = {
-            "what": what, "device": device, "changes": changes, "seconds": round(ours, 3),
-            "one_by_one_seconds": round(theirs, 3), "ratio": round(theirs / ours, 2),
-            "largest_difference": f"{gap:.1e}", "floor_seconds": round(least, 3),
-            "ratio_to_floor": round(ours / least, 2), "repeats": TURNS, "machine": machine(),
-        }  # fmt: skip
-        print(row, flush=True)
-        found.append(row)
+        if gap > SAME:
+            raise SystemExit(
+                f"{what}: differs from a whole pass a change by {gap:.1e} of the largest"
+            )
+        ours, theirs, least = in_turns((fast, slow, floor), TURNS, device)
+        others = [
+            Beside("a whole pass a change", PEER, 1.0, theirs),
+            Beside("passes above the site alone", FLOOR, MOST, least),
+        ]
+        found.extend(compared(what, ours, others, device))
 
     prompts = rng.integers(0, 2048, (20, 14))
     last = np.zeros(prompts.shape, bool)
@@ -97,7 +91,6 @@ def interventions(device: str) -> list[dict[str, Any]]:
 
     put(
         "steering by 128 vectors, 20 prompts of 14 tokens",
-        len(vectors),
         side_by_side,
         one_by_one,
         passes_alone,
@@ -142,7 +135,6 @@ def interventions(device: str) -> list[dict[str, Any]]:
 
     put(
         "integrated gradients of an MLP, 32 points",
-        32,
         path_at_once,
         path_point_by_point,
         gradients_alone,

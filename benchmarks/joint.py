@@ -17,7 +17,8 @@ import numpy as np
 
 COLUMNS = (
     *("what", "device", "precision", "d", "latents", "k", "dead", "tokens", "milliseconds"),
-    *("lowest", "ratio_to_floor", "share_of_step", "repeats", "machine"),
+    *("lowest", "highest", "ratio_to_floor", "ratio_lowest", "ratio_highest", "share_of_step"),
+    *("repeats", "machine"),
 )
 FLOOR, STEP = "floor: passes above the site, SAE with AuxK", "joint step"
 ABOVE, SAE, AUXK = "passes above the site", "SAE with AuxK", "of this AuxK"
@@ -226,8 +227,8 @@ def joint(machine: str, device: str = "cpu", repeats: int = 7) -> list[dict[str,
             for dead in (0, round(0.7 * bench.sae.n_latents)):
                 seconds = seconds_of(bench, dead, device, repeats)
                 for name, found in seconds.items():
-                    of_floor, of_step = (
-                        round(median(x / y for x, y in zip(found, seconds[of], strict=True)), 2)
+                    over, share = (
+                        [x / y for x, y in zip(found, seconds[of], strict=True)]
                         for of in (FLOOR, STEP)
                     )
                     rows.append(
@@ -236,8 +237,9 @@ def joint(machine: str, device: str = "cpu", repeats: int = 7) -> list[dict[str,
                             "latents": bench.sae.n_latents, "k": bench.config.k, "dead": dead,
                             "tokens": len(bench.batch.coded_n),
                             "milliseconds": round(1e3 * median(found), 1),
-                            "lowest": round(1e3 * min(found), 1), "ratio_to_floor": of_floor,
-                            "share_of_step": of_step, "repeats": repeats, "machine": machine,
+                            "lowest": round(1e3 * min(found), 1), "highest": round(1e3 * max(found), 1),
+                            "ratio_to_floor": round(median(over), 2), "ratio_lowest": round(min(over), 2),
+                            "ratio_highest": round(max(over), 2), "share_of_step": round(median(share), 2), "repeats": repeats, "machine": machine,
                         }
                     )  # fmt: skip
                     print(rows[-1], flush=True)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measured import machine
+from measured import machine, peak_mb
 
 MEMORY_COLUMNS = (
     "tokens_factor", "tokens", "width", "sites", "peak_mb", "ratio_to_1x",
@@ -55,15 +55,17 @@ def streaming_memory(folder: Path) -> list[dict[str, Any]]:
         write_tokens(tokens, {}, sets, {})
         command = [sys.executable, "-m", "crossseed", "drift", "--spec", json.dumps(spec)]
         command += ["--device", "cpu", "--tokens", str(tokens), "--out", str(folder / "drift.csv")]
-        # The kernel's own count for this one child.
-        with open(folder / "log", "w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
+        peak = 0.0
+        with (
+            open(folder / "log", "w") as log,
+            subprocess.Popen(command, stdout=log, stderr=log) as process,
+        ):
+            while process.poll() is None:
+                peak = max(peak, peak_mb(str(process.pid)))
+                time.sleep(0.01)
         if process.returncode:
             raise SystemExit(f"drift failed:\n{(folder / 'log').read_text()[-3000:]}")
         n_tokens = sum(s.tokens_nt.size for s in sets.values())
-        peak = usage.ru_maxrss / 1024
         row = {
             "tokens_factor": factor, "tokens": n_tokens, "width": width, "sites": len(sites),
             "peak_mb": round(peak), "ratio_to_1x": round(peak / (found[0]["peak_mb"] if found else peak), 3),

@@ -9,6 +9,7 @@ and the goal of that ratio. Rows that miss it say by how much, and why.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,46 +36,59 @@ class Part(NamedTuple):
 NO_GPU = (
     "no GPU was at hand. Of what could bring it nearer, CUDA graphs and bf16 of SAEs are not built."
 )
-OWN = (
-    "this package's own modules, which take .06 s in `collect`, and the machine: equal starts differ by up to a third there, and "
-    "two more runs had other rows that miss, but for `absorption`, `collect` and `over_seeds`."
+OWN = "this package's own modules, and the machine: equal starts differ by up to a third there."
+PRODUCTS = "the products of each map and rotation, which it needs too, are not in the floor."
+SORTED = "to sort candidates out takes about as long as a product of so few dimensions."
+EARLY = (
+    "SAELens leaves decoder norms free, and learns faster in its first steps; after 1,000 this one's loss is the lower "
+    "(*What SAEs have learned*)."
 )
 WHY = {
+    ("default_run.csv", "start of processes"): "jobs that import PyTorch start in 1.5 s, and most of the jobs do, many of which "
+    "are short.",
     **{
         ("imports.csv", verb): OWN
         for verb in (
-            *("tokens", "splice", "bridge", "absorption", "over_seeds", "joint_cache", "joint_fits"),
-            *("joint_counterfactuals", "collect", "report"),
+            *("tokens", "absorption", "over_seeds", "claims", "joint_counterfactuals", "collect"),
+            "report",
         )
     },
-    ("default_run.csv", "start of processes"): "jobs that import PyTorch start in 1.5 s, and most of the jobs do, many of which "
-    "are short.",
-    ("sae_training.csv", "relu, d 64, 512 latents"): "five dense products are all that such a step does, and it comes near them; "
-    "SAELens needs about twice as long as they do, from 1.9 to 3.0 times as long as this from run to run.",
-    ("sae_training.csv", "relu, d 512, 4096 latents, batches of 4096, 2 threads"): "by the clock, on a machine that others use: steps went at "
-    "5,263 to 6,902 tokens a second, the products at 6,893 to 7,778. With both in turns in one process it was 0.95, at 16384 latents 1.02.",
-    ("sae_together.csv", "2 of relu, d 512"): "two processes share the memory's bandwidth, and a step moves more than its products: "
-    "one cell alone does 0.96 of what its core can.",
-    ("sae_learned.csv", "relu"): "with the same penalty it keeps 88 latents active where the best other keeps 107.",
-    ("sae_together.csv", "cells of 4096"): NO_GPU,
+    ("extraction.csv", "toy"): "a small model's pass is short beside the writing of its activations.",
+    ("sae_seeds.csv", "4 SAEs of d 64"): "a step has besides Adam and unit rows, which are much beside small products.",
+    ("alignment.csv", "second moments"): "float64 sums are added to after every 1,024 rows, which keeps rounding at 6e-8.",
+    ("alignment.csv", "the ladder"): PRODUCTS,
+    ("alignment.csv", "the Haar tests of a pair"): PRODUCTS,
+    ("constructive.csv", "alignment of two toy models"): PRODUCTS,
+    ("matching.csv", "matching of 8192 latents of d 256, shared ("): SORTED,
+    ("matching.csv", "matching of 8192 latents of d 256, random ("): SORTED,
+    ("matching.csv", "matching of 8192 latents of d 256, shared, a common mean"): "directions that are dead, or lean one way, are as "
+    "far from one as from another: up to half of the rows are priced, in several rounds.",
+    **{
+        ("sae_training.csv", f"relu, d 64, 512 latents, batches of {batch}, {threads} / SAELens"): EARLY
+        for batch in (1024, 4096)
+        for threads in ("one thread", "2 threads")
+    },
     ("sae_training.csv", "each size, GPU"): NO_GPU,
+    ("sae_together.csv", "cells of 4096"): NO_GPU,
+    ("sae_together.csv", "2 of relu, d 512"): "two processes share the memory's bandwidth, and a step moves more than its products.",
 }  # fmt: skip
 
 
 PARTS = (
     Part("The default run", "default_run.csv", page_rows.default_run),
     Part("Start of a job", "imports.csv", page_rows.imports),
-    Part("Reading activations", "extraction.csv", page_rows.extraction),
-    Part("Training the toy", "toys.csv", page_rows.toys),
+    Part("Reading activations", "extraction.csv", page_rows.compared),
+    Part("Training the toy", "toys.csv", page_rows.compared),
+    Part("What the toy learns", "toy_learned.csv", page_rows.toy_learned),
     Part("Training SAEs", "sae_training.csv", page_rows.sae_training, page_rows.sae_contestants),
     Part("Training SAEs together", "sae_together.csv", page_rows.sae_together),
     Part("What SAEs have learned", "sae_learned.csv", page_rows.sae_learned, page_rows.sae_rates),
-    Part("SAEs of several seeds", "sae_seeds.csv", page_rows.sae_seeds),
+    Part("SAEs of several seeds", "sae_seeds.csv", page_rows.compared),
     Part("Training joint SAEs", "joint.csv", page_rows.joint),
-    Part("Alignment and Haar tests", "haar.csv", page_rows.haar),
-    Part("Matching", "matching.csv", page_rows.matching),
-    Part("Interventions", "interventions.csv", page_rows.interventions),
-    Part("Constructive tests", "constructive.csv", page_rows.constructive),
+    Part("Maps, their nulls and Haar tests", "alignment.csv", page_rows.compared),
+    Part("Matching", "matching.csv", page_rows.compared),
+    Part("Interventions", "interventions.csv", page_rows.compared),
+    Part("Constructive tests", "constructive.csv", page_rows.compared),
     Part("Memory of streams", "streaming_memory.csv", page_rows.memory),
     Part("Planning", "planning.csv", page_rows.planning),
     Part("Planning and scheduling at scale", "scale.csv", page_rows.scale),
@@ -90,16 +104,30 @@ def found() -> list[tuple[Part, list[Row]]]:
     return [(part, list(part.rows(read(part.file)))) for part in PARTS]
 
 
-def why(file: str, row: Row) -> str:
-    """The reason written down for a row, whose name and whom it is beside may go on."""
+def reason(file: str, row: Row) -> tuple[str, str] | None:
+    """The key in `WHY` of a row, whose name and whom it is beside may go on; None where there is none."""
     told = f"{row.what} / {row.against}"
-    return next(
-        (text for (of, start), text in WHY.items() if of == file and told.startswith(start)), ""
-    )
+    # The most particular, where one is the beginning of another.
+    fits = [key for key in WHY if key[0] == file and told.startswith(key[1])]
+    return max(fits, key=lambda key: len(key[1]), default=None)
+
+
+def why(file: str, row: Row) -> str:
+    """The reason written down for a row; empty where there is none."""
+    key = reason(file, row)
+    return WHY[key] if key else ""
 
 
 def number(row: Row, value: float | None) -> str:
     return "not measured" if value is None else f"{value:.3g}{row.unit}"
+
+
+def ratio(row: Row) -> str:
+    """With its spread, where there is one."""
+    told = number(row, row.ratio)
+    if row.spread is not None and row.spread[0] < row.spread[1]:
+        told += f" ({row.spread[0]:.3g} to {row.spread[1]:.3g})"
+    return told
 
 
 def conditions(file: str, made: list[Cells]) -> str:
@@ -125,7 +153,7 @@ def lines(parts: list[tuple[Part, list[Row]]]) -> Iterator[str]:
     yield (
         "Each figure is a ratio within one run on one machine: to a *floor*, what cannot be done without, where it is "
         "to be at most its goal; or to a *peer*, another way to the same, where it says how much faster this one is and is to be at least its goal. "
-        "How each is measured: [benchmarks/README.md](../benchmarks/README.md).\n"
+        "Figures are medians of repeats, with the lowest and highest in brackets. How each is measured: [benchmarks/README.md](../benchmarks/README.md).\n"
     )
     met = sum(not row.missed for row in goals)
     yield f"{met} of {len(goals)} rows meet their goal.\n"
@@ -141,17 +169,17 @@ def lines(parts: list[tuple[Part, list[Row]]]) -> Iterator[str]:
             if row.goal is not None:
                 goal = f"{'≥' if row.least else '≤'} {number(row, row.goal)}"
                 goal += " **missed**" if row.missed else ""
-            yield f"| {row.what} | {number(row, row.ratio)} | {row.against} | {goal} |"
+            yield f"| {row.what} | {ratio(row)} | {row.against} | {goal} |"
         yield ""
         missed = [row for row in rows if row.missed]
         for row in missed:
             assert row.goal is not None
-            reason = why(part.file, row)
+            told = why(part.file, row)
             if row.ratio is None:
-                yield f"- *{row.what}* is not measured: {reason}"
+                yield f"- *{row.what}* is not measured: {told}"
             else:
                 off = abs(row.ratio / row.goal - 1)
-                yield f"- *{row.what}* (beside {row.against}) misses its goal by {off:.0%}: {reason}"
+                yield f"- *{row.what}* (beside {row.against}) misses its goal by {off:.0%}: {told}"
         if missed:
             yield ""
         if part.more is not None:
@@ -185,7 +213,7 @@ RED, BLUE, DARK = "#b2182b", "#2166ac", "#4d4d4d"
 
 def called(row: Row) -> str:
     """For a figure: what was measured, and of a peer's row whom it is beside, in a few words."""
-    return row.what.split(" (")[0] + (f" — {row.against.split(', ')[0]}" if row.least else "")
+    return row.what.split(" (")[0] + (f" — {re.split('[,;]', row.against)[0]}" if row.least else "")
 
 
 def figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
@@ -231,6 +259,8 @@ def _figure(path: Path, rows: list[tuple[str, Row]], label: str) -> None:
         assert goal is not None
         colour = RED if line.missed else BLUE
         axes.plot([1, ratio], [height, height], color=colour, linewidth=0.8)
+        if line.spread is not None:
+            axes.plot(line.spread, [height, height], color=colour, linewidth=3, alpha=0.35)
         axes.plot(ratio, height, "X" if line.missed else "o", color=colour, markersize=5)
         axes.plot([goal] * 2, [height - 0.35, height + 0.35], color=DARK, linewidth=1.2)
         say(height, 0.55, called(line), right=True)
@@ -262,12 +292,13 @@ def draw(parts: list[tuple[Part, list[Row]]], folder: Path) -> None:
         for row in rows
         if row.goal is not None and row.ratio is not None
     ]
+    marks = "band: lowest to highest; dark mark: goal,"
     # Shares of a whole are in the table alone: they are far from what are times a floor.
     floors = [(t, r) for t, r in named if not r.least and not r.unit and (r.goal or 0) >= 1]
-    label = "times its floor (dark mark: the goal, at most; cross: missed)"
+    label = f"times its floor\n({marks} at most; cross: missed)"
     figure(folder / "floors.svg", floors, label)
     peers = [(t, r) for t, r in named if r.least]
-    label = "times as fast as the peer (dark mark: the goal, at least; cross: missed)"
+    label = f"times as fast as the peer\n({marks} at least; cross: missed)"
     figure(folder / "peers.svg", peers, label)
 
 

@@ -7,7 +7,10 @@ and the goal of that ratio.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from statistics import median
 from typing import NamedTuple
+
+from measured import MOST, PEER
 
 Cells = dict[str, str]
 
@@ -19,6 +22,7 @@ class Row(NamedTuple):
     least: whether the ratio is to be at least the goal; else at most.
     unit: of what is no ratio.
     worse: whether what was the faster is a worse thing, which misses any goal.
+    spread: lowest and highest ratio of the repeats, where there were several.
     """
 
     what: str
@@ -28,6 +32,7 @@ class Row(NamedTuple):
     least: bool = False
     unit: str = ""
     worse: bool = False
+    spread: tuple[float, float] | None = None
 
     @property
     def missed(self) -> bool:
@@ -38,14 +43,10 @@ class Row(NamedTuple):
         return self.ratio < self.goal if self.least else self.ratio > self.goal
 
 
-# Explained variance below ours by which a peer is another, worse thing.
-WORSE = 0.05
-# Steps from which on explained variance says how well a loop learns; after fewer it says where the start was.
+# Steps from which on the loss says how well a loop learns; after fewer it says where the start was.
 LEARNING = 100
 # Rows of a table that are no peers.
-OURS = ("crossseed", "five dense products")
-# Where nothing else is said of a floor.
-FLOOR = 1.15
+OURS = ("crossseed", "crossseed, norms absorbed", "five dense products")
 HELP_SECONDS = 0.3
 # A job may start so much after its floor; of a floor of a seventh of a second, 1.15 times would be what a few modules take.
 START_SECONDS = 0.1
@@ -54,16 +55,19 @@ START_SECONDS = 0.1
 def imports(rows: list[Cells]) -> Iterator[Row]:
     for row in rows:
         if row["what"] == "crossseed --help":
-            yield Row(row["what"], "", float(row["cpu_seconds"]), HELP_SECONDS, unit=" s")
+            seconds = float(row["cpu_seconds"])
+            of_all = (float(row["lowest"]), float(row["highest"]))
+            yield Row(row["what"], "", seconds, HELP_SECONDS, unit=" s", spread=of_all)
         elif row["megabytes"]:
             what = f"{row['what']}, {row['packages']} packages"
             yield Row(what, "", float(row["megabytes"]), None, unit=" MB")
         elif row["ratio_to_floor"]:
-            seconds = f"{row['what']} ({row['cpu_seconds']} s)"
+            told = f"{row['what']} ({row['cpu_seconds']} s)"
             against = f"import of NumPy, h5py{_with(row['heavy'])} alone, {row['floor_seconds']} s"
             floor = float(row["floor_seconds"])
-            goal = max(FLOOR, (floor + START_SECONDS) / floor)
-            yield Row(seconds, against, float(row["ratio_to_floor"]), goal)
+            goal = max(MOST, (floor + START_SECONDS) / floor)
+            ratio = float(row["ratio_to_floor"])
+            yield Row(told, against, ratio, goal, spread=spread(row, "ratio"))
 
 
 def _with(heavy: str) -> str:
@@ -75,53 +79,31 @@ def _with(heavy: str) -> str:
     return f" and {', '.join(found)}" if found else ""
 
 
-def extraction(rows: list[Cells]) -> Iterator[Row]:
+def compared(rows: list[Cells]) -> Iterator[Row]:
+    """Of the tables whose columns are `measured.COMPARED`."""
     for row in rows:
-        against = f"bare forward pass up to {row['site']}"
-        yield Row(row["what"], against, float(row["ratio_to_floor"]), float(row["goal"]))
+        what = row["what"] if row["device"] == "cpu" else f"{row['what']}, {row['device']}"
+        if row["a_second"]:
+            rate, unit = row["a_second"].split()
+            what += f", {float(rate):,.0f} {unit} a second"
+        if row["peak_mb"]:
+            what += f" ({row['peak_mb']} MB)"
+        goal = float(row["goal"]) if row["goal"] else None
+        least = row["kind"] == PEER
+        yield Row(
+            what, row["beside"], float(row["ratio"]), goal, least, spread=spread(row, "ratio")
+        )
 
 
-def toys(rows: list[Cells]) -> Iterator[Row]:
+def spread(row: Cells, of: str) -> tuple[float, float] | None:
+    """From the columns `of`_lowest and `of`_highest."""
+    return (float(row[f"{of}_lowest"]), float(row[f"{of}_highest"]))
+
+
+def toy_learned(rows: list[Cells]) -> Iterator[Row]:
     for row in rows:
-        if row["ratio_to_floor"]:
-            against = "passes and Adam alone, on batches that lie there"
-            yield Row(row["what"], against, float(row["ratio_to_floor"]), FLOOR)
-            share = float(row["data_share"])
-            yield Row("making of batches", "the whole step", share, float(row["data_goal"]))
-        else:
-            what = f"{row['what']}, {row['steps']} steps"
-            yield Row(what, "", float(row["cpu_seconds"]), None, unit=" s")
-
-
-def haar(rows: list[Cells]) -> Iterator[Row]:
-    for row in rows:
-        if row["ratio"] and row["what"].startswith(("Procrustes", "entry null")):
-            yield Row(row["what"], row["against"], float(row["ratio"]), FLOOR)
-        elif row["ratio"]:
-            yield Row(row["what"], row["against"], float(row["ratio"]), 1, least=True)
-
-
-def interventions(rows: list[Cells]) -> Iterator[Row]:
-    for row in rows:
-        what = f"{row['what']}, {row['device']}"
-        yield Row(what, "a whole pass a change", float(row["ratio"]), 1, least=True)
-        yield Row(what, "passes above the site alone", float(row["ratio_to_floor"]), FLOOR)
-
-
-def constructive(rows: list[Cells]) -> Iterator[Row]:
-    for row in rows:
-        what, ratio = f"{row['what']}, {row['size']}", float(row["ratio"])
-        if row["what"].startswith("behavioural"):
-            yield Row(what, row["against"], ratio, FLOOR)
-        else:
-            yield Row(what, row["against"], ratio, 1, least=True)
-
-
-def matching(rows: list[Cells]) -> Iterator[Row]:
-    for row in rows:
-        if row["how"] == "priced" and row["dense_over_this"]:
-            what = f"{row['latents']} latents, {row['structure']}"
-            yield Row(what, "SciPy on the whole matrix", float(row["dense_over_this"]), 1, True)
+        what = f"{row['what']}, seed {row['seed']}, {row['steps']} steps of {row['steps_per_cpu_s']} a second"
+        yield Row(what, "", float(row["cpu_seconds"]), None, unit=" s")
 
 
 def joint(rows: list[Cells]) -> Iterator[Row]:
@@ -129,16 +111,19 @@ def joint(rows: list[Cells]) -> Iterator[Row]:
         if row["what"] == "joint step":
             what = f"d {row['d']}, {row['latents']} latents, {row['dead']} dead, {row['device']}"
             against = "both models' passes above the site, and the SAE"
-            yield Row(what, against, float(row["ratio_to_floor"]), FLOOR)
+            ratio = float(row["ratio_to_floor"])
+            yield Row(what, against, ratio, MOST, spread=spread(row, "ratio"))
 
 
 def _worse(ours: Cells, theirs: Cells) -> bool:
-    """Whether ours explains less by `WORSE`, where there were enough steps to learn: of fewer, `sae_learned.csv` decides."""
-    return int(ours["steps"]) >= LEARNING and float(ours["ev"]) < float(theirs["ev"]) - WORSE
+    """Whether ours learns less, where there were enough steps to learn: of fewer, `sae_learned.csv` decides."""
+    return int(ours["steps"]) >= LEARNING and float(ours["loss"]) > MOST * float(theirs["loss"])
 
 
 def _quality(ours: Cells, theirs: Cells) -> str:
-    return f", explaining {float(theirs['ev']):.3g} where this explains {float(ours['ev']):.3g}"
+    if int(ours["steps"]) < LEARNING:
+        return "; too few steps to learn"
+    return f", its loss {float(theirs['loss']):.3g} where this one's is {float(ours['loss']):.3g}"
 
 
 def _same(row: Cells) -> tuple[str, ...]:
@@ -146,10 +131,14 @@ def _same(row: Cells) -> tuple[str, ...]:
     return tuple(row[name] for name in names)
 
 
-def _rate(row: Cells) -> float:
-    """Tokens a second of the processor with one thread; by the clock with more and on a GPU."""
-    alone = row["device"] == "cpu" and row["threads"] == "1"
-    return float(row["tokens_per_cpu_s"] if alone else row["tokens_per_s"])
+def _rates(row: Cells) -> list[float]:
+    return [float(rate) for rate in row["rates"].split()]
+
+
+def _faster(ours: Cells, theirs: Cells) -> tuple[float, tuple[float, float]]:
+    """The median of how many times as fast, and the lowest and highest, within a turn."""
+    ratios = [a / b for a, b in zip(_rates(ours), _rates(theirs), strict=True)]
+    return median(ratios), (min(ratios), max(ratios))
 
 
 def _size(row: Cells) -> str:
@@ -159,27 +148,30 @@ def _size(row: Cells) -> str:
 
 
 def sae_training(rows: list[Cells]) -> Iterator[Row]:
-    """Ours beside the fastest of all others that explain as much, SAELens, and the five dense products of a step."""
+    """Ours beside the fastest of all others that learn as much, SAELens, and the five dense products of a step."""
     for row in rows:
         if row["contestant"] != "crossseed":
             continue
         what = _size(row)
-        others = [r for r in rows if _same(r) == _same(row) and r["contestant"] not in OURS]
+        alike = [r for r in rows if _same(r) == _same(row)]
         # A faster worse SAE does not win.
-        alike = [r for r in others if float(r["ev"]) > float(row["ev"]) - WORSE]
-        if alike:
-            best = max(alike, key=_rate)
-            told = f"{best['contestant']}, the fastest other{_quality(row, best)}"
-            ratio, worse = _rate(row) / _rate(best), _worse(row, best)
-            yield Row(what, told, ratio, 1, least=True, worse=worse)
-        saelens = [r for r in others if r["contestant"] == "SAELens"]
+        others = [r for r in alike if r["contestant"] not in OURS and not _worse(r, row)]
+        saelens = [r for r in alike if r["contestant"] == "SAELens"]
+        beside = []
+        if others:
+            best = max(others, key=lambda r: median(_rates(r)))
+            beside.append((best, f"{best['contestant']}, the fastest other", 1.0))
         if saelens:
-            goal = 2 if row["d"] == "64" or row["architecture"] == "topk" else 1
-            told = f"SAELens{_quality(row, saelens[0])}"
-            ratio, worse = float(row["ratio_to_saelens"]), _worse(row, saelens[0])
-            yield Row(what, told, ratio, goal, least=True, worse=worse)
-        ceiling = float(row["share_of_matmul_ceiling"])
-        yield Row(what, "five dense products a token", ceiling, _ceiling_goal(row), least=True)
+            goal = 2.0 if row["d"] == "64" or row["architecture"] == "topk" else 1.0
+            beside.append((saelens[0], "SAELens", goal))
+        for other, name, goal in beside:
+            times, of_all = _faster(row, other)
+            told, worse = name + _quality(row, other), _worse(row, other)
+            yield Row(what, told, times, goal, least=True, worse=worse, spread=of_all)
+        (ceiling,) = (r for r in alike if r["contestant"] == "five dense products")
+        share, of_all = _faster(row, ceiling)
+        goal_there = _ceiling_goal(row)
+        yield Row(what, "five dense products a token", share, goal_there, least=True, spread=of_all)
     if all(row["device"] == "cpu" for row in rows):
         yield Row("each size, GPU", "the fastest other", None, 1, least=True)
 
@@ -209,47 +201,54 @@ def _ceiling_goal(row: Cells) -> float | None:
 
 
 def sae_contestants(rows: list[Cells]) -> Iterator[str]:
-    yield "| size | contestant | tokens a second | lowest to highest | explained variance | L0 | silent |"
+    yield "| size | contestant | tokens a second | loss | explained variance | L0 | silent |"
     yield "|---|---|---|---|---|---|---|"
     for row in rows:
-        quality = [f"{float(row[k]):.3g}" if row[k] else "" for k in ("ev", "l0", "dead_share")]
-        cells = [_size(row), row["contestant"], f"{_rate(row):,.0f}"]
-        cells += [f"{int(row['lowest']):,} to {int(row['highest']):,}", *quality]
+        learned = int(row["steps"]) >= LEARNING
+        told = [row["loss"], row["ev"]] if learned else ["", ""]
+        quality = [
+            f"{float(one):.3g}" if one else "" for one in (*told, row["l0"], row["dead_share"])
+        ]
+        rates = _rates(row)
+        cells = [_size(row), row["contestant"]]
+        cells += [f"{median(rates):,.0f} ({min(rates):,.0f} to {max(rates):,.0f})", *quality]
         yield f"| {' | '.join(cells)} |"
 
 
 def sae_learned(rows: list[Cells]) -> Iterator[Row]:
-    """What ours leaves unexplained, beside what the best other does; each at its best rate."""
+    """What ours leaves of what an SAE is trained to lessen, beside what the best other does; each at its best rate."""
     best = [row for row in rows if row["best"] == "True"]
     for row in best:
-        if row["contestant"] != "crossseed":
+        if row["contestant"] not in OURS:
             continue
-        others = [
-            r
-            for r in best
-            if r["architecture"] == row["architecture"] and r["contestant"] not in OURS
-        ]
+        others = [r for r in best if _trained(r) == _trained(row) and r["contestant"] not in OURS]
         if others:
-            top = max(others, key=lambda r: float(r["ev"]))
-            left = (1 - float(row["ev"])) / (1 - float(top["ev"]))
-            what = f"{row['architecture']}, d {row['d']}, {row['n_latents']} latents: variance not explained after {row['steps']} steps"
-            yield Row(what, f"{top['contestant']}, the best other", left, FLOOR)
+            top = min(others, key=lambda r: float(r["loss"]))
+            published = row["contestant"] != "crossseed"
+            what = f"loss of {_trained_size(row)}{', norms absorbed as published' if published else ''}"
+            against = f"{top['contestant']}, the best other"
+            ratio = float(row["loss"]) / float(top["loss"])
+            yield Row(what, against, ratio, None if published else MOST)
+
+
+def _trained(row: Cells) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("architecture", "d", "n_latents", "steps"))
+
+
+def _trained_size(row: Cells) -> str:
+    return f"{row['architecture']}, d {row['d']}, {row['n_latents']} latents, {row['steps']} steps"
 
 
 def sae_rates(rows: list[Cells]) -> Iterator[str]:
-    yield "| architecture | contestant | rate | explained variance | L0 | silent |"
-    yield "|---|---|---|---|---|---|"
+    yield "| size | contestant | rate | loss | explained variance | L0 | silent |"
+    yield "|---|---|---|---|---|---|---|"
     for row in rows:
-        span = f"{row['ev']} ({row['ev_lowest']} to {row['ev_highest']})"
+        loss = row["loss"]
+        if row["repeats"] != "1":
+            loss += f" ({row['loss_lowest']} to {row['loss_highest']})"
         mark = " (best)" if row["best"] == "True" else ""
-        cells = [row["architecture"], row["contestant"], f"{row['lr']}{mark}", span, row["l0"]]
-        yield f"| {' | '.join([*cells, row['dead_share']])} |"
-
-
-def sae_seeds(rows: list[Cells]) -> Iterator[Row]:
-    for row in rows[1:]:
-        what = f"{row['seeds']} SAEs of d {row['d']} and {row['latents']} latents, {row['how']}"
-        yield Row(what, rows[0]["how"], float(row["ratio"]), None)
+        cells = [_trained_size(row), row["contestant"], f"{row['lr']}{mark}", loss, row["ev"]]
+        yield f"| {' | '.join([*cells, row['l0'], row['dead_share']])} |"
 
 
 def planning(rows: list[Cells]) -> Iterator[Row]:
@@ -260,6 +259,7 @@ def planning(rows: list[Cells]) -> Iterator[Row]:
             float(row["seconds"]),
             None,
             unit=" s",
+            spread=(float(row["lowest"]), float(row["highest"])),
         )
 
 
@@ -274,7 +274,7 @@ def scale(rows: list[Cells]) -> Iterator[Row]:
 def memory(rows: list[Cells]) -> Iterator[Row]:
     for row in rows[1:]:
         what = f"{row['tokens_factor']} times the tokens"
-        yield Row(what, "peak memory at once the tokens", float(row["ratio_to_1x"]), FLOOR)
+        yield Row(what, "peak memory at once the tokens", float(row["ratio_to_1x"]), MOST)
 
 
 def default_run(rows: list[Cells]) -> Iterator[Row]:

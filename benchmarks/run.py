@@ -2,22 +2,25 @@
 
     python benchmarks/run.py --peer PYTHON_OF_THE_PEERS_ENVIRONMENT
 
-Where several do the same, they alternate within each repeat, so that a slow minute of the machine hits all of them; floors
-are the fastest of their repeats, and what takes minutes runs once.
+Where several do the same, they alternate within each repeat, so that a slow minute of the machine hits all of them, and
+medians are told; what takes minutes runs once. All but what is said to have more is done by one thread.
 Only ratios within one run mean anything; `made.csv` says under what each table was measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import alignment
 import constructive
 import extraction
-import haar
+import haar_power
 import imports
 import interventions
 import joint
@@ -28,12 +31,12 @@ import stability
 import together
 import toys
 import whole
-from measured import REPEATS, conditions, fastest, machine, write
+from measured import COMPARED, REPEATS, conditions, machine, write
 
 from crossseed.devices import n_gpus
 from crossseed.haar import power
 
-ROOT = Path(__file__).parent.parent
+CONFIG = Path(__file__).parent.parent / "config/config.yaml"
 DEVICES = ("cpu", "cuda") if n_gpus() else ("cpu",)
 # A file of results, its columns and its rows.
 Table = tuple[str, tuple[str, ...], list[dict[str, Any]]]
@@ -42,10 +45,6 @@ Table = tuple[str, tuple[str, ...], list[dict[str, Any]]]
 def streaming_memory() -> list[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         return memory.streaming_memory(Path(folder))
-
-
-def constructive_tests() -> list[dict[str, Any]]:
-    return constructive.alignment(fastest, machine()) + constructive.stream(machine())
 
 
 def on_devices(bench: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -80,31 +79,26 @@ BENCHMARKS: dict[str, Callable[[argparse.Namespace], list[Table]]] = {
     "planning": lambda _: [("planning.csv", whole.PLAN_COLUMNS, whole.planning())],
     "scale": lambda _: [("scale.csv", scale.COLUMNS, scale.scale())],
     "memory": lambda _: [("streaming_memory.csv", memory.MEMORY_COLUMNS, streaming_memory())],
-    "haar": lambda _: [("haar.csv", haar.HAAR_COLUMNS, haar.haar())],
-    "power": lambda _: [("power.csv", power.COLUMNS, haar.power_tables())],
+    "alignment": lambda _: [("alignment.csv", COMPARED, alignment.alignment())],
+    "power": lambda _: [("power.csv", power.COLUMNS, haar_power.power_tables())],
     "interventions": lambda _: [
-        (
-            "interventions.csv",
-            interventions.INTERVENTION_COLUMNS,
-            on_devices(interventions.interventions),
-        )
+        ("interventions.csv", COMPARED, on_devices(interventions.interventions))
     ],
-    "constructive": lambda _: [("constructive.csv", constructive.COLUMNS, constructive_tests())],
-    "stability": lambda _: [
-        ("matching.csv", stability.MATCHING_COLUMNS, stability.matching(machine())),
-        ("sae_seeds.csv", stability.SEED_COLUMNS, stability.seeds(machine())),
+    "constructive": lambda _: [
+        ("constructive.csv", COMPARED, constructive.alignment() + constructive.stream())
     ],
+    "matching": lambda _: [("matching.csv", COMPARED, stability.matching())],
+    "seeds": lambda _: [("sae_seeds.csv", COMPARED, stability.seeds())],
     "joint": lambda _: [
         ("joint.csv", joint.COLUMNS, on_devices(lambda device: joint.joint(machine(), device)))
     ],
     "imports": lambda args: [
         ("imports.csv", imports.COLUMNS, imports.imports(machine(), args.repeats))
     ],
-    "extraction": lambda args: [
-        ("extraction.csv", extraction.COLUMNS, extraction.extraction(machine(), args.repeats))
-    ],
+    "extraction": lambda args: [("extraction.csv", COMPARED, extraction.extraction(args.repeats))],
     "toys": lambda args: [
-        ("toys.csv", toys.COLUMNS, toys.toys(machine(), args.repeats, ROOT / "config/config.yaml"))
+        ("toys.csv", COMPARED, toys.step(args.repeats, CONFIG)),
+        ("toy_learned.csv", toys.LEARNED_COLUMNS, toys.to_accuracy(CONFIG)),
     ],
     "sae": lambda args: [("sae_training.csv", sae.COLUMNS, sae_training(args))],
     "together": lambda args: [("sae_together.csv", together.COLUMNS, sae_together(args))],
@@ -129,6 +123,11 @@ def main() -> None:
             parser.error("--results wants --peer, the Python in which SAELens is installed")
         sae.check_cards(args.peer, args.results, args.each)
         return
+    if os.environ.get("OMP_NUM_THREADS") != "1":
+        # Libraries read it as they are imported.
+        os.execve(
+            sys.executable, [sys.executable, *sys.argv], {**os.environ, "OMP_NUM_THREADS": "1"}
+        )
     for name in args.only or BENCHMARKS:
         under = conditions(args.peer)
         for file, columns, rows in BENCHMARKS[name](args):

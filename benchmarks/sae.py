@@ -13,6 +13,8 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 from pathlib import Path
 from statistics import median
@@ -30,11 +32,11 @@ from crossseed.sae.formats.foreign import Foreign
 from crossseed.sae.training import initial_arrays
 
 CONTESTANTS = Path(__file__).parent / "contestants"
+# `rates`: tokens a second of each repeat, of the processor with one thread, by the clock with more and on a GPU.
 COLUMNS = (
-    "device", "threads", "d", "n_latents", "architecture", "k", "batch", "steps", "contestant",
-    "tokens_per_s", "tokens_per_cpu_s", "lowest", "highest", "ratio_to_saelens",
-    "share_of_matmul_ceiling", "ev", "l0", "dead_share", "repeats", "machine",
-)  # fmt: skip
+    *("device", "threads", "d", "n_latents", "architecture", "k", "batch", "steps", "contestant"),
+    *("rates", "tokens_per_s", "loss", "ev", "l0", "dead_share", "repeats", "machine"),
+)
 CEILING = "five dense products"
 # Programs in `contestants`, by name.
 OURS = {
@@ -48,6 +50,7 @@ PEERS = {
     "dictionary-learning": "dictionary_learning_trainer.py",
 }
 HELD_OUT = 2048
+QUALITY = ("loss", "ev", "l0", "dead_share")
 
 
 class Size(NamedTuple):
@@ -66,15 +69,26 @@ SIZES = (
     Size(64, 512, 16, 1024, 200, 3),
     Size(64, 512, 16, 4096, 100, 3),
     Size(64, 4096, 16, 4096, 12, 3),
+    Size(64, 16384, 16, 4096, 3, 3),
+    Size(512, 512, 32, 4096, 24, 3),
     Size(512, 4096, 32, 4096, 5, 3),
     Size(512, 16384, 32, 2048, 5, 3),
 )
-# What is learned is compared after as many steps as these sizes get here, at each rate; the best of each contestant counts.
-LEARNED = (Size(64, 4096, 16, 1024, 300, 2),)
-RATES = (3e-4, 1e-3, 3e-3)
+# What is learned is compared after so many steps, at each rate; the best of each contestant counts. The first is as short
+# as the default run's.
+LEARNED = (
+    Size(64, 512, 16, 1024, 240, 2),
+    Size(64, 512, 16, 1024, 1000, 1),
+    Size(64, 4096, 16, 1024, 300, 1),
+    Size(512, 4096, 32, 1024, 100, 1),
+)
+RATES = (1e-3, 3e-3)
+# Ours by the rule that the rotation study publishes; all others, and ours where nothing is said, drop the decoder's norm.
+PUBLISHED = "crossseed, norms absorbed"
+L1 = 1e-3
 LEARNED_COLUMNS = (
-    *("d", "n_latents", "architecture", "k", "batch", "steps", "contestant", "lr", "best"),
-    *("ev", "ev_lowest", "ev_highest", "l0", "dead_share", "repeats", "machine"),
+    *("d", "n_latents", "architecture", "k", "batch", "steps", "contestant", "lr", "best", "loss"),
+    *("loss_lowest", "loss_highest", "ev", "l0", "dead_share", "repeats", "machine"),
 )
 
 
@@ -88,16 +102,25 @@ def sparse_rows(d: int, n: int, seed: int = 0) -> np.ndarray:
 
 
 def quality(path: Path, job: dict[str, Any], held_out: np.ndarray) -> dict[str, float]:
+    """Of a contestant's weights on held-out rows: explained variance, L0, the share of silent latents, and `loss`: what is left
+    unexplained, and of a ReLU SAE all that it is trained to lessen, error and penalty, over the variance."""
     arrays = np.load(path)
-    name = "relu_l1" if job["architecture"] == "relu" else "topk"
-    cfg = {"k": job["k"], "metadata": {"crossseed": {"architecture": name}}}
+    relu = job["architecture"] == "relu"
+    cfg = {
+        "k": job["k"],
+        "metadata": {"crossseed": {"architecture": "relu_l1" if relu else "topk"}},
+    }
     W_enc, b_enc, W_dec, b_dec = (arrays[k] for k in ("W_enc", "b_enc", "W_dec", "b_dec"))
     found = Dictionary(W_enc, b_enc, W_dec, b_dec, cfg=cfg)
     h = found.encode(held_out)
-    error = found.decode(h) - held_out
+    error = np.square(found.decode(h) - held_out).sum()
     total = np.square(held_out - held_out.mean(axis=0)).sum()
+    # The mean over dimensions of the error goes with the sum over latents of the penalty; decoder norms are free in SAELens.
+    sizes = (h * np.linalg.norm(W_dec, axis=1)).sum()
+    penalty = job["l1"] * held_out.shape[1] * sizes if relu else 0.0
     return {
-        "ev": float(1 - np.square(error).sum() / total),
+        "loss": float((error + penalty) / total),
+        "ev": float(1 - error / total),
         "l0": float((h > 0).sum(axis=1).mean()),
         "dead_share": float((~(h > 0).any(axis=0)).mean()),
     }
@@ -141,12 +164,17 @@ class Worker:
         self.process.communicate()
 
 
+def programs(peer: str | None) -> dict[str, tuple[str, str]]:
+    """Interpreter and script of the contestants there are, by name; SAELens, eai-sparsify and dictionary-learning with a Python
+    that has them."""
+    known = {name: (sys.executable, script) for name, script in OURS.items()}
+    return known | ({name: (peer, script) for name, script in PEERS.items()} if peer else {})
+
+
 def contestants(peer: str | None, folder: Path) -> dict[str, Worker]:
-    """Those there are, by name; SAELens, eai-sparsify and dictionary-learning with a Python that has them."""
-    scripts = {name: (sys.executable, script) for name, script in OURS.items()}
-    if peer:
-        scripts |= {name: (peer, script) for name, script in PEERS.items()}
-    return {name: Worker(*found, folder / f"{name}.log") for name, found in scripts.items()}
+    """The contestants' processes, by name."""
+    known = programs(peer)
+    return {name: Worker(*found, folder / f"{name}.log") for name, found in known.items()}
 
 
 def job_of(
@@ -155,7 +183,7 @@ def job_of(
     return {
         "rows": str(folder / "rows.npy"), "start": str(folder / "start.npz"), "out": str(folder / "out.npz"),
         "n_latents": size.n_latents, "architecture": architecture, "batch": size.batch, "steps": size.steps,
-        "lr": lr, "l1": 1e-3, "k": size.k, "threads": threads, "device": device,
+        "lr": lr, "l1": L1, "k": size.k, "threads": threads, "device": device, "absorb_norms": False,
     }  # fmt: skip
 
 
@@ -165,15 +193,15 @@ def save_start(size: Size, job: dict[str, Any], seed: int) -> None:
     np.savez(job["start"], **arrays)
 
 
-def racing(workers: dict[str, Worker], architecture: str) -> list[str]:
+def racing(known: Iterable[str], architecture: str) -> list[str]:
     """eai-sparsify has no ReLU with a penalty."""
-    return [name for name in workers if architecture == "topk" or name != "eai-sparsify"]
+    return [name for name in known if architecture == "topk" or name != "eai-sparsify"]
 
 
 def training(
     peer: str | None, folder: Path, device: str, most: int, machine: str
 ) -> list[dict[str, Any]]:
-    """Rows of `COLUMNS`; ratios are of processor seconds with one thread, of wall seconds with more and on a GPU.
+    """Rows of `COLUMNS`.
 
     Args:
         most: repeats, at most.
@@ -195,54 +223,62 @@ def training(
 
 
 def learned(peer: str | None, folder: Path, most: int, machine: str) -> list[dict[str, Any]]:
-    """Rows of `LEARNED_COLUMNS`: what each contestant has learned after equal steps, at each of `RATES`."""
-    workers = contestants(peer, folder)
+    """Rows of `LEARNED_COLUMNS`: what each contestant has learned after equal steps, at each of `RATES`. No clock is read, so
+    that there are as many at once as cores."""
+    known = programs(peer)
+    known = {name: known[name] for name in known if name != CEILING} | {
+        PUBLISHED: known["crossseed"]
+    }
     found = []
     for size in LEARNED:
         rows = sparse_rows(size.d, 300_000 + HELD_OUT)
         np.save(folder / "rows.npy", rows[HELD_OUT:])
         for architecture in ("relu", "topk"):
-            for name in racing(workers, architecture):
-                if name != CEILING:
-                    found += _learned(
-                        size, architecture, name, workers[name], folder, rows, most, machine
-                    )
-    for worker in workers.values():
-        worker.end()
+            repeats = range(min(most, size.repeats))
+            job = job_of(size, architecture, folder, "cpu", 1, 0.0)
+            jobs = []
+            for seed in repeats:
+                jobs.append({**job, "seed": seed, "start": str(folder / f"start{seed}.npz")})
+                save_start(size, jobs[-1], seed)
+
+            def run(
+                cell: tuple[str, float, dict[str, Any]], held_out: np.ndarray = rows[:HELD_OUT]
+            ) -> dict[str, float]:
+                name, lr, job = cell
+                at = f"{name} {lr} {job['seed']}"
+                of_cell = {**job, "lr": lr, "out": str(folder / f"{at}.npz")}
+                of_cell["absorb_norms"] = name == PUBLISHED
+                worker = Worker(*known[name], folder / f"{at}.log")
+                worker.run(of_cell)
+                worker.end()
+                return quality(Path(of_cell["out"]), of_cell, held_out)
+
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                for name in racing(known, architecture):
+                    cells = [(name, lr, job) for lr in RATES for job in jobs]
+                    found += _learned(size, architecture, name, list(pool.map(run, cells)), machine)
     return found
 
 
 def _learned(
-    size: Size,
-    architecture: str,
-    name: str,
-    worker: Worker,
-    folder: Path,
-    rows: np.ndarray,
-    most: int,
-    machine: str,
+    size: Size, architecture: str, name: str, made: list[dict[str, float]], machine: str
 ) -> list[dict[str, Any]]:
+    """Rows of a contestant at one size from what came of each rate and repeat, in this order."""
     found: list[dict[str, Any]] = []
-    repeats = min(most, size.repeats)
-    for lr in RATES:
-        job, made = job_of(size, architecture, folder, "cpu", 1, lr), []
-        for repeat in range(repeats):
-            save_start(size, job, repeat)
-            worker.run({**job, "seed": repeat})
-            made.append(quality(Path(job["out"]), job, rows[:HELD_OUT]))
-        evs = [one["ev"] for one in made]
-        typical = {
-            key: round(median(one[key] for one in made), 4) for key in ("ev", "l0", "dead_share")
-        }
+    repeats = len(made) // len(RATES)
+    for number, lr in enumerate(RATES):
+        of_rate = made[number * repeats : (number + 1) * repeats]
+        losses = [one["loss"] for one in of_rate]
+        typical = {key: round(median(one[key] for one in of_rate), 4) for key in QUALITY}
         row: dict[str, Any] = {
             "d": size.d, "n_latents": size.n_latents, "architecture": architecture,
             "k": size.k if architecture == "topk" else None, "batch": size.batch, "steps": size.steps,
-            "contestant": name, "lr": lr, **typical, "ev_lowest": round(min(evs), 4),
-            "ev_highest": round(max(evs), 4), "repeats": repeats, "machine": machine,
+            "contestant": name, "lr": lr, **typical, "loss_lowest": round(min(losses), 4),
+            "loss_highest": round(max(losses), 4), "repeats": repeats, "machine": machine,
         }  # fmt: skip
         print(row, flush=True)
         found.append(row)
-    best = max(found, key=lambda row: row["ev"])
+    best = min(found, key=lambda row: row["loss"])
     return [{**row, "best": row is best} for row in found]
 
 
@@ -267,21 +303,15 @@ def _of_size(
             if name != CEILING:
                 made[name] = quality(Path(job["out"]), job, held_out)
     which = 1 if job["device"] == "cpu" and job["threads"] == 1 else 0
-    typical = {name: median(rate[which] for rate in found) for name, found in rates.items()}
     rows = []
     for name, found in rates.items():
-        against = typical.get("SAELens")
         row = {
             "device": job["device"], "threads": job["threads"], "d": size.d, "n_latents": size.n_latents,
             "architecture": job["architecture"], "k": size.k if job["architecture"] == "topk" else None,
             "batch": size.batch, "steps": size.steps, "contestant": name,
+            "rates": " ".join(f"{rate[which]:.0f}" for rate in found),
             "tokens_per_s": round(median(wall for wall, _ in found)),
-            "tokens_per_cpu_s": round(median(cpu for _, cpu in found)),
-            "lowest": round(min(rate[which] for rate in found)),
-            "highest": round(max(rate[which] for rate in found)),
-            "ratio_to_saelens": round(typical[name] / against, 2) if against else None,
-            "share_of_matmul_ceiling": round(typical[name] / typical[CEILING], 2),
-            **{key: round(made[name][key], 4) if made[name] else None for key in ("ev", "l0", "dead_share")},
+            **{key: round(made[name][key], 4) if made[name] else None for key in QUALITY},
             "repeats": repeats, "machine": machine,
         }  # fmt: skip
         print(row, flush=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -35,10 +36,12 @@ def numbers(device: str) -> tuple[int, ...]:
 
 
 def rate(workers: list[Worker], job: dict[str, Any], tokens: int) -> float:
-    """Tokens a second of all of them together, from the first step of each to its last, by the clock."""
-    for number, worker in enumerate(workers):
-        worker.send({**job, "seed": number, "out": f"{job['out']}-{number}.npz"})
-    return sum(tokens / worker.answer()["seconds"] for worker in workers)
+    """Tokens a second of all of them together, by the clock; all begin their second step at once."""
+    with tempfile.TemporaryDirectory() as gate:
+        for number, worker in enumerate(workers):
+            own = {"seed": number, "out": f"{job['out']}-{number}.npz"}
+            worker.send({**job, **own, "together": [gate, len(workers)]})
+        return sum(tokens / worker.answer()["seconds"] for worker in workers)
 
 
 def together(folder: Path, device: str, most: int, machine: str) -> list[dict[str, Any]]:

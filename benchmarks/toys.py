@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from itertools import islice
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
+from measured import FLOOR, MOST, WHOLE, Beside, compared, machine
 
 from crossseed.adam import Adam
 from crossseed.cohorts.dyck import training
@@ -18,10 +18,7 @@ from crossseed.cohorts.optimisation import BETAS, learning_rate
 from crossseed.config.load import load_files
 from crossseed.seeding import entropy
 
-COLUMNS = (
-    *("what", "steps", "steps_per_cpu_s", "bare_steps_per_cpu_s", "ratio_to_floor", "data_share"),
-    *("data_goal", "accuracy", "cpu_seconds", "repeats", "machine"),
-)
+LEARNED_COLUMNS = ("what", "seed", "steps", "steps_per_cpu_s", "accuracy", "cpu_seconds", "machine")
 DATA_GOAL = 0.02
 ACCURACY = 0.995
 # Whole pools, from the lengths of the end of training, which are those of most steps.
@@ -70,37 +67,42 @@ def steps(told: Training, start: int) -> tuple[float, float, float]:
     return whole, making, bare(tensors, told)
 
 
-def toys(machine: str, repeats: int, config: Path) -> list[dict[str, Any]]:
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    told = recipe(config)
+def step(repeats: int, config: Path) -> list[dict[str, Any]]:
+    """Rows of `COMPARED`."""
+    told = begin(config)
     per_pool = told.pool_rows // told.batch_rows
     assert MEASURED_STEPS % per_pool == 0
     start = told.steps // 2 // per_pool * per_pool
     list(islice(training.training_batches(0, told, start), 1))
-    times = [steps(told, start) for _ in range(repeats)]
-    whole, _, least = (median(column) for column in zip(*times, strict=True))
-    same: dict[str, Any] = {"repeats": repeats, "machine": machine}
-    row = {
-        "what": "a training step", "steps": MEASURED_STEPS,
-        "steps_per_cpu_s": round(MEASURED_STEPS / whole, 1),
-        "bare_steps_per_cpu_s": round(MEASURED_STEPS / least, 1),
-        "ratio_to_floor": round(median(a / c for a, _, c in times), 3),
-        "data_share": round(median(b / a for a, b, _ in times), 4), "data_goal": DATA_GOAL,
-        "accuracy": None, "cpu_seconds": None, **same,
-    }  # fmt: skip
-    print(row, flush=True)
-    return [row, to_accuracy(told, same)]
+    # The first is for warming up.
+    times = [steps(told, start) for _ in range(repeats + 1)][1:]
+    whole, making, least = zip(*times, strict=True)
+    alone = Beside("passes and Adam alone, on batches that lie there", FLOOR, MOST, least)
+    amount = (MEASURED_STEPS, "steps")
+    return compared("training", whole, [alone], amount=amount) + compared(
+        "making of their batches", making, [Beside("the steps", WHOLE, DATA_GOAL, whole)]
+    )
 
 
-def to_accuracy(told: Training, same: dict[str, Any]) -> dict[str, Any]:
-    """One model trained until its depth is right so often on held-out rows of its own distribution, or to the end; looking
-    is not counted."""
-    model = DyckTransformer(entropy("dyck-initialisation", 0) % 2**63)
-    stepper, source = training.Stepper(model, told), training.training_batches(0, told, 0)
+def begin(config: Path) -> Training:
+    """The recipe, and PyTorch as training has it."""
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    return recipe(config)
+
+
+def to_accuracy(config: Path, seeds: int = 3) -> list[dict[str, Any]]:
+    """Rows of `LEARNED_COLUMNS`: models trained until their depth is right so often on held-out rows of their own distribution,
+    or to the end of training; looking is not counted."""
+    return [_learned(begin(config), seed) for seed in range(seeds)]
+
+
+def _learned(told: Training, seed: int) -> dict[str, Any]:
+    model = DyckTransformer(entropy("dyck-initialisation", seed) % 2**63)
+    stepper, source = training.Stepper(model, told), training.training_batches(seed, told, 0)
     low, high = told.lengths
     taken, depth, number = 0.0, 0.0, 0
-    while number < told.steps and depth < ACCURACY:
+    while depth < ACCURACY and number < told.steps:
         began = time.process_time()
         for _ in range(min(LOOK_EVERY, told.steps - number)):
             stepper(next(source), learning_rate(number, told))
@@ -112,9 +114,10 @@ def to_accuracy(told: Training, same: dict[str, Any]) -> dict[str, Any]:
             if (row["distribution"], row["measure"]) == ("train", "accuracy_depth")
         )
     row = {
-        **dict.fromkeys(COLUMNS), "what": f"depth right in {ACCURACY:.1%}", "steps": number,
+        "what": f"depth right in {ACCURACY:.1%}{'' if depth >= ACCURACY else ', not reached'}",
+        "seed": seed, "steps": number,
         "steps_per_cpu_s": round(number / taken, 1), "accuracy": round(depth, 4),
-        "cpu_seconds": round(taken, 1), **same, "repeats": 1,
+        "cpu_seconds": round(taken, 1), "machine": machine(),
     }  # fmt: skip
     print(row, flush=True)
     return row

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import sae
 from imports import job_of
-from measured import REPEATS, RESULTS, fastest, machine, seconds_of
+from measured import REPEATS, RESULTS, by_the_clock, in_turns, machine, seconds_of
 
 from crossseed import __version__
 from crossseed.report import times
@@ -97,41 +97,46 @@ def stages(folder: Path) -> list[dict[str, Any]]:
     return found
 
 
-def seconds_a_byte(megabytes: int = 64) -> tuple[float, float]:
-    """Of reading a file of the store with its digest checked, and of writing one."""
-    rows = np.zeros((megabytes << 12, 64), np.float32)
+def store_seconds(rows: int) -> tuple[float, float]:
+    """Of reading a file of so many rows of 64 with its digest checked, and of writing one."""
+    data = np.random.default_rng(0).standard_normal((rows, 64), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.h5"
 
         def write() -> None:
             with create_h5(path, "bench/1", {}, {}) as file:
-                add_dataset(file, "rows", data=rows)
+                add_dataset(file, "rows", data=data)
 
         def read() -> None:
             with open_h5(path, "bench/1") as file:
                 file["rows"][:]
 
-        writing = fastest(write)
-        return fastest(read) / rows.nbytes, writing / rows.nbytes
+        writing, reading = in_turns((write, read), 9, now=by_the_clock)
+    return median(reading), median(writing)
 
 
 def reading_and_writing(command: list[str], folder: Path) -> float:
-    """Seconds that the files which jobs read and wrote take at the rates of the store. The run kept its temporaries."""
+    """Seconds that the files which jobs read and wrote take in the store: so many of each, and of each byte. The run kept its
+    temporaries."""
     done = subprocess.run(
         [*command, "--detailed-summary"], capture_output=True, text=True, check=True
     )
     table = csv.DictReader(done.stdout.splitlines(), delimiter="\t")
     read: dict[str, str] = {}
-    wrote = 0
+    wrote: list[int] = []
     for line in table:
         out = folder / line["output_file"]
-        wrote += out.stat().st_size if out.is_file() else 0
+        wrote += [out.stat().st_size] if out.is_file() else []
         # One job has one log, and several outputs.
         read[line["log-file(s)"]] = line["input-file(s)"]
     inputs = [folder / name for names in read.values() for name in names.split(",")]
-    reading, writing = seconds_a_byte()
-    found = sum(path.stat().st_size for path in inputs if path.is_file())
-    return reading * found + writing * wrote
+    sizes = [path.stat().st_size for path in inputs if path.is_file()]
+    large = 1 << 18
+    each, of_large = store_seconds(1), store_seconds(large)
+    found = 0.0
+    for files, one, many in zip((sizes, wrote), each, of_large, strict=True):
+        found += len(files) * one + sum(files) * (many - one) / (4 * 64 * large)
+    return found
 
 
 def trend(found: list[dict[str, Any]], cores: int, spent: float) -> None:

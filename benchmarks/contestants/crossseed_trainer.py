@@ -23,6 +23,7 @@ def train(job, clock):
         "grad_clip": 1 / width,
         "tied_init": True,
         "standardise": False,
+        "absorb_norms": job["absorb_norms"],
     }
     own = (
         {"architecture": "relu_l1", "l1": job["l1"]}

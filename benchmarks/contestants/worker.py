@@ -1,13 +1,14 @@
 """What contestants share: each is a process that trains one SAE a line of standard input, and answers with a line of JSON.
 
 A job is a dictionary: rows and start (files), n_latents, architecture (relu or topk), batch, steps, lr, l1, k, seed,
-threads, device, out (a file for the weights).
+threads, device, out (a file for the weights); together, where several are to begin at once: a folder, and how many they are.
 """
 
 import json
 import os
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ class Clock:
 
     def __init__(self, job):
         self.cuda, self.done, self.spent = job["device"] == "cuda", 0, None
+        self.together, self.seed = job.get("together"), job["seed"]
 
     def _now(self):
         if self.cuda:
@@ -30,8 +32,17 @@ class Clock:
 
     def before_step(self):
         if self.done == 1:
+            if self.together:
+                self._wait(*self.together)
             self.began = self._now()
         self.done += 1
+
+    def _wait(self, folder, others):
+        """Until all have come so far."""
+        self._now()
+        Path(folder, str(self.seed)).touch()
+        while len(os.listdir(folder)) < others:
+            time.sleep(1e-3)
 
     def stop(self):
         if self.spent is None:

@@ -81,7 +81,20 @@ class Pair:
     @cached_property
     def rotation(self) -> np.ndarray:
         """The Procrustes rotation, (d, d)."""
-        return m.procrustes(self.moments.cross_covariance)
+        return m.rotation_of(*self._factors)
+
+    @cached_property
+    def _factors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The singular value decomposition of the cross-covariance."""
+        return m.factors(self.moments.cross_covariance)
+
+    @cached_property
+    def _spectra(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+        """Variances and directions, (d,) and (d, d), smallest first, of target and source."""
+        of_b, of_a = (
+            np.linalg.eigh(one) for one in (self.moments.covariance_b, self.moments.covariance_a)
+        )
+        return (of_b.eigenvalues, of_b.eigenvectors), (of_a.eigenvalues, of_a.eigenvectors)
 
     @cached_property
     def half_rotations(self) -> tuple[np.ndarray, np.ndarray]:
@@ -144,8 +157,14 @@ class Pair:
     @cached_property
     def directions(self) -> np.ndarray:
         """The target's identified principal directions as columns, largest variance first, (d, k)."""
-        found: np.ndarray = m.identified_directions(*self.halves)[:, ::-1]
-        return found
+        found: np.ndarray = m.agreed_directions(*self._spectra[0], *self.half_rotations)
+        return found[:, ::-1]
+
+    @cached_property
+    def axes(self) -> tuple[np.ndarray, np.ndarray]:
+        """All principal directions of target and source as columns, largest variance first, (d, d) each."""
+        target, source = (ladder.signed(vectors[:, ::-1]) for _, vectors in self._spectra)
+        return target, source
 
     @cached_property
     def numbers(self) -> dict[str, float]:
@@ -157,8 +176,8 @@ class Pair:
         ``split_half_distance`` is ‖R₁ − R₂‖_F/√(2d), 1 for unrelated rotations; inside the
         identified directions under its own name, √(2k) in the denominator.
         """
-        ranks = m.ranks(self.moments.cross_covariance)
-        singular = np.linalg.svd(self.moments.cross_covariance, compute_uv=False)
+        singular = self._factors[1]
+        ranks = m.ranks_of(singular)
         largest = singular[0] if singular[0] > 0 else 1.0
         directions = self.directions
         first, second = self.half_rotations
@@ -178,9 +197,9 @@ class Pair:
 
     def identified(self, k: int) -> tuple[np.ndarray, np.ndarray]:
         """The k leading identified principal directions of target and source, each (d, k)."""
-        target = self.directions
-        source = m.identified_directions(*(half.swapped() for half in self.halves))[:, ::-1]
-        return target[:, :k], source[:, :k]
+        back = (rotation.T for rotation in self.half_rotations)
+        source = m.agreed_directions(*self._spectra[1], *back)[:, ::-1]
+        return self.directions[:, :k], source[:, :k]
 
 
 def carried_by(

@@ -63,6 +63,7 @@ CASES = [
             ("decay_steps", 11),
             ("grad_clip", 0.01),
             ("tied_init", variant == "relu-l1"),
+            ("absorb_norms", False),
             ("standardise", variant == "relu-l1"),
             ("inits", ["shared"]),
         )

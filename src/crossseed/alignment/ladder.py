@@ -49,10 +49,14 @@ def principal_directions(covariance: np.ndarray) -> np.ndarray:
 
     A direction has no sign of its own; the convention makes it a function of the covariance alone.
     """
-    vectors = np.linalg.eigh(covariance)[1][:, ::-1]
+    return signed(np.linalg.eigh(covariance)[1][:, ::-1])
+
+
+def signed(vectors: np.ndarray) -> np.ndarray:
+    """Columns, (d, k), each with its largest entry positive."""
     largest = np.abs(vectors).argmax(axis=0)
-    signed: np.ndarray = vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
-    return signed
+    found: np.ndarray = vectors * np.sign(vectors[largest, np.arange(vectors.shape[1])])
+    return found
 
 
 def permutation(cross_covariance: np.ndarray, signed: bool) -> np.ndarray:
@@ -76,39 +80,60 @@ def scale(rotation: np.ndarray, moments: Moments) -> float:
 
 
 def ridges(moments: Moments, penalties: Sequence[float]) -> list[np.ndarray]:
-    """The linear map for each penalty, a share of the target's mean variance a dimension; (d, d) each."""
-    values, vectors = np.linalg.eigh(moments.covariance_b)
+    """The linear map for each penalty, a share of the target's mean variance a dimension; (width_b, width_a) each."""
+    return _mapped(*_ridges(np.linalg.eigh(moments.covariance_b), moments, penalties))
+
+
+def _mapped(vectors: np.ndarray, rotated: np.ndarray, raised: np.ndarray) -> list[np.ndarray]:
+    return [vectors @ (rotated / of_one[:, None]) for of_one in raised]
+
+
+def _ridges(
+    spectrum_b: tuple[np.ndarray, np.ndarray], moments: Moments, penalties: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """V, (width_b, width_b), R, (width_b, width_a), and r of each penalty, (penalties, width_b): its map is V diag(1 / r) R,
+    for V the principal directions of b and R = Vᵀ C; where b is constant r is infinite and the map is 0."""
+    values, vectors = spectrum_b
     values = np.clip(values, 0, None)
-    rotated = vectors.T @ moments.cross_covariance
     mean = values.mean()
-    return [
-        vectors @ (rotated / (values + penalty * mean)[:, None]) if mean else rotated * 0
-        for penalty in penalties
-    ]
+    raised = np.array([values + penalty * mean for penalty in penalties])
+    return vectors, vectors.T @ moments.cross_covariance, raised if mean else raised + np.inf
 
 
-def ridge(halves: tuple[Moments, Moments]) -> tuple[np.ndarray, float]:
+def ridge_errors(
+    fitted: Moments, held_out: Moments, penalties: Sequence[float] = PENALTIES
+) -> np.ndarray:
+    """Of the map of each penalty, fitted on some tokens, on others: mean ‖(b − b̄) M − (a − ā)‖², less the variance of a;
+    (penalties,)."""
+    # tr(Mᵀ S M) − 2 tr(Mᵀ C) for M = V diag(w) R is quadratic in w: a penalty more takes no product of matrices.
+    vectors, rotated, raised = _ridges(np.linalg.eigh(fitted.covariance_b), fitted, penalties)
+    w = 1 / raised
+    square = (vectors.T @ held_out.covariance_b @ vectors) * (rotated @ rotated.T)
+    shared = np.sum((vectors.T @ held_out.cross_covariance) * rotated, axis=1)
+    found: np.ndarray = np.sum((w @ square) * w, axis=1) - 2 * w @ shared
+    return found
+
+
+def ridge(
+    halves: tuple[Moments, Moments], spectrum_b: tuple[np.ndarray, np.ndarray] | None = None
+) -> tuple[np.ndarray, float]:
     """The linear map with the penalty that does best on tokens it was not fitted on.
 
     Each half is fitted, for every penalty, and scored on the other; the map itself is fitted on
     both.
 
+    Args:
+        halves: moments of two disjoint sets of tokens.
+        spectrum_b: eigenvalues and eigenvectors of b's covariance over both, where they are known.
+
     Returns:
         (width_b, width_a) matrix, and the penalty as a share of the mean variance.
     """
-
-    def errors(matrices: list[np.ndarray], held_out: Moments) -> np.ndarray:
-        return np.array(
-            [
-                np.sum((held_out.covariance_b @ m) * m) - 2 * np.sum(m * held_out.cross_covariance)
-                for m in matrices
-            ]
-        )
-
     first, second = halves
-    scores = [errors(ridges(a, PENALTIES), b) for a, b in ((first, second), (second, first))]
-    best = int(np.argmin(scores[0] + scores[1]))
-    (found,) = ridges(first.merged(second), PENALTIES[best : best + 1])
+    best = int(np.argmin(ridge_errors(first, second) + ridge_errors(second, first)))
+    both = first.merged(second)
+    known = np.linalg.eigh(both.covariance_b) if spectrum_b is None else spectrum_b
+    (found,) = _mapped(*_ridges(known, both, PENALTIES[best : best + 1]))
     return found, PENALTIES[best]
 
 
@@ -133,8 +158,8 @@ def twin(
     Returns:
         The rotation, (d, d).
     """
-    kept = directions_dk @ directions_dk.T
-    return procrustes(shuffled + kept @ (cross_covariance - shuffled))
+    kept = directions_dk @ (directions_dk.T @ (cross_covariance - shuffled))
+    return procrustes(shuffled + kept)
 
 
 def covariance_only(axes_b: np.ndarray, axes_a: np.ndarray, signs_d: np.ndarray) -> np.ndarray:
@@ -167,10 +192,11 @@ def ladder(
     """
     moments = halves[0].merged(halves[1])
     cross = moments.cross_covariance
-    axes_b = principal_directions(moments.covariance_b)
+    variances_b, vectors_b = np.linalg.eigh(moments.covariance_b)
+    axes_b = signed(vectors_b[:, ::-1])
     axes_a = principal_directions(moments.covariance_a)
     rotation = procrustes(cross)
-    affine, penalty = ridge(halves)
+    affine, penalty = ridge(halves, (variances_b, vectors_b))
     both = np.sign(skewness[0]) * np.sign(skewness[1])
     matrices = {
         "mean": np.eye(len(cross)),

@@ -64,11 +64,25 @@ def procrustes(cross_covariance: np.ndarray) -> np.ndarray:
     Raises:
         ValueError: C is not square or not finite.
     """
+    return rotation_of(*factors(cross_covariance))
+
+
+def factors(cross_covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The singular value decomposition of (d, d): U, S and Vᵀ, (d, d), (d,) and (d, d).
+
+    Raises:
+        ValueError: it is not square or not finite.
+    """
     if cross_covariance.ndim != 2 or cross_covariance.shape[0] != cross_covariance.shape[1]:
         raise ValueError(f"an orthogonal map needs a square matrix, got {cross_covariance.shape}")
     if not np.isfinite(cross_covariance).all():
         raise ValueError("the cross-covariance is not finite")
     u, s, vt = np.linalg.svd(cross_covariance.astype(np.float64))
+    return u, s, vt
+
+
+def rotation_of(u: np.ndarray, s: np.ndarray, vt: np.ndarray) -> np.ndarray:
+    """`procrustes`, (d, d), of a cross-covariance whose `factors`, (d, d), (d,) and (d, d), are known."""
     decided = s > RANK_TOLERANCE * s[0]
     u_free, vt_free = u[:, ~decided], vt[~decided]
     w, _, zt = np.linalg.svd(u_free.T @ vt_free.T)
@@ -163,7 +177,12 @@ class Ranks(NamedTuple):
 
 def ranks(cross_covariance: np.ndarray) -> Ranks:
     """Effective rank, by the entropy of the singular values of (d, d), and numerical rank; 0 and 0 where one side is constant."""
-    s = np.linalg.svd(cross_covariance, compute_uv=False)
+    return ranks_of(np.linalg.svd(cross_covariance, compute_uv=False))
+
+
+def ranks_of(singular_d: np.ndarray) -> Ranks:
+    """The same from the singular values, (d,), largest first."""
+    s = singular_d
     if not s.sum():
         return Ranks(0.0, 0)  # one side is constant
     p = s[s > 0] / s.sum()
@@ -180,11 +199,18 @@ def identified_directions(first: Moments, second: Moments) -> np.ndarray:
     Args:
         first, second: moments of two disjoint sets of tokens.
     """
-    agreement = procrustes(first.cross_covariance) @ procrustes(second.cross_covariance).T
-    variances, directions = np.linalg.eigh(first.merged(second).covariance_b)
-    agree = np.einsum("dk,de,ek->k", directions, agreement, directions)
-    chosen = (agree > IDENTIFIED_ABOVE) & (variances > RANK_TOLERANCE * variances[-1])
-    found: np.ndarray = directions[:, chosen]
+    rotations = (procrustes(half.cross_covariance) for half in (first, second))
+    return agreed_directions(*np.linalg.eigh(first.merged(second).covariance_b), *rotations)
+
+
+def agreed_directions(
+    variances_d: np.ndarray, directions_dd: np.ndarray, first_dd: np.ndarray, second_dd: np.ndarray
+) -> np.ndarray:
+    """`identified_directions`, (d, identified), from the target's variances along its principal directions, (d,), smallest first,
+    these as columns, and the two rotations, (d, d) each."""
+    agree = np.sum((first_dd.T @ directions_dd) * (second_dd.T @ directions_dd), axis=0)
+    chosen = (agree > IDENTIFIED_ABOVE) & (variances_d > RANK_TOLERANCE * variances_d[-1])
+    found: np.ndarray = directions_dd[:, chosen]
     return found
 
 

@@ -86,14 +86,11 @@ ACROSS_DRAWS = 9999
 
 def rotations(pair: Pair) -> dict[str, np.ndarray]:
     """The rotation of a pair and its two controls, by map, (d, d) each."""
-    moments = pair.moments
-    axes_b = ladder.principal_directions(moments.covariance_b)
-    axes_a = ladder.principal_directions(moments.covariance_a)
-    signs = generator("random-signs", *pair.cell).choice([-1.0, 1.0], len(axes_b))
+    signs = generator("random-signs", *pair.cell).choice([-1.0, 1.0], len(pair.rotation))
     return {
         "procrustes": pair.rotation,
         "shuffled": procrustes(pair.shuffled.cross_covariance),
-        "covariance_random": ladder.covariance_only(axes_b, axes_a, signs),
+        "covariance_random": ladder.covariance_only(*pair.axes, signs),
     }
 
 
@@ -129,16 +126,11 @@ def of_pair(pair: Pair, nulls: Mapping[int, Null]) -> list[dict[str, Any]]:
     """The battery on one pair; rows of `COLUMNS` without the cell's."""
     width = len(pair.rotation)
     found = _integrity(pair)
-    moments = pair.moments
     # Where the activations do not span all dimensions, part of the rotation is arbitrary.
     if decided(pair) and width in nulls:
-        bases = (
-            ladder.principal_directions(moments.covariance_b),
-            ladder.principal_directions(moments.covariance_a),
-        )
         for name, rotation in rotations(pair).items():
             # Principal axes matched by rank are a signed identity in their own basis.
-            own = None if name == "covariance_random" else bases
+            own = None if name == "covariance_random" else pair.axes
             tests, _ = battery.battery_of(rotation, nulls[width], own)
             found += _rows(tests, name, "whole", width)
     fits = [size for size in nulls if size <= pair.numbers["identified_rank"] and size < width]
@@ -147,7 +139,7 @@ def of_pair(pair: Pair, nulls: Mapping[int, Null]) -> list[dict[str, Any]]:
         target, source = pair.identified(size)
         size = min(target.shape[1], source.shape[1])
         size = max((s for s in fits if s <= size), default=0)
-        fitted = {"procrustes": moments, "shuffled": pair.shuffled} if size else {}
+        fitted = {"procrustes": pair.moments, "shuffled": pair.shuffled} if size else {}
         for name, fit in fitted.items():
             inner = procrustes(target[:, :size].T @ fit.cross_covariance @ source[:, :size])
             tests = battery.entries_of(inner, nulls[size])

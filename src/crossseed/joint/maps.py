@@ -263,9 +263,7 @@ def ridge(tokens: Tokens, center: bool = False) -> AffineMap:
     scores = np.zeros(len(ladder.PENALTIES))
     for fitted, held_out in (halves, halves[::-1]):
         turn = procrustes(fitted.cross_covariance)
-        missed = held_out.cross_covariance - held_out.covariance_b @ turn
-        for number, m in enumerate(ladder.ridges(_beyond(fitted, turn), ladder.PENALTIES)):
-            scores[number] += np.sum((held_out.covariance_b @ m) * m) - 2 * np.sum(m * missed)
+        scores += ladder.ridge_errors(_beyond(fitted, turn), _beyond(held_out, turn))
     whole = halves[0].merged(halves[1])
     turn = procrustes(whole.cross_covariance)
     found = [turn + m for m in ladder.ridges(_beyond(whole, turn), ladder.PENALTIES)]

@@ -18,12 +18,14 @@ from typing import NamedTuple
 import numpy as np
 
 from crossseed.matching import assignment
-from crossseed.matching.assignment import BLOCK_ROWS, Matching
+from crossseed.matching.assignment import Matching
 from crossseed.metrics import unit_rows
 
 AGREE, DEC, DUAL, STRICT, MAX_COS = "agree", "dec", "dual", "strict", "max_cos"
 AT_A_THRESHOLD = (DEC, DUAL, STRICT, MAX_COS)
 THRESHOLD = 0.7
+# Rows of cosines at a time; in others, float32 rounds differently.
+BLOCK_ROWS = 2048
 
 
 class Directions(NamedTuple):

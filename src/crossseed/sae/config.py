@@ -55,6 +55,12 @@ class DictionaryConfig(Model):
         description="Start the decoder as the encoder's transpose instead of independently; "
         "published: false."
     )
+    absorb_norms: bool = Field(
+        default=True,
+        description="Each step makes decoder rows unit vectors. true puts their norm into the encoder, so that what the SAE "
+        "computes stays (published by the rotation study; while decoders turn, encoders grow, and early in training at a "
+        "high rate that costs); false drops it.",
+    )
     standardise: bool = Field(
         description="Train on activations minus their mean and divided by one common scale, "
         "folded back into the saved weights; published: false."

@@ -4,7 +4,7 @@ x̂ = W_decᵀ h + b_dec with h = activate((x − b_dec) W_enc + b_enc). Every a
 gates a linear encoder shares `Gradients.backpropagate`: five matrix products a token, the
 elementwise work done on blocks of rows that stay in the processor's cache, no autograd graph,
 no allocation. Decoder rows keep unit norm: the gradient is projected, and after each step
-the norm moves into the encoder (arXiv 2605.24577, appendix on SAEs).
+the norm moves into the encoder (arXiv 2605.24577, appendix on SAEs) unless `absorb_norms` is false.
 """
 
 from __future__ import annotations
@@ -281,9 +281,11 @@ class Trainer:
             unit = weights.W_dec[rows]
             torch.linalg.vector_norm(unit, dim=1, out=norms[rows])
             unit.div_(norms[rows].unsqueeze(1))
-            weights.W_enc.T[rows].mul_(norms[rows].unsqueeze(1))
-        weights.b_enc.mul_(norms)
-        self.objective.rescale(weights, norms)
+            if self.config.absorb_norms:
+                weights.W_enc.T[rows].mul_(norms[rows].unsqueeze(1))
+        if self.config.absorb_norms:
+            weights.b_enc.mul_(norms)
+            self.objective.rescale(weights, norms)
 
     def _state(self) -> dict[str, Tensor]:
         return {**dict(zip(NAMES, self.weights[:4], strict=True)), **self.weights.more}
