@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from small_saes import CONFIGS, relu_config
+from small_saes import CONFIGS
 
 from crossseed.sae import training
 
@@ -36,10 +36,6 @@ def test_blocks_of_latents_are_updated_as_all_at_once(make, grad_clip, monkeypat
         parts.step(batch, number)
     for name, found in parts.tensors().items():
         np.testing.assert_allclose(found, whole.tensors()[name], rtol=2e-5, atol=1e-7, err_msg=name)
-
-
-def test_norms_are_absorbed_as_published_unless_they_are_dropped():
-    assert relu_config().absorb_norms
 
 
 @pytest.mark.parametrize("absorb", [True, False])

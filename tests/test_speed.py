@@ -210,14 +210,21 @@ def test_maps_and_haar_tests_of_a_pair_factorise_each_matrix_once(monkeypatch):
     for name in found:
         counted(name)
     pair = Pair(("p",), (first, second), shuffled, (np.ones(d), np.ones(d)), None, spec)
+
+    def calls():
+        made = {name: len(matrices) for name, matrices in found.items()}
+        assert made == {name: len(set(matrices)) for name, matrices in found.items()}
+        for matrices in found.values():
+            matrices.clear()
+        return made
+
     study.of_pair(pair, nulls)
-    assert all(len(set(matrices)) == len(matrices) for matrices in found.values())
     # The rotations of all tokens, their halves and shuffled ones, and two of half the directions; the principal axes of both,
     # and five spectra.
-    assert {name: len(matrices) for name, matrices in found.items()} == {
-        "svd": 4 + 2,
-        "eigh": 2 + 5,
-    }
+    assert calls() == {"svd": 4 + 2, "eigh": 2 + 5}
+    pair.maps((1, 4))
+    # Procrustes, shuffled, and a twin and a restricted rotation each; both axes, and of ridges the halves.
+    assert calls() == {"svd": 2 + 4, "eigh": 2 + 2}
 
 
 def test_a_job_ends_as_python_does_but_for_its_taking_apart(tmp_path):
