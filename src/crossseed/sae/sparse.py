@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crossseed import products
 from crossseed.sae.training import Gradients, Weights, scale_of
 
 # Values a group of which only the largest is looked at first.
@@ -192,9 +193,9 @@ def backpropagate(
     of_dead: list[Found] = []
     for first in range(0, batch, rows):
         block = centred[first : first + rows]
-        pre = torch.addmm(
-            weights.b_enc, block, weights.W_enc, out=gradients.buffer("h", len(block), n)
-        )
+        with products.fast():
+            pre = torch.mm(block, weights.W_enc, out=gradients.buffer("h", len(block), n))
+        pre.add_(weights.b_enc)
         at, value = choose(pre.numpy())
         found.append((at + first * n, value))
         if dead is not None:
