@@ -17,9 +17,9 @@ def processor(monkeypatch, vendor, capability):
 
 @pytest.fixture
 def chosen_anew():
-    products._onednn_is_faster.cache_clear()
+    products.by_onednn.cache_clear()
     yield
-    products._onednn_is_faster.cache_clear()
+    products.by_onednn.cache_clear()
 
 
 @pytest.mark.parametrize("shape", [(40, 64, 512), (1024, 512, 64), (300, 700, 900), (17, 4096, 33)])
@@ -53,9 +53,12 @@ def test_what_was_set_is_set_again():
 
 
 @pytest.mark.parametrize(
-    "vendor, capability", [("GenuineIntel", "AVX512"), ("AuthenticAMD", "AVX2"), ("", "DEFAULT")]
+    ("vendor", "capability"),
+    [("GenuineIntel", "AVX512"), ("AuthenticAMD", "AVX2"), ("", "DEFAULT")],
 )
-def test_other_processors_stay_with_what_pytorch_takes(monkeypatch, chosen_anew, vendor, capability):
+def test_other_processors_stay_with_what_pytorch_takes(
+    monkeypatch, chosen_anew, vendor, capability
+):
     processor(monkeypatch, vendor, capability)
     before = setting()
     with products.fast():

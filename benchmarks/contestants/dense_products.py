@@ -42,7 +42,9 @@ def train(job, clock):
 
     on_cpu = job["device"] == "cpu"
     pieces = [piece for piece in PIECES if on_cpu and piece < batch] + [batch]
-    ways = list(itertools.product(pieces, (nullcontext, products.fast) if on_cpu else (nullcontext,)))
+    ways = list(
+        itertools.product(pieces, (nullcontext, products.fast) if on_cpu else (nullcontext,))
+    )
     for way in ways:
         seconds(way)
     piece, library = min(ways, key=lambda way: min(seconds(way) for _ in range(2)))

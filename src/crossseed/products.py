@@ -7,7 +7,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def fast() -> Iterator[None]:
     and on no other: that it does not here is tried. Small products, as those in attention, take longer so: this is for large
     ones alone.
     """
-    if not _onednn_is_faster():
+    if not by_onednn():
         yield
         return
     before = _set("bf16")
@@ -37,9 +37,12 @@ def fast() -> Iterator[None]:
 
 
 @functools.cache
-def _onednn_is_faster() -> bool:
-    """Whether this is an AMD processor with 512-bit registers, and products by oneDNN are float32 there."""
-    if torch.backends.cpu.get_cpu_capability() != "AVX512" or _vendor() != "AuthenticAMD":
+def by_onednn() -> bool:
+    """Whether `fast` goes to oneDNN: on an AMD processor with 512-bit registers, if its products are float32 there."""
+    # Before 2.9 PyTorch has no such setting.
+    here = hasattr(torch.backends.mkldnn, "matmul") and torch.backends.mkldnn.is_available()
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512" and _vendor() == "AuthenticAMD"
+    if not (here and wide):
         return False
     before = _set("bf16")
     try:
@@ -48,10 +51,11 @@ def _onednn_is_faster() -> bool:
         _set(before)
 
 
-def _set(precision: str) -> Any:
+def _set(precision: str) -> str:
     """Of products in oneDNN; returns what was set."""
-    matmul = torch.backends.mkldnn.matmul
-    before = matmul.fp32_precision
+    # Typed nowhere in PyTorch.
+    matmul = cast(Any, torch.backends.mkldnn).matmul
+    before: str = matmul.fp32_precision
     matmul.fp32_precision = precision
     return before
 

@@ -33,12 +33,13 @@ Choose = Callable[[np.ndarray], Found]
 def pays(width: int, n_latents: int, k: int, device: torch.device) -> bool:
     """Whether sums over k active latents a token are faster than dense products.
 
-    Measured on one core, both take as long at 12 latents a kept one for a width of 64 and at 4 for 512: an active latent
-    costs what its row does, and as much again as some 500 numbers. On a GPU dense products are the faster; a PyTorch without
-    MKL, as on ARM, has no such sums (`Active.products`).
+    Measured on one core, both take as long at 12 latents a kept one for a width of 64 and at 4 for 512, and at twice as many
+    where `products.fast` doubles the speed of products: an active latent costs what its row does, and as much again as some
+    500 numbers. On a GPU dense products are the faster; a PyTorch without MKL, as on ARM, has no such sums (`Active.products`).
     """
     here = device.type == "cpu" and torch.backends.mkl.is_available()
-    return here and n_latents >= (4 + 512 / width) * k
+    times = 2 if here and products.by_onednn() else 1
+    return here and n_latents >= times * (4 + 512 / width) * k
 
 
 def candidates(values_nm: np.ndarray, k: int) -> Found:
