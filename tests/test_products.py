@@ -50,6 +50,8 @@ def test_what_was_set_is_set_again():
     with pytest.raises(KeyError), products.fast():
         raise KeyError
     assert setting() == before
+    # PyTorch refuses to say where backends are set apart.
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 @pytest.mark.parametrize(
