@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import page_rows
-from measured import MADE, PEERS, RESULTS
+from measured import MADE, MOST, PEERS, RESULTS
 from page_rows import Cells, Row
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -177,6 +177,9 @@ def lines(parts: list[tuple[Part, list[Row]]]) -> Iterator[str]:
             told = why(part.file, row)
             if row.ratio is None:
                 yield f"- *{row.what}* is not measured: {told}"
+            elif row.worse:
+                most = f"{MOST:g} times its loss, by {row.worse:.0%}"
+                yield f"- *{row.what}* (beside {row.against}) leaves more than {most}: {told}"
             else:
                 off = abs(row.ratio / row.goal - 1)
                 yield f"- *{row.what}* (beside {row.against}) misses its goal by {off:.0%}: {told}"
