@@ -21,7 +21,7 @@ class Row(NamedTuple):
     ratio: None where it was not measured, which misses any goal. goal: None where there is none.
     least: whether the ratio is to be at least the goal; else at most.
     unit: of what is no ratio.
-    worse: whether what was the faster is a worse thing, which misses any goal.
+    worse: by how much more than allowed the faster is worse, as a share; above 0 it misses any goal.
     spread: lowest and highest ratio of the repeats, where there were several.
     """
 
@@ -31,14 +31,14 @@ class Row(NamedTuple):
     goal: float | None
     least: bool = False
     unit: str = ""
-    worse: bool = False
+    worse: float = 0.0
     spread: tuple[float, float] | None = None
 
     @property
     def missed(self) -> bool:
         if self.goal is None:
             return False
-        if self.ratio is None or self.worse:
+        if self.ratio is None or self.worse > 0:
             return True
         return self.ratio < self.goal if self.least else self.ratio > self.goal
 
@@ -115,9 +115,12 @@ def joint(rows: list[Cells]) -> Iterator[Row]:
             yield Row(what, against, ratio, MOST, spread=spread(row, "ratio"))
 
 
-def _worse(ours: Cells, theirs: Cells) -> bool:
-    """Whether ours learns less, where there were enough steps to learn: of fewer, `sae_learned.csv` decides."""
-    return int(ours["steps"]) >= LEARNING and float(ours["loss"]) > MOST * float(theirs["loss"])
+def _worse(ours: Cells, theirs: Cells) -> float:
+    """By how much ours leaves more than `MOST` times the loss, where there were enough steps to learn; 0 where it does not, and
+    after fewer, of which `sae_learned.csv` decides."""
+    if int(ours["steps"]) < LEARNING:
+        return 0.0
+    return max(0.0, float(ours["loss"]) / (MOST * float(theirs["loss"])) - 1)
 
 
 def _quality(ours: Cells, theirs: Cells) -> str:

@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -122,6 +124,7 @@ def seeds(repeats: int = 5) -> list[dict[str, Any]]:
     stacking them: their five products a token in batched form, into buffers that are there, and nothing else."""
     import torch
 
+    from crossseed import products
     from crossseed.sae.architectures import module_of
     from crossseed.sae.training import Trainer, initial_arrays
 
@@ -156,6 +159,7 @@ def seeds(repeats: int = 5) -> list[dict[str, Any]]:
 
         def stacked(
             block: int,
+            by: Callable[[], AbstractContextManager[None]],
             steps: int = STEPS,
             x: Any = x,
             weights: Any = weights,
@@ -166,8 +170,8 @@ def seeds(repeats: int = 5) -> list[dict[str, Any]]:
             (encoder, decoder), (by_encoder, by_decoder) = weights, by_weights
             h, back = torch.empty((2, SEEDS, block, n))
             error = torch.empty((SEEDS, block, d))
-            for step in range(steps):
-                for rows in x[step].split(block):
+            with by():
+                for rows in (part for step in range(steps) for part in x[step].split(block)):
                     several = rows.expand(SEEDS, *rows.shape)
                     torch.bmm(several, encoder, out=h)
                     torch.bmm(h, decoder, out=error)
@@ -175,17 +179,19 @@ def seeds(repeats: int = 5) -> list[dict[str, Any]]:
                     torch.baddbmm(by_decoder, h.transpose(1, 2), error, out=by_decoder)
                     torch.baddbmm(by_encoder, several.transpose(1, 2), back, out=by_encoder)
 
-        # Of as many rows at a time as is fastest.
-        tried = in_turns([partial(stacked, block, 4) for block in BLOCKS], 3)
-        best = BLOCKS[int(np.argmin([min(seconds) for seconds in tried]))]
-        fastest = partial(stacked, best)
+        # Of as many rows at a time, and by whichever library, as is fastest.
+        ways = [
+            partial(stacked, block, by) for block in BLOCKS for by in (nullcontext, products.fast)
+        ]
+        tried = in_turns([partial(way, 4) for way in ways], 3)
+        fastest = ways[int(np.argmin([min(seconds) for seconds in tried]))]
 
-        one, in_turn, products = in_turns((alone, together, fastest), repeats)
+        one, in_turn, bare = in_turns((alone, together, fastest), repeats)
         found += compared(
             f"{SEEDS} SAEs of d {d} and {n} latents, one after another",
             one,
             [
-                Beside("stacked products alone", FLOOR, MOST, products),
+                Beside("stacked products alone", FLOOR, MOST, bare),
                 Beside("in turn on each batch", PEER, None, in_turn),
             ],
         )

@@ -26,9 +26,9 @@ from crossseed.store import read_tensors
 
 @pytest.mark.parametrize("make", CONFIGS)
 @pytest.mark.parametrize("n_dead", [0, 7])
-@pytest.mark.parametrize("block_bytes", [1 << 30, 4 * 48 * 40])
-def test_closed_form_gradients_equal_autograd(make, n_dead, block_bytes, monkeypatch):
-    monkeypatch.setattr(training, "BLOCK_BYTES", block_bytes)
+@pytest.mark.parametrize("block_rows", [1 << 30, 40])
+def test_closed_form_gradients_equal_autograd(make, n_dead, block_rows, monkeypatch):
+    monkeypatch.setattr(training, "BLOCK_ROWS", block_rows)
     torch.manual_seed(0)
     config, d, n = make(), 16, 48
     arrays = training.initial_arrays(d, n, False, "test")

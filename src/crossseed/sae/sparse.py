@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from crossseed import products
 from crossseed.sae.training import Gradients, Weights, scale_of
 
 # Values a group of which only the largest is looked at first.
@@ -32,12 +33,13 @@ Choose = Callable[[np.ndarray], Found]
 def pays(width: int, n_latents: int, k: int, device: torch.device) -> bool:
     """Whether sums over k active latents a token are faster than dense products.
 
-    Measured on one core, both take as long at 12 latents a kept one for a width of 64 and at 4 for 512: an active latent
-    costs what its row does, and as much again as some 500 numbers. On a GPU dense products are the faster; a PyTorch without
-    MKL, as on ARM, has no such sums (`Active.products`).
+    Measured on one core, both take as long at 12 latents a kept one for a width of 64 and at 4 for 512, and at twice as many
+    where `products.fast` doubles the speed of products: an active latent costs what its row does, and as much again as some
+    500 numbers. On a GPU dense products are the faster; a PyTorch without MKL, as on ARM, has no such sums (`Active.products`).
     """
     here = device.type == "cpu" and torch.backends.mkl.is_available()
-    return here and n_latents >= (4 + 512 / width) * k
+    times = 2 if here and products.by_onednn() else 1
+    return here and n_latents >= times * (4 + 512 / width) * k
 
 
 def candidates(values_nm: np.ndarray, k: int) -> Found:
@@ -192,9 +194,9 @@ def backpropagate(
     of_dead: list[Found] = []
     for first in range(0, batch, rows):
         block = centred[first : first + rows]
-        pre = torch.addmm(
-            weights.b_enc, block, weights.W_enc, out=gradients.buffer("h", len(block), n)
-        )
+        with products.fast():
+            pre = torch.mm(block, weights.W_enc, out=gradients.buffer("h", len(block), n))
+        pre.add_(weights.b_enc)
         at, value = choose(pre.numpy())
         found.append((at + first * n, value))
         if dead is not None:

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossseed import products
 from crossseed.activations import BatchStream
 from crossseed.adam import Adam
 from crossseed.errors import TrainingDiverged, UserError
@@ -26,8 +27,9 @@ from crossseed.sae.config import DictionaryConfig
 from crossseed.sae.objective import Objective
 from crossseed.seeding import generator
 
-# Latents of a block of rows, which on a CPU stay in cache between products and what is done to them one by one.
-BLOCK_BYTES = 2 << 20
+# Of so many rows, latents stay in a processor's cache between products and what is done to them one by one; of fewer, the
+# products take longer, since each block reads and writes the gradients of all weights.
+BLOCK_ROWS = 1024
 # Rows of one matrix that are updated at once: they, their gradients and moments stay in cache from projection to norm.
 UPDATE_BYTES = 512 << 10
 CHECK_EVERY_STEPS = 20
@@ -94,12 +96,8 @@ class Gradients:
         self.b_dec = torch.zeros_like(weights.b_dec)
         self.loss = torch.zeros((), device=weights.W_enc.device)
         self.activity = torch.zeros_like(weights.b_enc)
-        width, n = weights.W_enc.shape
         on_cpu = weights.W_enc.device.type == "cpu"
-        # Each block reads and writes all weights' gradients, which take long where they are large: of fewer rows, the
-        # products take longer than the cache spares, most of all with several threads.
-        least = min(2 * width, 1024)
-        self.block_rows = max(least, BLOCK_BYTES // (4 * n)) if on_cpu else 1 << 30
+        self.block_rows = BLOCK_ROWS if on_cpu else 1 << 30
         self._buffers: dict[tuple[str, int], Tensor] = {}
         self._empty = weights.W_enc.new_empty
 
@@ -150,31 +148,29 @@ class Gradients:
         batch, width = x_bd.shape
         n = weights.b_enc.shape[0]
         scale = scale_of(x_bd)
-        l1_row = torch.full_like(weights.b_enc, l1 / batch / scale) if l1 else None
+        penalty = l1 / batch / scale
         error_sum = torch.zeros_like(weights.b_dec)
         ones = torch.ones_like(x_bd[: self.block_rows, 0])
         for number, x in enumerate(x_bd.split(self.block_rows)):
             rows, add = len(x), min(number, 1)
             centred = torch.sub(x, weights.b_dec, out=self.buffer("x", rows, width))
-            h = activate(
-                torch.addmm(weights.b_enc, centred, weights.W_enc, out=self.buffer("h", rows, n))
-            )
-            error = torch.addmm(
-                centred, h, weights.W_dec, beta=-1, out=self.buffer("e", rows, width)
-            )
-            g = self.buffer("g", rows, n)
-            if l1_row is None:
+            h, g = self.buffer("h", rows, n), self.buffer("g", rows, n)
+            with products.fast():
+                activate(torch.mm(centred, weights.W_enc, out=h).add_(weights.b_enc))
+                error = torch.addmm(
+                    centred, h, weights.W_dec, beta=-1, out=self.buffer("e", rows, width)
+                )
                 torch.mm(error, weights.W_dec.T, out=g)
-            else:
-                torch.addmm(l1_row, error, weights.W_dec.T, out=g)
-            if observe is not None:
-                observe(h, g)
-            torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=g)
-            torch.addmm(self.W_dec, h.T, error, beta=add, alpha=scale, out=self.W_dec)
-            torch.addmm(self.W_enc, centred.T, g, beta=add, alpha=scale, out=self.W_enc)
+                if penalty:
+                    g.add_(penalty)
+                if observe is not None:
+                    observe(h, g)
+                torch.ops.aten.threshold_backward.grad_input(g, h, 0, grad_input=g)
+                torch.addmm(self.W_dec, h.T, error, beta=add, alpha=scale, out=self.W_dec)
+                torch.addmm(self.W_enc, centred.T, g, beta=add, alpha=scale, out=self.W_enc)
             self.b_enc.addmv_(g.T, ones[:rows])
             self.activity.addmv_(h.T, ones[:rows])
-            error_sum += error.sum(dim=0)
+            error_sum.addmv_(error.T, ones[:rows])
             self.loss += torch.vdot(error.view(-1), error.view(-1)) * (scale / 2)
             if dead is not None and activate_dead is not None:
                 aux = (dead, activate_dead, aux_coefficient)
